@@ -1,0 +1,52 @@
+"""Per-item scores: what every accuracy is computed from, kept so that intervals can be drawn later.
+
+One row an item and condition. Log-likelihoods are kept as sums with their lengths, so that any convention (mean or
+summed, any tie rule) can be applied afterwards without the model.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+
+from speechscale.errors import UserError
+from speechscale.records.seal import cannot_write
+
+COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
+    "task": pl.String,
+    "condition": pl.String,  # "seen": a voice of training; "unseen": a voice never heard in training
+    "item": pl.String,
+    "group": pl.String,  # phenomenon, or the task itself
+    "voice": pl.String,
+    "nll_correct": pl.Float64,  # summed negative log-likelihood, nats
+    "units_correct": pl.Int64,  # units scored
+    "nll_wrong": pl.Float64,
+    "units_wrong": pl.Int64,
+}
+
+
+def write_scores(table: pl.DataFrame, path: Path) -> None:
+    """Write per-item scores as Parquet."""
+    aside = path.with_name(f".aside-{path.name}")
+    try:
+        table.select([pl.col(name).cast(kind) for name, kind in COLUMNS.items()]).write_parquet(aside)
+        aside.replace(path)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def read_scores(path: Path) -> pl.DataFrame:
+    """Read per-item scores.
+
+    Raises:
+        UserError: the file is not a score table.
+    """
+    try:
+        table = pl.read_parquet(path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise UserError(f"{path}: not a score table ({error}).") from error
+    missing = [name for name in COLUMNS if name not in table.columns]
+    if missing:
+        raise UserError(f"{path}: columns {', '.join(missing)} are missing from this score table.")
+    return table.select(list(COLUMNS))

@@ -1,0 +1,175 @@
+"""Publishing artefacts: write aside, flush to disk, hash, rename; and opening them again.
+
+Nothing half-written ever stands under a final name, because the only way to a final name is the rename at
+the end of `sealed_folder` or `write_file`. A sealed folder holds `seal.json`: what it is (schema), what it was
+made from (spec, parents' identities), which code made it, and the SHA-256 of every file in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from speechscale import __version__
+from speechscale.errors import UserError
+
+SEAL = "seal.json"
+_ASIDE = ".aside-"  # prefix of folders and files in the making; readers skip dotted names
+
+
+def sha256_file(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def sha256_json(value: Any) -> str:
+    """Hash of a JSON value that does not depend on key order or spacing."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def write_file(path: Path, data: bytes | str) -> None:
+    """Replace `path` in one step: a reader sees the old content or the new, never a part."""
+    path = Path(path)
+    aside = path.with_name(f"{_ASIDE}{path.name}-{uuid.uuid4().hex[:8]}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with aside.open("wb") as stream:
+            stream.write(data.encode() if isinstance(data, str) else data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        aside.replace(path)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise cannot_write(path, error) from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_file(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+@contextmanager
+def published_folder(final: Path) -> Iterator[Path]:
+    """A folder to fill, which takes its final name only when the block ends without an error."""
+    final = Path(final)
+    if final.exists():
+        raise UserError(f"{final}: exists already; remove it or choose another name.")
+    aside = final.with_name(f"{_ASIDE}{final.name}-{uuid.uuid4().hex[:8]}")
+    try:
+        aside.mkdir(parents=True)
+        yield aside
+        for file in sorted(aside.rglob("*")):
+            if file.is_file():
+                _flush(file)
+        _flush(aside)
+        aside.rename(final)
+        _flush(final.parent)
+    except BaseException as error:
+        shutil.rmtree(aside, ignore_errors=True)
+        if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+            raise cannot_write(final, error) from error
+        raise
+
+
+@contextmanager
+def sealed_folder(
+    final: Path, *, schema: str, spec: Mapping[str, Any], parents: Mapping[str, str]
+) -> Iterator[Path]:
+    """`published_folder` with a `seal.json` that records what made it and the hash of every file."""
+    with published_folder(final) as aside:
+        yield aside
+        files = {str(f.relative_to(aside)): sha256_file(f) for f in sorted(aside.rglob("*")) if f.is_file()}
+        seal = {
+            "schema": schema,
+            "code_version": __version__,
+            "spec": dict(spec),
+            "parents": dict(parents),
+            "files": files,
+        }
+        write_json(aside / SEAL, seal)
+
+
+def read_seal(folder: Path, schema: str) -> dict[str, Any]:
+    """The seal of a folder.
+
+    Raises:
+        UserError: no seal, unreadable, or of another schema.
+    """
+    path = Path(folder) / SEAL
+    try:
+        seal = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f"{folder}: no {SEAL} here, so this is not a finished {schema} folder.") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); make this stage again.") from error
+    if seal.get("schema") != schema:
+        raise UserError(f"{path}: schema is {seal.get('schema')!r}, wanted {schema!r}.")
+    return seal
+
+
+def identity(folder: Path) -> str:
+    """What a child artefact writes down of this one: the hash of its seal, which holds the hash of every file."""
+    return sha256_file(Path(folder) / SEAL)
+
+
+def verify(folder: Path, schema: str) -> None:
+    """Re-read every byte and compare it with the seal.
+
+    Raises:
+        UserError: naming the first file that is missing or differs.
+    """
+    for name, wanted in read_seal(folder, schema)["files"].items():
+        path = Path(folder) / name
+        if not path.is_file():
+            raise UserError(f"{path}: missing, though the seal lists it; make this stage again.")
+        if sha256_file(path) != wanted:
+            raise UserError(f"{path}: differs from its seal; the file was changed or damaged after it was made.")
+
+
+def is_made(folder: Path, *, schema: str, spec: Mapping[str, Any], parents: Mapping[str, str]) -> bool:
+    """Whether the folder stands there, sealed, from exactly this spec and these parents.
+
+    Raises:
+        UserError: it stands there but was made from something else; the sentence names the differing fields.
+    """
+    if not Path(folder).exists():
+        return False
+    seal = read_seal(folder, schema)
+    wanted = {"code_version": __version__, "spec": dict(spec), "parents": dict(parents)}
+    differing = differing_fields({key: seal[key] for key in wanted}, json.loads(json.dumps(wanted)))
+    if differing:
+        raise UserError(
+            f"{folder}: was made by another spec; these differ: {'; '.join(differing)}. "
+            "Choose another output folder, or remove this one to make it again."
+        )
+    return True
+
+
+def differing_fields(found: Any, wanted: Any, name: str = "") -> list[str]:
+    """`field: found …, wanted …` for every leaf in which two JSON values differ."""
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        keys = sorted(found.keys() | wanted.keys())
+        return [
+            line
+            for key in keys
+            for line in differing_fields(found.get(key), wanted.get(key), f"{name}.{key}".lstrip("."))
+        ]
+    return [] if found == wanted else [f"{name}: found {found!r}, wanted {wanted!r}"]
+
+
+def cannot_write(path: Path, error: OSError) -> UserError:
+    return UserError(f"{path}: cannot be written ({error.strerror or error}); nothing was left under that name.")
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
