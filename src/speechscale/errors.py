@@ -1,4 +1,6 @@
-"""The one error that a person is meant to read."""
+"""Errors that are meant for a person, and faults of single utterances."""
+
+from __future__ import annotations
 
 
 class UserError(ValueError):
@@ -6,6 +8,20 @@ class UserError(ValueError):
 
     The command line prints the sentence alone, without a traceback, and exits with status 1.
     """
+
+
+class SampleFault(ValueError):
+    """One utterance cannot be used and the fault is its own: it is skipped and recorded, the others go on.
+
+    Anything else that goes wrong (memory, disk, a lost process) is no `SampleFault` and stops the work.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason, self.detail = reason, detail
+
+    def __reduce__(self) -> tuple[type[SampleFault], tuple[str, str]]:
+        return type(self), (self.reason, self.detail)  # so that it can cross between processes
 
 
 def nearest(word: str, known: list[str] | tuple[str, ...] | set[str]) -> str:

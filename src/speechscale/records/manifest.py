@@ -18,6 +18,9 @@ from speechscale.errors import UserError
 from speechscale.records.seal import write_file
 
 
+SAMPLE_RATE = 16_000  # Hz; what every waveform that passes a door is sampled at
+
+
 class Synthesis(BaseModel):
     """How to speak an utterance: everything its samples depend on."""
 
@@ -59,7 +62,9 @@ def write_manifest(utterances: Iterable[Utterance], path: Path) -> int:
     lines = []
     for utterance in utterances:
         if utterance.id in seen:
-            raise UserError(f"{path}: the id {utterance.id!r} occurs twice; ids must be unique in a manifest.")
+            raise UserError(
+                f"{path}: the id {utterance.id!r} occurs twice; ids must be unique in a manifest."
+            )
         seen.add(utterance.id)
         lines.append(utterance.model_dump_json(exclude_defaults=True))
     write_file(path, "".join(line + "\n" for line in lines))
@@ -76,14 +81,18 @@ def read_manifest(path: Path) -> Iterator[Utterance]:
     try:
         stream = Path(path).open(encoding="utf-8")
     except OSError as error:
-        raise UserError(f"{path}: cannot be opened ({error.strerror}); a manifest (JSON Lines) is wanted.") from error
+        raise UserError(
+            f"{path}: cannot be opened ({error.strerror}); a manifest (JSON Lines) is wanted."
+        ) from error
     with stream:
         for number, line in enumerate(stream, start=1):
             if not line.strip():
                 continue
             utterance = _parse(line, f"{path}:{number}")
             if utterance.id in seen:
-                raise UserError(f"{path}:{number}: the id {utterance.id!r} occurs a second time; ids must be unique.")
+                raise UserError(
+                    f"{path}:{number}: the id {utterance.id!r} occurs a second time; ids must be unique."
+                )
             seen.add(utterance.id)
             yield utterance
 

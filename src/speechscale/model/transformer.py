@@ -1,0 +1,108 @@
+"""The transformer of the study, top to bottom.
+
+Legend of shapes: B batch, T positions, D dim, H heads, K head dim, V vocabulary.
+Query, key and value share one matrix, and so do gate and up projection: fewer, larger products, the same function.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from speechscale.model.shape import ModelShape
+
+Preset = Literal["paper", "modern"]
+ROPE_THETA = 10_000.0
+NORM_EPS = 1e-5
+INIT_STD = 0.02
+
+
+class Block(nn.Module):
+    """Attention, then SwiGLU, each on a normalised copy and added back."""
+
+    def __init__(self, shape: ModelShape) -> None:
+        super().__init__()
+        self.heads, self.hidden = shape.heads, shape.hidden
+        self.attention_norm = nn.Parameter(torch.ones(shape.dim))
+        self.qkv = nn.Linear(shape.dim, 3 * shape.dim, bias=False)
+        self.out = nn.Linear(shape.dim, shape.dim, bias=False)
+        self.mlp_norm = nn.Parameter(torch.ones(shape.dim))
+        self.gate_up = nn.Linear(shape.dim, 2 * shape.hidden, bias=False)
+        self.down = nn.Linear(shape.hidden, shape.dim, bias=False)
+
+    def forward(self, x_BTD: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
+        x_BTD = x_BTD + self._attend(_norm(x_BTD, self.attention_norm), rotary)
+        gate, up = self.gate_up(_norm(x_BTD, self.mlp_norm)).chunk(2, dim=-1)
+        return x_BTD + self.down(F.silu(gate) * up)
+
+    def _attend(self, x_BTD: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
+        batch, length, dim = x_BTD.shape
+        qkv = self.qkv(x_BTD).view(batch, length, 3, self.heads, dim // self.heads).permute(2, 0, 3, 1, 4)
+        q_BHTK, k_BHTK = _rotate(qkv[:2], rotary)
+        mixed = F.scaled_dot_product_attention(q_BHTK, k_BHTK, qkv[2], is_causal=True)
+        return self.out(mixed.transpose(1, 2).reshape(batch, length, dim))
+
+
+class Transformer(nn.Module):
+    """Units in, logits out."""
+
+    rotary_cos: Tensor
+    rotary_sin: Tensor
+
+    def __init__(self, shape: ModelShape, preset: Preset = "paper") -> None:
+        super().__init__()
+        self.shape = shape
+        self.embedding = nn.Embedding(shape.vocabulary, shape.dim)  # also the output projection
+        self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.layers))
+        self.norm = nn.Parameter(torch.ones(shape.dim))
+        cos, sin = rotary_tables(shape.context, shape.head_dim)
+        self.register_buffer("rotary_cos", cos, persistent=False)
+        self.register_buffer("rotary_sin", sin, persistent=False)
+        self._initialise(preset)
+
+    def _initialise(self, preset: Preset) -> None:
+        """Normal with deviation 0.02; what writes to the residual stream smaller by sqrt(2 layers).
+
+        The released code of the study shrinks the *up* projection (its w3) instead of the down projection: the
+        `paper` preset does the same, `modern` shrinks the one that writes to the stream.
+        """
+        small = INIT_STD / math.sqrt(2 * self.shape.layers)
+        nn.init.normal_(self.embedding.weight, std=INIT_STD)
+        for block in self.blocks:
+            assert isinstance(block, Block)
+            for linear in (block.qkv, block.gate_up, block.down):
+                nn.init.normal_(linear.weight, std=INIT_STD)
+            nn.init.normal_(block.out.weight, std=small)
+            shrunk = block.gate_up.weight[block.hidden :] if preset == "paper" else block.down.weight
+            with torch.no_grad():
+                shrunk.mul_(small / INIT_STD)
+
+    def forward(self, tokens_BT: Tensor) -> Tensor:
+        """Logits [B, T, V] of the next token at every position; T at most the context."""
+        length = tokens_BT.shape[1]
+        rotary = (self.rotary_cos[:length], self.rotary_sin[:length])
+        x_BTD = self.embedding(tokens_BT)
+        for block in self.blocks:
+            x_BTD = block(x_BTD, rotary)
+        return F.linear(_norm(x_BTD, self.norm), self.embedding.weight)
+
+
+def rotary_tables(length: int, head_dim: int) -> tuple[Tensor, Tensor]:
+    """Cosines and signed sines [length, head_dim] (Su et al. 2021); number i is paired with i + head_dim/2."""
+    frequencies = ROPE_THETA ** (-torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim)
+    angles = torch.outer(torch.arange(length, dtype=torch.float32), frequencies)
+    return torch.cat([angles.cos()] * 2, dim=1), torch.cat([-angles.sin(), angles.sin()], dim=1)
+
+
+def _rotate(x: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
+    cos, sin = rotary
+    swapped = torch.roll(x, x.shape[-1] // 2, dims=-1)
+    return (x * cos + swapped * sin).to(x.dtype)
+
+
+def _norm(x: Tensor, weight: Tensor) -> Tensor:
+    return F.rms_norm(x, weight.shape, weight, NORM_EPS)

@@ -1,0 +1,120 @@
+"""Text to waveform by espeak-ng: samples are a function of (text, voice, rate, seed) alone."""
+
+from __future__ import annotations
+
+import json
+import struct
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import soxr
+
+from speechscale.errors import SampleFault
+from speechscale.records.manifest import SAMPLE_RATE, Synthesis
+
+ESPEAK = "espeak-ng"
+_ESPEAK_RATE = 22_050  # Hz; fixed in espeak-ng
+_AHEAD = 4  # requests sent before their answers are read, so that speaking and encoding overlap
+
+
+class Speaker:
+    """A running synthesiser. Use as a context manager: the process ends with the block."""
+
+    def __init__(self) -> None:
+        import espeakng_loader
+
+        script = Path(__file__).with_name("espeak_server.py")
+        self._process = subprocess.Popen(
+            [
+                sys.executable,
+                "-I",  # no user paths, no environment: what is spoken must not depend on them
+                "-S",  # no site-packages: keeps the process small, and so its forks cheap
+                str(script),
+                espeakng_loader.get_library_path(),
+                espeakng_loader.get_data_path(),
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    def speak(self, text: str, how: Synthesis) -> np.ndarray:
+        """Mono float32 samples at 16 kHz.
+
+        Raises:
+            SampleFault: empty text, unknown voice, or nothing audible in the text.
+        """
+        answer = next(iter(self.speak_all([(text, how)])))
+        if isinstance(answer, SampleFault):
+            raise answer
+        return answer
+
+    def speak_all(self, requests: Iterable[tuple[str, Synthesis]]) -> Iterator[np.ndarray | SampleFault]:
+        """The answers in the order of the requests; a refused utterance is an error in its place."""
+        pending = iter(requests)
+        sent = [self._send(request) for request in islice(pending, _AHEAD)]
+        while sent:
+            text = sent.pop(0)
+            answer = self._receive()
+            sent.extend(self._send(request) for request in islice(pending, 1))
+            yield _waveform(text, answer)
+
+    def phonemes(self, word: str, voice: str) -> list[str]:
+        """Mnemonics of the sounds of one word, as espeak-ng names them."""
+        self._write({"op": "phonemes", "text": word, "voice": voice})
+        answer = self._receive()
+        if isinstance(answer, SampleFault):
+            raise answer
+        return [sound for sound in answer.decode().split("_") if sound]
+
+    def _send(self, request: tuple[str, Synthesis]) -> str:
+        text, how = request
+        said = f"[[{text}]]" if how.phonemes else text
+        self._write(
+            {
+                "op": "speak",
+                "text": said,
+                "voice": how.voice,
+                "rate": how.words_per_minute,
+                "seed": how.seed,
+                "phonemes": how.phonemes,
+            }
+        )
+        return text
+
+    def _write(self, request: dict[str, object]) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(request).encode() + b"\n")
+        self._process.stdin.flush()
+
+    def _receive(self) -> bytes | SampleFault:
+        status, length = struct.unpack("<ii", self._read(8))
+        payload = self._read(length)
+        return SampleFault("not spoken", payload.decode()) if status else payload
+
+    def _read(self, count: int) -> bytes:
+        assert self._process.stdout is not None
+        data = self._process.stdout.read(count)
+        if len(data) != count:
+            raise RuntimeError("the synthesiser process ended unexpectedly")
+        return data
+
+
+def _waveform(text: str, answer: bytes | SampleFault) -> np.ndarray | SampleFault:
+    if isinstance(answer, SampleFault):
+        return answer
+    samples = np.frombuffer(answer, dtype="<i2")
+    if not samples.any():
+        return SampleFault("inaudible", f"nothing to hear in {text!r}")
+    return soxr.resample(samples.astype(np.float32) / 32768.0, _ESPEAK_RATE, SAMPLE_RATE)

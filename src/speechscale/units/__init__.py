@@ -1,0 +1,1 @@
+"""Waveform to discrete units: an encoder gives frames, k-means names them, collapse drops repetitions."""

@@ -1,0 +1,74 @@
+"""The built-in encoder: log-mel frames at 25 Hz, no weights needed."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import scipy.fft
+from pydantic import BaseModel, ConfigDict, Field
+
+from speechscale.records.manifest import SAMPLE_RATE
+
+
+class MelSpec(BaseModel):
+    """Log-mel spectrogram. The frame rate is that of mHuBERT-25Hz, so that units per second are comparable."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    bands: int = Field(default=40, ge=1)
+    window: int = Field(default=1024, ge=2)  # samples; 64 ms
+    hop: int = Field(default=640, ge=1)  # samples; 25 frames a second
+    lowest: float = Field(default=60.0, ge=0)  # Hz
+    highest: float = Field(default=7600.0, gt=0)  # Hz
+    floor: float = Field(default=1e-3, gt=0)  # added to the mel magnitude, so that silence has one value
+
+
+class MelEncoder:
+    """Frames of log-mel magnitudes."""
+
+    name = "mel"
+
+    def __init__(self, spec: MelSpec) -> None:
+        self.spec = spec
+        self.rate = SAMPLE_RATE / spec.hop  # frames per second
+        self.dimension = spec.bands
+
+    def encode(self, samples: np.ndarray) -> np.ndarray:
+        """Frames, float32 [frames, bands], of mono samples at 16 kHz.
+
+        There are ceil(samples / hop) frames, the last padded with silence; frame i is centred on the middle of
+        samples i*hop … (i+1)*hop.
+        """
+        spec = self.spec
+        count = -(-len(samples) // spec.hop)
+        margin = (spec.window - spec.hop) // 2
+        padded = np.zeros((count - 1) * spec.hop + spec.window, dtype=np.float32)
+        padded[margin : margin + len(samples)] = samples[: len(padded) - margin]
+        frames = np.lib.stride_tricks.sliding_window_view(padded, spec.window)[:: spec.hop]
+        spectrum = np.abs(scipy.fft.rfft(frames * _hann(spec.window), axis=1))
+        return np.log(spectrum @ _filters(spec) + np.float32(spec.floor))
+
+
+@cache
+def _hann(length: int) -> np.ndarray:
+    return np.hanning(length + 1)[:-1].astype(np.float32)
+
+
+@cache
+def _filters(spec: MelSpec) -> np.ndarray:
+    """Triangular filters [window/2 + 1, bands], equally spaced on the mel scale of O'Shaughnessy (1987), each summing to 1."""
+    edges = _hertz(np.linspace(_mel(spec.lowest), _mel(spec.highest), spec.bands + 2))
+    bins = np.fft.rfftfreq(spec.window, 1 / SAMPLE_RATE)[:, None]
+    rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
+    falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
+    weights = np.clip(np.minimum(rising, falling), 0, None)
+    return (weights / np.maximum(weights.sum(axis=0), 1e-9)).astype(np.float32)
+
+
+def _mel(hertz: float) -> float:
+    return 2595.0 * np.log10(1.0 + hertz / 700.0)
+
+
+def _hertz(mel: np.ndarray) -> np.ndarray:
+    return 700.0 * (10.0 ** (mel / 2595.0) - 1.0)
