@@ -4,15 +4,55 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import polars as pl
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from speechscale.errors import UserError
+from speechscale.errors import UserError, nearest
 from speechscale.records.seal import write_file, write_json
 
 Status = Literal["done", "diverged", "failed"]
+
+ALIASES = {"N": "params", "D": "tokens", "C": "flops", "L": "loss"}
+REQUIRED = ("params", "tokens", "loss")
+TEXT = ("run", "series", "status", "preset", "note")
+# Numbers about a run that are not scores of it; any other numeric column is a score.
+NOT_SCORES = frozenset(
+    [
+        "params",
+        "params_total",
+        "params_embedding",
+        "tokens",
+        "unique_tokens",
+        "epochs",
+        "steps",
+        "step",
+        "warmup_steps",
+        "flops",
+        "flops_exact",
+        "loss",
+        "loss_se",
+        "bits_per_second",
+        "seconds",
+        "seed",
+        "lr",
+        "learning_rate",
+        "batch_size",
+        "tokens_per_update",
+        "layers",
+        "depth",
+        "dim",
+        "width",
+        "heads",
+        "context",
+        "gpu_hours",
+        "hours",
+        "audio_hours",
+        "weight",
+    ]
+)
+LARGEST_FILE = 256 * 2**20  # bytes; a table of runs is never near this
 
 
 class Score(BaseModel):
@@ -110,3 +150,221 @@ def write_curves(records: list[RunRecord], path: Path) -> None:
         for point in record.curve
     ]
     write_file(path, pl.DataFrame(rows, infer_schema_length=None).write_csv())
+
+
+def read_table(path: Path) -> pl.DataFrame:
+    """Read a runs table (CSV, TSV or Parquet) and check every cell; see `canonical_table` for what comes back.
+
+    Raises:
+        UserError: naming file, row, column and remedy of the first thing that is wrong.
+    """
+    path = Path(path)
+    return canonical_table(_read_any(path), source=str(path))
+
+
+def read_curves(path: Path) -> pl.DataFrame:
+    """Read learning curves (as `write_curves` writes them): run, series, params, tokens, flops, loss.
+
+    Raises:
+        UserError: naming file, row, column and remedy of the first thing that is wrong.
+    """
+    path = Path(path)
+    table = _read_any(path).rename(ALIASES, strict=False)
+    _demand_columns(table, ("run", *REQUIRED), str(path))
+    if "series" not in table.columns:
+        table = table.with_columns(series=pl.lit("runs"))
+    numbers = [_positive(_number(table, name, str(path)), str(path)) for name in REQUIRED]
+    table = table.select("run", "series").cast(pl.String).with_columns(numbers)
+    return table.with_columns(flops=6.0 * pl.col("params") * pl.col("tokens"))
+
+
+def canonical_table(frame: Any, *, source: str = "runs") -> pl.DataFrame:
+    """Any data frame of runs, checked, with canonical names and types.
+
+    Always present afterwards: run, series, status (text), params, tokens, unique_tokens, flops, loss (Float64; loss
+    is null where status is not "done"). Counts become floating point before anything is multiplied: 6 N D of a
+    large run does not fit 64 bits. Scores come back as fractions.
+
+    Args:
+        frame: a polars or pandas data frame, or a mapping of columns.
+        source: what to call it in messages.
+
+    Raises:
+        UserError: naming row, column and remedy of the first thing that is wrong.
+    """
+    table = _as_polars(frame)
+    clashes = [
+        f"{short} and {long}" for short, long in ALIASES.items() if {short, long} <= set(table.columns)
+    ]
+    if clashes:
+        raise UserError(f"{source}: columns {clashes[0]} name the same thing; keep one of them.")
+    table = table.rename(ALIASES, strict=False)
+    if table.height == 0:
+        raise UserError(f"{source}: the table has no rows; one row a run is wanted.")
+    _demand_columns(table, REQUIRED, source)
+    table = _with_names(table, source)
+
+    done = table["status"] == "done"
+    columns: list[pl.Series] = [table[name] for name in ("run", "series", "status")]
+    columns += [_positive(_number(table, name, source), source) for name in ("params", "tokens")]
+    loss = _number(table, "loss", source, needed=done)
+    columns.append(_positive(loss, source).set(~done, None))
+    canonical = pl.DataFrame(columns)
+    for name, default in (
+        ("unique_tokens", pl.col("tokens")),
+        ("flops", 6.0 * pl.col("params") * pl.col("tokens")),
+    ):
+        if name in table.columns:
+            given = _positive(
+                _number(table, name, source, needed=~pl.repeat(True, table.height, eager=True)), source
+            )
+            canonical = canonical.with_columns(given.fill_null(canonical.select(default).to_series()))
+        else:
+            canonical = canonical.with_columns(default.alias(name))
+    return canonical.with_columns(_other_numbers(table, set(canonical.columns), source))
+
+
+def score_names(table: pl.DataFrame) -> list[str]:
+    """Columns of a canonical table that hold scores."""
+    return [
+        name
+        for name, kind in table.schema.items()
+        if kind == pl.Float64 and name not in NOT_SCORES and not name.endswith(("_items", "_chance"))
+    ]
+
+
+def _read_any(path: Path) -> pl.DataFrame:
+    try:
+        size = path.stat().st_size
+        if size > LARGEST_FILE:
+            raise UserError(
+                f"{path}: {size / 2**20:.0f} MiB is no table of runs (one row a run; {LARGEST_FILE // 2**20} MiB at "
+                "most); was a log or a table of items given by mistake?"
+            )
+        if size == 0:
+            raise UserError(f"{path}: the file is empty; a CSV with a header and one row a run is wanted.")
+        if path.suffix == ".parquet":
+            return pl.read_parquet(path)
+        # Text first: a cell that is not a number must be named by row and column, not guessed around.
+        separator = "\t" if path.suffix in (".tsv", ".tab") else ","
+        return pl.read_csv(path, infer_schema=False, separator=separator, encoding="utf8")
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be opened ({error.strerror or error}); a table of runs is wanted."
+        ) from error
+    except pl.exceptions.PolarsError as error:
+        reason = str(error).splitlines()[0]
+        remedy = (
+            "save it as UTF-8"
+            if "utf" in reason.lower()
+            else "a CSV or Parquet file with one row a run is wanted"
+        )
+        raise UserError(f"{path}: cannot be read as a table ({reason}); {remedy}.") from error
+
+
+def _as_polars(frame: Any) -> pl.DataFrame:
+    if isinstance(frame, pl.DataFrame):
+        return frame
+    names = list(frame.columns) if hasattr(frame, "columns") else list(frame)
+    return pl.DataFrame({str(name): pl.Series(list(frame[name]), strict=False) for name in names})
+
+
+def _demand_columns(table: pl.DataFrame, wanted: tuple[str, ...], source: str) -> None:
+    for name in wanted:
+        if name not in table.columns:
+            raise UserError(
+                f"{source}: column '{name}' is missing{nearest(name, table.columns)}; found "
+                f"{', '.join(table.columns)}. N, D, C and L are understood as params, tokens, flops and loss."
+            )
+
+
+def _with_names(table: pl.DataFrame, source: str) -> pl.DataFrame:
+    """Fill in run, series and status, and refuse a name that occurs twice in a series."""
+    if "run" not in table.columns:
+        table = table.with_columns(run=pl.format("row {}", pl.int_range(1, pl.len() + 1)))
+    for name, default in (("series", "runs"), ("status", "done")):
+        column = pl.col(name).cast(pl.String).fill_null(default) if name in table.columns else pl.lit(default)
+        table = table.with_columns(column.alias(name))
+    table = table.with_columns(pl.col("run").cast(pl.String))
+    twice = table.filter(pl.struct("series", "run").is_duplicated())
+    if twice.height:
+        name = twice["run"][0]
+        rows = [row + 1 for row in range(table.height) if table["run"][row] == name][:2]
+        raise UserError(
+            f"{source}: rows {rows[0]} and {rows[1]}, column 'run': the name {name!r} occurs twice; "
+            "give every run a name of its own."
+        )
+    return table
+
+
+def _number(table: pl.DataFrame, name: str, source: str, needed: pl.Series | None = None) -> pl.Series:
+    """A column as Float64; every cell must be a finite number, except empty ones where not `needed`."""
+    raw = table[name]
+    if raw.dtype == pl.String:
+        raw = raw.str.strip_chars().replace("", None)
+    values = raw.cast(pl.Float64, strict=False)
+    wrong = (raw.is_not_null() & values.is_null()) | (
+        values.is_not_null() & ~values.is_finite().fill_null(True)
+    )
+    empty = raw.is_null() if needed is None else raw.is_null() & needed
+    for problem, wanted in ((wrong, "is not a finite number"), (empty, "is empty")):
+        if problem.any():
+            row = int(problem.arg_true()[0])
+            raise UserError(
+                f"{source}: row {row + 1}, column '{name}': {table[name][row]!r} {wanted}; write a plain number such "
+                "as 1e9, or remove the run (or give it a status other than 'done' if it has no loss)."
+            )
+    return values.alias(name)
+
+
+def _positive(values: pl.Series, source: str) -> pl.Series:
+    problem = values.is_not_null() & (values <= 0)
+    if problem.any():
+        row = int(problem.arg_true()[0])
+        raise UserError(
+            f"{source}: row {row + 1}, column '{values.name}': {values[row]:g} is not above zero; "
+            "correct the value or remove the run."
+        )
+    return values
+
+
+def _other_numbers(table: pl.DataFrame, taken: set[str], source: str) -> list[pl.Series]:
+    """Further numeric columns; scores checked and turned into fractions. Columns of text are left behind."""
+    nowhere = pl.repeat(False, table.height, eager=True)
+    columns = []
+    for name in table.columns:
+        if name in taken or name in TEXT or _is_text(table[name]):
+            continue
+        values = _number(table, name, source, needed=nowhere)
+        is_score = name not in NOT_SCORES and not name.endswith(("_items", "_chance"))
+        columns.append(_fraction(values, source) if is_score else values)
+    return columns
+
+
+def _is_text(column: pl.Series) -> bool:
+    """Whether not one cell of a column is a number: a column of labels, rather than a number gone wrong."""
+    if column.dtype.is_numeric():
+        return False
+    return column.cast(pl.String).str.strip_chars().cast(pl.Float64, strict=False).null_count() == len(column)
+
+
+def _fraction(score: pl.Series, source: str) -> pl.Series:
+    where = f"{source}: column '{score.name}'"
+    outside = score.is_not_null() & ((score < 0) | (score > 100))
+    if outside.any():
+        row = int(outside.arg_true()[0])
+        raise UserError(
+            f"{source}: row {row + 1}, column '{score.name}': {score[row]:g} is no score in [0, 1] or [0, 100]; "
+            "correct it, or drop the column if it is not a score."
+        )
+    percent = score.is_not_null() & (score > 1)
+    if not percent.any():
+        return score
+    fraction = score.is_not_null() & (score <= 1) & (score > 0)
+    if fraction.any():
+        rows = int(percent.arg_true()[0]) + 1, int(fraction.arg_true()[0]) + 1
+        raise UserError(
+            f"{where} mixes percent and fractions: row {rows[0]} holds {score[rows[0] - 1]:g}, row {rows[1]} holds "
+            f"{score[rows[1] - 1]:g}; use one of the two throughout."
+        )
+    return score / 100

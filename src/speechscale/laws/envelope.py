@@ -1,0 +1,152 @@
+"""The compute envelope: the least loss reached at each compute, and the power law L = k C^gamma through it.
+
+Three definitions, since the word hides a choice:
+- "budgets": at log-spaced budgets, the least loss that any run had reached by then (the study's; the default);
+- "records": the points that beat every cheaper point;
+- "interpolated": each curve's ln L interpolated in ln C at the budgets, and the least over curves.
+A curve is the learning curve of a run; runs known by their end alone form one curve a size.
+Source of the law: Kaplan et al. 2020 (arXiv 2001.08361), Cuervo and Marxer 2024, section 4.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from speechscale.laws.minimise import Array
+
+DEFINITIONS = ("budgets", "records", "interpolated")
+BUDGETS = 40
+EXPONENTS = -np.geomspace(0.003, 1.5, 240)  # gamma at which the law with an offset is profiled
+LEAST_POINTS = 4
+IN_MEMORY = 4_000_000  # elements of one (resamples, points) array
+
+
+@dataclass(frozen=True)
+class Points:
+    """Losses along curves, sorted by compute: ln C (p,), ln L (p,), and which curve each belongs to."""
+
+    log_c: Array
+    log_l: Array
+    curve: Array
+
+    @classmethod
+    def of(cls, flops: Array, loss: Array, curve: Array) -> Points:
+        order = np.lexsort((loss, flops))
+        return cls(np.log(flops[order]), np.log(loss[order]), curve[order])
+
+    @property
+    def curves(self) -> int:
+        return int(self.curve.max()) + 1
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """Envelopes of S sets of curves: ln C (p,), ln L (S, p), and which of the points belong to each (S, p)."""
+
+    log_c: Array
+    log_l: Array
+    holds: Array
+
+
+@dataclass(frozen=True)
+class EnvelopeFit:
+    """Power laws through S envelopes; row 0 is the data, the others are resamples of the curves."""
+
+    envelope: Envelope
+    log_coefficient: Array  # (S,)
+    gamma: Array  # (S,)
+    curvature: Array  # (S,) coefficient of (ln C)^2: negative bends down, to better than a power law
+    offset: Array  # (S, 3): E, ln k, gamma of L = E + k C^gamma
+
+
+def fit_envelope(points: Points, definition: str, *, resamples: int, seed: int) -> EnvelopeFit:
+    """Fit the envelope of all curves, and of `resamples` draws of the curves with replacement."""
+    rng = np.random.default_rng(seed)
+    chosen = np.ones((resamples + 1, points.curves), dtype=bool)
+    for row in range(1, resamples + 1):
+        chosen[row] = np.bincount(rng.integers(0, points.curves, points.curves), minlength=points.curves) > 0
+    size = max(1, IN_MEMORY // max(len(points.log_c), BUDGETS * points.curves))
+    parts = [envelopes(points, definition, chosen[at : at + size]) for at in range(0, len(chosen), size)]
+    envelope = Envelope(
+        parts[0].log_c, np.concatenate([p.log_l for p in parts]), np.concatenate([p.holds for p in parts])
+    )
+    centre = float(envelope.log_c.mean())
+    line = polynomial(envelope.log_c - centre, envelope.log_l, envelope.holds, 1)
+    bent = polynomial(envelope.log_c - centre, envelope.log_l, envelope.holds, 2)
+    return EnvelopeFit(
+        envelope, line[:, 0] - line[:, 1] * centre, line[:, 1], bent[:, 2], _with_offset(envelope)
+    )
+
+
+def envelopes(points: Points, definition: str, chosen: Array) -> Envelope:
+    """Envelopes of S subsets of curves, chosen (S, curves)."""
+    if definition == "records":
+        values = np.where(chosen[:, points.curve], points.log_l, np.inf)
+        before = np.minimum.accumulate(values, axis=1)[:, :-1]
+        record = np.isfinite(values)
+        record[:, 1:] &= values[:, 1:] < before
+        return Envelope(points.log_c, np.where(record, values, 0.0), record)
+    budgets = np.linspace(points.log_c[0], points.log_c[-1], BUDGETS)
+    reach = _running if definition == "budgets" else _interpolated
+    table = np.stack([reach(points, curve, budgets) for curve in range(points.curves)])  # (curves, budgets)
+    least = np.full((len(chosen), BUDGETS), np.inf)
+    for curve in range(points.curves):
+        np.minimum(least, np.where(chosen[:, curve, None], table[curve], np.inf), out=least)
+    holds = np.isfinite(least)
+    return Envelope(budgets, np.where(holds, least, 0.0), holds)
+
+
+def polynomial(x: Array, y: Array, holds: Array, degree: int) -> Array:
+    """Least-squares polynomials (S, degree + 1), lowest power first, through the points (p,), (S, p) that hold."""
+    powers = np.stack([x**k for k in range(2 * degree + 1)], axis=1)
+    weights = holds.astype(float)
+    moments = weights @ powers
+    rows = np.arange(degree + 1)
+    left = moments[:, rows[:, None] + rows]
+    right = (weights * y) @ powers[:, : degree + 1]
+    enough = holds.sum(axis=1) > degree
+    left[~enough] = np.eye(degree + 1)
+    found = np.linalg.solve(left + 1e-12 * np.eye(degree + 1), right[..., None])[..., 0]
+    found[~enough] = np.nan
+    return found
+
+
+def _running(points: Points, curve: int, budgets: Array) -> Array:
+    own = points.curve == curve
+    best = np.minimum.accumulate(points.log_l[own])
+    # A relative hair, so that a point lies at the budget that was computed from it.
+    reached = np.searchsorted(points.log_c[own], budgets + 1e-9, side="right")
+    return np.where(reached > 0, best[np.maximum(reached - 1, 0)], np.inf)
+
+
+def _interpolated(points: Points, curve: int, budgets: Array) -> Array:
+    own = points.curve == curve
+    return np.interp(budgets, points.log_c[own], points.log_l[own], left=np.inf, right=np.inf)
+
+
+def _with_offset(envelope: Envelope) -> Array:
+    """L = E + k C^gamma by variable projection: at each gamma E and k are linear least squares of relative errors."""
+    shape = np.exp(EXPONENTS[:, None] * (envelope.log_c - envelope.log_c.mean()))  # (gammas, p)
+    inverse = np.where(envelope.holds, np.exp(-envelope.log_l), 0.0)
+    one = (inverse**2).sum(axis=1)[:, None]
+    with_k, kk = inverse**2 @ shape.T, inverse**2 @ (shape**2).T
+    y, yk = inverse.sum(axis=1)[:, None], inverse @ shape.T
+    determinant = one * kk - with_k**2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        k = (one * yk - with_k * y) / determinant
+        offset = (y - k * with_k) / one
+        # The offset cannot be negative: there the best has none.
+        k = np.where(offset < 0, yk / kk, k)
+        offset = np.maximum(offset, 0.0)
+        error = offset**2 * one + 2 * offset * k * with_k + k**2 * kk - 2 * (offset * y + k * yk)
+    error = np.where((k > 0) & np.isfinite(error), error, np.inf)
+    best = np.argmin(error, axis=1)
+    row = np.arange(len(best))
+    gamma = EXPONENTS[best]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        log_k = np.log(k[row, best]) - gamma * envelope.log_c.mean()
+    found = np.stack([offset[row, best], log_k, gamma], axis=1)
+    found[~np.isfinite(error[row, best])] = np.nan
+    return found

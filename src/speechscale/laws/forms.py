@@ -1,0 +1,149 @@
+"""The loss law L(N, D) = E + A/N^alpha + B/D^beta in logarithms, and the normal equations of fitting it robustly.
+
+Legend of shapes: S problems at once (starts, resamples, left-out runs), n runs, theta (S, 5) =
+(ln A, ln B, ln E, alpha, beta), log_loss (S, n).
+
+Law and log-sum-exp parametrisation: Hoffmann et al. 2022 (arXiv 2203.15556), section 3.3 and appendix D.3.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from speechscale.laws.minimise import Array, Normal
+
+NAMES = ("A", "B", "E", "alpha", "beta")  # order of theta; the first three enter as logarithms
+TERMS = 3  # how many of them
+
+
+def to_theta(values: dict[str, float]) -> Array:
+    """(5,) theta of a law given by name."""
+    return np.array([np.log(values[name]) if k < TERMS else values[name] for k, name in enumerate(NAMES)])
+
+
+def to_values(theta: Array) -> Array:
+    """theta with A, B and E themselves in place of their logarithms; any leading shape."""
+    values = np.array(theta, dtype=float)
+    values[..., :TERMS] = np.exp(values[..., :TERMS])
+    return values
+
+
+def named(theta: Array) -> dict[str, float]:
+    return dict(zip(NAMES, to_values(theta).tolist(), strict=True))
+
+
+def log_terms(theta: Array, log_n: Array, log_d: Array) -> tuple[Array, Array, Array]:
+    """Logarithms of the three terms: A/N^alpha and B/D^beta (S, n), E (S, 1)."""
+    a, b, e, alpha, beta = (theta[..., k, None] for k in range(5))
+    return a - alpha * log_n, b - beta * log_d, e
+
+
+def log_loss(theta: Array, log_n: Array, log_d: Array) -> Array:
+    """ln L of the law at theta (..., 5) and n runs, (..., n); safe against overflow."""
+    of_n, of_d, e = log_terms(theta, log_n, log_d)
+    return np.logaddexp(np.logaddexp(of_n, of_d), e)
+
+
+def huber(residual: Array, delta: float) -> Array:
+    """Huber 1964: r^2/2 up to delta, delta (|r| - delta/2) beyond."""
+    clipped = np.clip(residual, -delta, delta)
+    return clipped * (residual - 0.5 * clipped)
+
+
+@dataclass(frozen=True)
+class Centring:
+    """Shift of ln N and ln D to mean zero, under which ln A and ln B are nearly independent of alpha and beta.
+
+    The fit works in centred coordinates; there a law is theta @ matrix.T, and nothing else changes.
+    """
+
+    log_n: float
+    log_d: float
+
+    @property
+    def matrix(self) -> Array:
+        centre = np.eye(5)
+        centre[0, 3], centre[1, 4] = -self.log_n, -self.log_d
+        return centre
+
+    def centred(self, theta: Array) -> Array:
+        return theta @ self.matrix.T
+
+    def restored(self, theta: Array) -> Array:
+        return theta @ np.linalg.inv(self.matrix).T
+
+
+class SingleEpoch:
+    """Normal equations of sum_i w_i Huber_delta(ln L(N_i, D_i; theta) - ln L_i) for many theta at once.
+
+    Every derivative of ln L is a share of the loss times 1, ln N or ln D. So all sums over runs are products of
+    (S, n) arrays with a few fixed columns, and no (S, n, 5) Jacobian is ever built.
+    """
+
+    def __init__(self, log_n: Array, log_d: Array, delta: float) -> None:
+        self.log_n, self.log_d, self.delta = log_n, log_d, delta
+        one = np.ones_like(log_n)
+        self._powers_n = np.stack([one, -log_n, log_n**2], axis=1)
+        self._powers_d = np.stack([one, -log_d, log_d**2], axis=1)
+        self._cross = np.stack([one, -log_n, -log_d, log_n * log_d], axis=1)
+
+    def __call__(self, theta: Array, log_loss: Array, weights: Array) -> Normal:
+        shares, log_total = self._shares(theta)
+        residual = log_total - log_loss
+        clipped = np.clip(residual, -self.delta, self.delta)
+        pull = weights * clipped
+        value = np.einsum("sn,sn->s", pull, residual - 0.5 * clipped)
+
+        pulls_n = (pull * shares[0]) @ self._powers_n
+        pulls_d = (pull * shares[1]) @ self._powers_d
+        pull_e = np.einsum("sn,sn->s", pull, shares[2])
+        gradient = np.stack([pulls_n[:, 0], pulls_d[:, 0], pull_e, pulls_n[:, 1], pulls_d[:, 1]], axis=-1)
+
+        trust = self.delta / np.maximum(np.abs(residual), self.delta)  # 1 inside delta, falling outside
+        hessian = self._gram(weights * (trust == 1.0) - pull, *shares)
+        hessian += _second_derivatives(pulls_n, pulls_d, pull_e)
+        return Normal(value, gradient, hessian, self._gram(weights * trust, *shares))
+
+    def jacobian(self, theta: Array) -> Array:
+        """d ln L / d theta at one theta (5,): (n, 5)."""
+        (of_n, of_d, of_e), _ = self._shares(theta[None])
+        return np.stack([of_n, of_d, of_e, -of_n * self.log_n, -of_d * self.log_d], axis=-1)[0]
+
+    def _shares(self, theta: Array) -> tuple[tuple[Array, Array, Array], Array]:
+        """What part of the loss each term is, three (S, n), and ln L (S, n)."""
+        of_n, of_d, e = log_terms(theta, self.log_n, self.log_d)
+        top = np.maximum(np.maximum(of_n, of_d), e)
+        of_n, of_d, of_e = np.exp(of_n - top), np.exp(of_d - top), np.exp(e - top)
+        total = of_n + of_d + of_e
+        inverse = 1.0 / total
+        return (of_n * inverse, of_d * inverse, of_e * inverse), np.log(total) + top
+
+    def _gram(self, weights: Array, of_n: Array, of_d: Array, of_e: Array) -> Array:
+        """sum_i weights_i J_i J_i^T with J = d ln L / d theta, (S, 5, 5)."""
+        by_n, by_d = weights * of_n, weights * of_d
+        nn = (by_n * of_n) @ self._powers_n
+        dd = (by_d * of_d) @ self._powers_d
+        nd = (by_n * of_d) @ self._cross
+        ne = (by_n * of_e) @ self._powers_n[:, :2]
+        de = (by_d * of_e) @ self._powers_d[:, :2]
+        ee = np.einsum("sn,sn,sn->s", weights, of_e, of_e)
+        rows = [
+            [nn[:, 0], nd[:, 0], ne[:, 0], nn[:, 1], nd[:, 2]],
+            [nd[:, 0], dd[:, 0], de[:, 0], nd[:, 1], dd[:, 1]],
+            [ne[:, 0], de[:, 0], ee, ne[:, 1], de[:, 1]],
+            [nn[:, 1], nd[:, 1], ne[:, 1], nn[:, 2], nd[:, 3]],
+            [nd[:, 2], dd[:, 1], de[:, 1], nd[:, 3], dd[:, 2]],
+        ]
+        return np.stack([np.stack(row, axis=-1) for row in rows], axis=1)
+
+
+def _second_derivatives(pulls_n: Array, pulls_d: Array, pull_e: Array) -> Array:
+    """sum_i pull_i sum_k share_ik x_ik x_ik^T (S, 5, 5), x_ik the derivative of the k-th log term."""
+    curved = np.zeros((len(pull_e), 5, 5))
+    curved[:, 0, 0], curved[:, 0, 3], curved[:, 3, 3] = pulls_n.T
+    curved[:, 1, 1], curved[:, 1, 4], curved[:, 4, 4] = pulls_d.T
+    curved[:, 3, 0], curved[:, 4, 1] = curved[:, 0, 3], curved[:, 1, 4]
+    curved[:, 2, 2] = pull_e
+    return curved

@@ -1,0 +1,103 @@
+"""IsoFLOP minima: at each budget a parabola of loss over ln N, bracketed by runs or refused.
+
+Source: Hoffmann et al. 2022, section 3.2 (approach 2). An optimum at the edge of the sizes is no optimum.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from speechscale.laws.allocation import FLOPS_PER_PARAM_TOKEN
+from speechscale.laws.minimise import Array
+from speechscale.laws.single_epoch import Ladder
+
+LEAST_SIZES = 4  # a parabola through three has nothing left to disagree with
+SAME_BUDGET = 0.1  # relative difference in FLOPs up to which runs share a budget
+INTERPOLATED = 7  # budgets looked at where runs share none
+
+
+@dataclass(frozen=True)
+class Minimum:
+    """The best size at one budget, or why there is none."""
+
+    flops: float
+    sizes: int
+    params: float | None = None
+    tokens: float | None = None
+    loss: float | None = None
+    refused: str | None = None
+
+
+@dataclass(frozen=True)
+class IsoFlop:
+    minima: list[Minimum]
+    exponents: dict[str, float] | None  # a, b and their prefactors: N = k_N (C/6)^a
+    why: str = ""
+
+
+def fit_isoflop(ladder: Ladder) -> IsoFlop:
+    """Minima per budget, and the exponents of N_opt and D_opt with compute through the bracketed ones."""
+    minima = [_minimum(flops, log_n, loss) for flops, log_n, loss in _slices(ladder)]
+    held = [m for m in minima if m.refused is None]
+    if len(held) < 2:
+        return IsoFlop(
+            minima, None, f"{len(held)} of {len(minima)} budgets have a bracketed minimum; 2 are the least"
+        )
+    log_c = np.log([m.flops / FLOPS_PER_PARAM_TOKEN for m in held])
+    log_n = np.log([m.params for m in held if m.params is not None])
+    a, intercept = np.polyfit(log_c, log_n, 1)
+    return IsoFlop(minima, {"a": float(a), "b": float(1 - a), "G": float(np.exp(intercept))})
+
+
+def _slices(ladder: Ladder) -> list[tuple[float, Array, Array]]:
+    """(budget, ln N, loss) at budgets that runs share; where they share none, by interpolation along each size."""
+    order = np.argsort(ladder.flops)
+    breaks = np.flatnonzero(np.diff(np.log(ladder.flops[order])) > np.log1p(SAME_BUDGET)) + 1
+    shared = [rows for rows in np.split(order, breaks) if len(np.unique(ladder.params[rows])) >= LEAST_SIZES]
+    spread = [np.ptp(np.log(ladder.flops[rows])) for rows in shared]
+    if shared and max(spread) < 2 * SAME_BUDGET:
+        return [
+            (float(np.exp(np.log(ladder.flops[rows]).mean())), ladder.log_n[rows], ladder.loss[rows])
+            for rows in shared
+        ]
+    return _interpolated(ladder)
+
+
+def _interpolated(ladder: Ladder) -> list[tuple[float, Array, Array]]:
+    log_c = np.log(ladder.flops)
+    slices = []
+    for budget in np.linspace(log_c.min(), log_c.max(), INTERPOLATED + 2)[1:-1]:
+        sizes, losses = [], []
+        for size in np.unique(ladder.params):
+            own = np.flatnonzero(ladder.params == size)
+            own = own[np.argsort(log_c[own])]
+            if len(own) > 1 and log_c[own[0]] <= budget <= log_c[own[-1]]:
+                sizes.append(np.log(size))
+                losses.append(np.exp(np.interp(budget, log_c[own], ladder.log_loss[own])))
+        slices.append((float(np.exp(budget)), np.array(sizes), np.array(losses)))
+    return slices
+
+
+def _minimum(flops: float, log_n: Array, loss: Array) -> Minimum:
+    sizes = len(np.unique(log_n))
+    if sizes < LEAST_SIZES:
+        return Minimum(
+            flops, sizes, refused=f"{sizes} sizes have a loss at this budget; {LEAST_SIZES} are the least"
+        )
+    centre = log_n.mean()
+    square, slope, level = np.polyfit(log_n - centre, loss, 2)
+    best = int(np.argmin(loss))
+    if square <= 0:
+        return Minimum(flops, sizes, refused="the losses do not bend upwards, so no size is best")
+    vertex = centre - slope / (2 * square)
+    edge = log_n[best] in (log_n.min(), log_n.max())
+    if edge or not log_n.min() < vertex < log_n.max():
+        side = "smallest" if vertex <= centre else "largest"
+        return Minimum(
+            flops, sizes, refused=f"not bracketed: the best loss is at the {side} size of this budget"
+        )
+    params = float(np.exp(vertex))
+    tokens = flops / FLOPS_PER_PARAM_TOKEN / params
+    return Minimum(flops, sizes, params, tokens, float(level - slope**2 / (4 * square)))

@@ -1,0 +1,210 @@
+"""Damped Newton steps for many small robust fits at once.
+
+A problem is a point theta (p,) with data and weights of its own; S of them move as one batch of arrays. Each step
+solves (H + lambda M) step = -gradient with H the exact Hessian and M the majoriser (`Normal`): lambda small is
+Newton's method, which ends quadratically; lambda large is a short step of reweighted least squares, which descends.
+Levenberg 1944 and Marquardt 1963 for the damping, Madsen and Nielsen 1993 for Newton steps on Huber's function.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+CHUNK = 32_768  # elements of an (S, n) array that stay in cache together
+LARGEST_STEP = 3.0  # of one coordinate; coordinates are logarithms or exponents, so this is far
+RIDGE = 1e-9  # keeps the equations solvable where a term of the law has no share left
+TOLERANCE = 1e-14  # predicted decrease, relative to the objective, that ends a problem
+RACE_EVERY = 6  # steps between two looks at which starts have stalled
+RACE_GAIN = 0.05  # a start that gained less than this share between two looks …
+RACE_MARGIN = 1.5  # … and stands this much above the best one is given up
+
+
+@dataclass(frozen=True)
+class Normal:
+    """Local picture of S objectives at S points: value (S,), gradient (S, p), Hessian and majoriser (S, p, p).
+
+    The majoriser is the Gauss-Newton matrix with the weights of iteratively reweighted least squares: never
+    negative, and above the Hessian wherever the law is nearly linear.
+    """
+
+    value: Array
+    gradient: Array
+    hessian: Array
+    majoriser: Array
+
+    def take(self, rows: Array) -> Normal:
+        return Normal(self.value[rows], self.gradient[rows], self.hessian[rows], self.majoriser[rows])
+
+    def replaced(self, rows: Array, other: Normal) -> Normal:
+        """Rows of `other` where the mask `rows` holds, of self elsewhere."""
+        wide = rows[:, None, None]
+        return Normal(
+            np.where(rows, other.value, self.value),
+            np.where(rows[:, None], other.gradient, self.gradient),
+            np.where(wide, other.hessian, self.hessian),
+            np.where(wide, other.majoriser, self.majoriser),
+        )
+
+    def within(self, basis: Array) -> Normal:
+        """The same objectives seen along the columns of basis (p, q)."""
+        return Normal(
+            self.value,
+            self.gradient @ basis,
+            basis.T @ self.hessian @ basis,
+            basis.T @ self.majoriser @ basis,
+        )
+
+
+# (theta (S, p), log losses (n,) or (S, n), weights (n,) or (S, n)) -> local picture
+Objective = Callable[[Array, Array, Array], Normal]
+
+
+@dataclass(frozen=True)
+class Minimum:
+    """Where S descents ended: theta (S, p), value (S,), scaled gradient (S,), and whether each was given up."""
+
+    theta: Array
+    value: Array
+    slope: Array  # largest |gradient_k| / sqrt(majoriser_kk * value): free of units, 0 at an optimum
+    stalled: NDArray[np.bool_]
+
+
+def minimise(
+    objective: Objective,
+    start: Array,
+    log_loss: Array,
+    weights: Array,
+    *,
+    basis: Array | None = None,
+    race: bool = False,
+    steps: int = 150,
+) -> Minimum:
+    """Minimise S objectives from S starts.
+
+    Args:
+        start: (S, p).
+        log_loss: (n,) shared by all problems, or (S, n).
+        weights: the same.
+        basis: (p, q) directions in which theta may move; every direction when None.
+        race: give up starts that stall far above the best of their chunk.
+        steps: most Newton steps of one problem.
+    """
+    rows = max(1, CHUNK // log_loss.shape[-1])
+    slices = [slice(at, min(at + rows, len(start))) for at in range(0, len(start), rows)]
+
+    def descend(part: slice) -> Minimum:
+        batch = _Batch(
+            objective,
+            basis,
+            start[part],
+            log_loss[part] if log_loss.ndim == 2 else log_loss,
+            weights[part] if weights.ndim == 2 else weights,
+        )
+        return batch.run(steps, race)
+
+    workers = min(len(slices), len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
+    if workers > 1:
+        with ThreadPoolExecutor(workers) as pool:
+            parts = list(pool.map(descend, slices))
+    else:
+        parts = [descend(part) for part in slices]
+    return Minimum(
+        *(np.concatenate([getattr(p, name) for p in parts]) for name in Minimum.__dataclass_fields__)
+    )
+
+
+class _Batch:
+    """Problems under way, and the results of those that have ended."""
+
+    def __init__(
+        self, objective: Objective, basis: Array | None, start: Array, log_loss: Array, weights: Array
+    ) -> None:
+        self.objective, self.basis = objective, basis
+        self.log_loss, self.weights = log_loss, weights
+        self.theta = start.copy()
+        self.here = self._look(start)
+        self.damping = np.ones(len(start))
+        self.live = np.arange(len(start))
+        size = len(start)
+        self.ended = Minimum(start.copy(), np.full(size, np.inf), np.full(size, np.inf), np.zeros(size, bool))
+
+    def run(self, steps: int, race: bool) -> Minimum:
+        before, best = self.here.value, np.inf
+        for taken in range(1, steps + 1):
+            done = self._step()
+            stalled = np.zeros_like(done)
+            if race and taken % RACE_EVERY == 0:
+                best = min(best, self.here.value.min())
+                slow = before - self.here.value < RACE_GAIN * self.here.value
+                stalled = slow & (self.here.value > RACE_MARGIN * best) & ~done
+                before = self.here.value
+            # Compacting the arrays costs about a step, so it waits until it pays.
+            if np.mean(done | stalled) > 0.2 or taken == steps:
+                rest = np.ones_like(done) if taken == steps else done | stalled
+                best = min(best, self.here.value.min())
+                self._end(rest, stalled)
+                before = before[~rest]
+            if not len(self.live):
+                break
+        return self.ended
+
+    def _look(self, theta: Array) -> Normal:
+        normal = self.objective(theta, self.log_loss, self.weights)
+        return normal if self.basis is None else normal.within(self.basis)
+
+    def _step(self) -> NDArray[np.bool_]:
+        """Move every live problem once if that lowers its objective; returns which are at their optimum."""
+        here = self.here
+        step = _damped_newton(here, self.damping)
+        predicted = -np.einsum("sp,sp->s", step, here.gradient)
+        # Where the damped Hessian still has a negative direction the step may climb: go the other way.
+        step = np.where(predicted[:, None] >= 0, step, -step)
+        length = np.abs(step).max(axis=1, keepdims=True)
+        step *= np.minimum(1.0, LARGEST_STEP / np.maximum(length, LARGEST_STEP))
+        trial = self.theta + (step if self.basis is None else step @ self.basis.T)
+        there = self._look(trial)
+        better = there.value < here.value
+        gain = here.value - there.value
+        done = (np.abs(predicted) <= TOLERANCE * here.value) | (self.damping > 1e12) | (here.value <= 1e-28)
+        done |= better & (gain <= 0.1 * TOLERANCE * here.value)
+        self.theta = np.where(better[:, None], trial, self.theta)
+        self.here = here.replaced(better, there)
+        self.damping = np.where(
+            better, np.maximum(self.damping / 8, 1e-12), np.maximum(self.damping * 6, 1e-4)
+        )
+        return done
+
+    def _end(self, rest: NDArray[np.bool_], stalled: NDArray[np.bool_]) -> None:
+        at, here = self.live[rest], self.here.take(rest)
+        self.ended.theta[at] = self.theta[rest]
+        self.ended.value[at] = here.value
+        self.ended.slope[at] = _scaled_slope(here)
+        self.ended.stalled[at] = stalled[rest]
+        self.live, self.theta, self.damping = self.live[~rest], self.theta[~rest], self.damping[~rest]
+        self.here = self.here.take(~rest)
+        if self.log_loss.ndim == 2:
+            self.log_loss = self.log_loss[~rest]
+        if self.weights.ndim == 2:
+            self.weights = self.weights[~rest]
+
+
+def _damped_newton(here: Normal, damping: Array) -> Array:
+    diagonal = np.einsum("sii->si", here.majoriser)
+    left = here.hessian + damping[:, None, None] * here.majoriser
+    ridge = RIDGE * diagonal.max(axis=1, keepdims=True) + 1e-6 * damping[:, None] * diagonal + 1e-300
+    np.einsum("sii->si", left)[...] += ridge
+    return np.linalg.solve(left, -here.gradient[..., None])[..., 0]
+
+
+def _scaled_slope(here: Normal) -> Array:
+    diagonal = np.einsum("sii->si", here.majoriser)
+    scale = np.sqrt(np.maximum(diagonal * here.value[:, None], 1e-300))
+    return np.max(np.where(here.value[:, None] > 1e-28, np.abs(here.gradient) / scale, 0.0), axis=1)

@@ -1,0 +1,318 @@
+"""The sections of a law file: each law fitted to one series and told as JSON, or {"missing": why}."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from speechscale.errors import UserError
+from speechscale.laws import allocation
+from speechscale.laws.bootstrap import draw_laws, interval
+from speechscale.laws.checks import influence
+from speechscale.laws.downstream import LEAST_RUNS, Downstream, ScoreData, fit_downstream
+from speechscale.laws.envelope import DEFINITIONS, LEAST_POINTS, EnvelopeFit, Points, fit_envelope
+from speechscale.laws.forms import NAMES, log_loss, named, to_values
+from speechscale.laws.isoflop import fit_isoflop
+from speechscale.laws.minimise import Array
+from speechscale.laws.repeated import GRID, RATES, RepeatedFit, fit_repeated, log_effective, refit_rates
+from speechscale.laws.scores import Saturating
+from speechscale.laws.single_epoch import Ladder, SingleEpochFit, fit_single_epoch
+
+LAWS = ("single_epoch", "repeated", "envelope", "isoflop", "downstream", "efficiency")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to fit and how; the defaults are those of `speechscale fit`."""
+
+    laws: tuple[str, ...] = LAWS
+    delta: float | None = None
+    tied: bool = False
+    fixed: Mapping[str, float] = field(default_factory=dict)
+    bootstrap: int = 1000
+    seed: int = 0
+    envelope: str = "budgets"
+    chance: float = 0.5
+    ceiling: float | None = 1.0
+
+
+@dataclass(frozen=True)
+class First:
+    """The single-epoch law and its draws (S, 5), which every later number takes its interval from."""
+
+    fit: SingleEpochFit
+    draws: Array
+
+    @property
+    def laws(self) -> Array:
+        """The fit in row 0, its draws below."""
+        return np.concatenate([self.fit.theta[None], self.draws])
+
+
+def ladder_of(table: pl.DataFrame) -> Ladder:
+    weights = table["weight"] if "weight" in table.columns else None
+    return Ladder.of(table["params"], table["tokens"], table["loss"], weights)
+
+
+def single_epoch(table: pl.DataFrame, options: Options) -> tuple[dict[str, Any], First | None]:
+    ladder = ladder_of(table)
+    try:
+        fit = fit_single_epoch(
+            ladder.params,
+            ladder.tokens,
+            ladder.loss,
+            weights=ladder.weights,
+            delta=options.delta,
+            tied=options.tied,
+            fixed=options.fixed,
+        )
+    except UserError as error:
+        return {"missing": str(error)}, None
+    first = First(fit, draw_laws(fit, options.bootstrap, options.seed))
+    values = to_values(first.draws)
+    alpha, beta = first.draws[:, 3], first.draws[:, 4]
+    split = {
+        "a": beta / (alpha + beta),
+        "b": alpha / (alpha + beta),
+        "G": np.exp(allocation.log_g(first.draws)),
+    }
+    moved = influence(fit)
+    return {
+        "params": fit.params,
+        "interval95": {name: interval(values[:, k]) for k, name in enumerate(NAMES)},
+        "correlation": {
+            "ln A, alpha": _correlation(first.draws[:, 0], alpha),
+            "ln B, beta": _correlation(first.draws[:, 1], beta),
+        },
+        "delta": fit.delta,
+        "objective": fit.objective,
+        "converged": fit.convergence.reached,
+        "convergence": {
+            "starts": fit.convergence.starts,
+            "agreeing": fit.convergence.agreeing,
+            "stalled": fit.convergence.stalled,
+            "gradient": fit.convergence.slope,
+        },
+        "noise": fit.noise,
+        "allocation": {
+            **fit.allocation,
+            "interval95": {name: interval(draw) for name, draw in split.items()},
+        },
+        "range": {name: _range(table[name]) for name in ("params", "tokens", "flops", "loss")},
+        "draws": {name: _rounded(values[:, k]) for k, name in enumerate(NAMES)},
+        "residuals": {
+            "run": table["run"].to_list(),
+            "ln_predicted_over_observed": _rounded(fit.residuals),
+            "influence": _rounded(moved),
+        },
+    }, first
+
+
+def repeated(
+    first: First | None, done: pl.DataFrame, multi: pl.DataFrame, options: Options
+) -> dict[str, Any]:
+    if first is None:
+        return {"missing": "it stands on the single-epoch law, which is missing"}
+    if multi.height < 3:
+        return {"missing": f"{multi.height} runs of more than one epoch; 3 are the least for R_D and R_N"}
+    runs, unique = ladder_of(multi), multi["unique_tokens"].to_numpy()
+    fit = fit_repeated(first.fit, runs, unique)
+    section = _rates(fit)
+    section["draws"] = {
+        name: _rounded(np.exp(draw))
+        for name, draw in zip(RATES, _draw_rates(first, fit, runs, unique, options).T, strict=True)
+    }
+    everything = fit_repeated(first.fit, ladder_of(done), done["unique_tokens"].to_numpy(), joint=True)
+    section["joint"] = {**_rates(everything), "single_epoch": named(everything.theta[:5])}
+    section["runs"] = multi["run"].to_list()
+    return section
+
+
+def envelope(single: pl.DataFrame, curves: pl.DataFrame | None, options: Options) -> dict[str, Any]:
+    if curves is not None and curves.height:
+        points = curves.filter(pl.col("run").is_in(single["run"].to_list()))
+        label = points["run"]
+    else:
+        points, label = single, single["params"]  # runs known by their end alone: one curve a size
+    if points.height < LEAST_POINTS:
+        return {"missing": f"{points.height} points of single-epoch runs; {LEAST_POINTS} are the least"}
+    curve = label.rank("dense").to_numpy().astype(int) - 1
+    cloud = Points.of(points["flops"].to_numpy(), points["loss"].to_numpy(), curve)
+    fits = {
+        name: fit_envelope(cloud, name, resamples=options.bootstrap, seed=options.seed)
+        for name in DEFINITIONS
+    }
+    chosen = fits[options.envelope]
+    held = chosen.envelope.holds[0]
+    return {
+        "definition": options.envelope,
+        **_power_law(chosen),
+        "curvature": {"value": _number(chosen.curvature[0]), "interval95": interval(chosen.curvature[1:])},
+        "offset": _offset(chosen),
+        "points": {
+            "flops": _rounded(np.exp(chosen.envelope.log_c[held])),
+            "loss": _rounded(np.exp(chosen.envelope.log_l[0, held])),
+        },
+        "definitions": {name: _power_law(fit) for name, fit in fits.items()},
+    }
+
+
+def isoflop(single: pl.DataFrame) -> dict[str, Any]:
+    found = fit_isoflop(ladder_of(single))
+    budgets = [{key: value for key, value in asdict(m).items() if value is not None} for m in found.minima]
+    if found.exponents is None:
+        return {"missing": found.why, "budgets": budgets}
+    return {**found.exponents, "budgets": budgets}
+
+
+def downstream(
+    done: pl.DataFrame, names: list[str], first: First | None, options: Options
+) -> tuple[dict[str, Any], dict[str, Downstream]]:
+    content: dict[str, Any] = {}
+    fits: dict[str, Downstream] = {}
+    for name in names:
+        scored = done.filter(pl.col(name).is_not_null())
+        if scored.height < LEAST_RUNS:
+            content[name] = {"missing": f"{scored.height} runs have this score; {LEAST_RUNS} are the least"}
+            continue
+        unknown = pl.Series(f"{name}_items", [None] * scored.height, dtype=pl.Float64)
+        items = scored.get_column(f"{name}_items", default=unknown).fill_null(np.nan).to_numpy()
+        chance = scored.get_column(f"{name}_chance", default=pl.Series([options.chance]))[0]
+        data = ScoreData.of(
+            *(scored[column].to_numpy() for column in ("flops", "loss", name)), items, float(chance)
+        )
+        fits[name] = fit_downstream(
+            data,
+            first.laws if first else None,
+            ceiling=options.ceiling,
+            resamples=options.bootstrap,
+            seed=options.seed,
+        )
+        content[name] = _score(fits[name])
+    if not names:
+        return {"missing": "the table has no score columns"}, fits
+    return content, fits
+
+
+def _score(fit: Downstream) -> dict[str, Any]:
+    slope, intercept, r2, error = fit.line
+    never = "these scores do not rise above chance"
+    return {
+        "runs": len(fit.data.score),
+        "chance": fit.data.chance,
+        "gamma": fit.power.gamma,
+        "coefficient": fit.power.coefficient,
+        "interval95": interval(fit.power.draws),
+        "linear": {"slope": slope, "intercept": intercept, "r2": r2, "slope_se": error},
+        "saturating": _curve(fit.with_loss, "midpoint_loss", lambda x: -x)
+        if fit.with_loss
+        else {"missing": never},
+        "saturating_compute": _curve(fit.with_compute, "midpoint_flops", _flops)
+        if fit.with_compute
+        else {"missing": never},
+        "out_of_sample": {
+            "rmse": fit.forecast_errors,
+            "best": min(fit.forecast_errors, key=fit.forecast_errors.__getitem__),
+        }
+        if fit.forecast_errors
+        else {"missing": "too few runs to fit on the cheap ones and forecast the dear ones"},
+        "emergence": {
+            "margin": fit.emergence.margin,
+            "flops": fit.emergence.flops,
+            "interval95": interval(fit.emergence.draws) if fit.emergence.flops else None,
+            "says": fit.emergence.says,
+        },
+    }
+
+
+def _curve(curve: Saturating, midpoint: str, unit: Any) -> dict[str, Any]:
+    centre, steepness, ceiling = curve.curves.T
+    return {
+        "floor": curve.floor,
+        "ceiling": float(ceiling[0]),
+        midpoint: float(unit(centre[0])),
+        "steepness": float(steepness[0]),
+        "dispersion": curve.dispersion,
+        "interval95": {
+            "ceiling": interval(ceiling[1:]),
+            midpoint: interval(unit(centre[1:])),
+            "steepness": interval(steepness[1:]),
+        },
+        "draws": {
+            midpoint: _rounded(unit(centre[1:])),
+            "steepness": _rounded(steepness[1:]),
+            "ceiling": _rounded(ceiling[1:]),
+        },
+    }
+
+
+def _draw_rates(first: First, fit: RepeatedFit, runs: Ladder, unique: Array, options: Options) -> Array:
+    """ln R_D*, ln R_N* (S, 2): for each draw of the single-epoch law, residuals of this stage put back at random."""
+    rng = np.random.default_rng(options.seed + 1)
+    log_n, log_d = log_effective(fit.theta[None], runs.log_n, runs.log_d, np.log(unique))
+    predicted = log_loss(fit.theta[None, :5], log_n, log_d)[0]
+    residual = runs.log_loss - predicted
+    residual *= np.sqrt(len(runs) / max(len(runs) - 2, 1))
+    again = predicted + rng.choice(residual, (len(first.draws), len(runs)))
+    return refit_rates(first.draws, runs, unique, first.fit.delta, fit.theta[5:], again)
+
+
+def _rates(fit: RepeatedFit) -> dict[str, Any]:
+    return {
+        "params": fit.rates,
+        "interval95": {name: [profile.low, profile.high] for name, profile in fit.profiles.items()},
+        "identified": {name: profile.closes for name, profile in fit.profiles.items()},
+        "objective": fit.objective,
+        "near_equal_minima": fit.minima,
+        "profile": {
+            "at": _rounded(GRID),
+            **{name: _rounded(profile.objective) for name, profile in fit.profiles.items()},
+        },
+    }
+
+
+def _power_law(fit: EnvelopeFit) -> dict[str, Any]:
+    return {
+        "params": {"coefficient": float(np.exp(fit.log_coefficient[0])), "gamma": float(fit.gamma[0])},
+        "interval95": {
+            "coefficient": interval(np.exp(fit.log_coefficient[1:])),
+            "gamma": interval(fit.gamma[1:]),
+        },
+    }
+
+
+def _offset(fit: EnvelopeFit) -> dict[str, Any]:
+    if not np.isfinite(fit.offset[0]).all():
+        return {"missing": "no falling power law with an offset fits this envelope"}
+    names = ("E", "coefficient", "gamma")
+    offset = fit.offset.copy()
+    offset[:, 1] = np.exp(offset[:, 1])
+    return {
+        "params": dict(zip(names, offset[0].tolist(), strict=True)),
+        "interval95": {name: interval(offset[1:, k]) for k, name in enumerate(names)},
+    }
+
+
+def _flops(log_flops: Array) -> Array:
+    return np.exp(np.minimum(log_flops, 700.0))
+
+
+def _correlation(one: Array, other: Array) -> float:
+    return float(np.corrcoef(one, other)[0, 1])
+
+
+def _range(values: pl.Series) -> list[float]:
+    return [float(values.min()), float(values.max())]  # type: ignore[arg-type]
+
+
+def _rounded(values: Array) -> list[float]:
+    """Six significant digits: far finer than any interval, and short in the file."""
+    return [float(f"{value:.6g}") for value in values]
+
+
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

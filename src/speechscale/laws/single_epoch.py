@@ -1,0 +1,318 @@
+"""Fit of L(N, D) = E + A/N^alpha + B/D^beta to runs that saw every token once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from speechscale.errors import UserError
+from speechscale.laws import allocation
+from speechscale.laws.forms import NAMES, TERMS, Centring, SingleEpoch, log_loss, named
+from speechscale.laws.minimise import Array, Minimum, minimise
+
+PAPER_DELTA = 0.03  # Cuervo and Marxer 2024
+EFFICIENT = 1.345  # residual deviations inside delta: 95 % efficiency under normal noise (Huber 1981)
+SMALLEST_DELTA = 1e-6  # below this the objective is a kink to double precision
+AGREE = 1e-8  # relative distance to the least objective at which a start has reached it
+FLAT = 1e-5  # scaled gradient at which a minimum is one
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """Runs as arrays (n,): parameters N, tokens D and losses, all above zero, and a weight each."""
+
+    params: Array
+    tokens: Array
+    loss: Array
+    weights: Array
+
+    @classmethod
+    def of(
+        cls, params: ArrayLike, tokens: ArrayLike, loss: ArrayLike, weights: ArrayLike | None = None
+    ) -> Ladder:
+        """Runs from anything array-like.
+
+        Raises:
+            UserError: lengths differ, or a value is not finite or not above zero.
+        """
+        columns = {
+            name: np.asarray(values, dtype=float)  # before any product: 6 N D does not fit 64 bits
+            for name, values in {"params": params, "tokens": tokens, "loss": loss}.items()
+        }
+        columns["weights"] = np.ones_like(columns["loss"]) if weights is None else np.asarray(weights, float)
+        for name, values in columns.items():
+            if values.ndim != 1 or len(values) != len(columns["loss"]):
+                raise UserError(
+                    f"{name}: shape {values.shape} beside {columns['loss'].shape} losses; one value a run."
+                )
+            wrong = ~(np.isfinite(values) & (values >= 0 if name == "weights" else values > 0))
+            if wrong.any():
+                at = int(np.argmax(wrong))
+                raise UserError(
+                    f"{name}: run {at + 1} holds {values[at]}; a finite number above zero is wanted."
+                )
+        return cls(**columns)
+
+    def __len__(self) -> int:
+        return len(self.loss)
+
+    @property
+    def log_n(self) -> Array:
+        return np.log(self.params)
+
+    @property
+    def log_d(self) -> Array:
+        return np.log(self.tokens)
+
+    @property
+    def log_loss(self) -> Array:
+        return np.log(self.loss)
+
+    @property
+    def flops(self) -> Array:
+        return 6.0 * self.params * self.tokens
+
+    @property
+    def centring(self) -> Centring:
+        return Centring(float(self.log_n.mean()), float(self.log_d.mean()))
+
+    def objective(self, delta: float) -> SingleEpoch:
+        """The normal equations in centred coordinates."""
+        centre = self.centring
+        return SingleEpoch(self.log_n - centre.log_n, self.log_d - centre.log_d, delta)
+
+    def take(self, rows: Array) -> Ladder:
+        return Ladder(self.params[rows], self.tokens[rows], self.loss[rows], self.weights[rows])
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """theta = origin + basis @ free: which parameters are fixed, and whether alpha and beta are one."""
+
+    origin: Array  # (5,)
+    basis: Array  # (5, q)
+
+    @classmethod
+    def of(cls, tied: bool, fixed: Mapping[str, float] | None) -> Constraint:
+        fixed = dict(fixed or {})
+        unknown = [name for name in fixed if name not in NAMES]
+        if unknown:
+            raise UserError(f"cannot fix {unknown[0]!r}; the parameters are {', '.join(NAMES)}.")
+        if tied and {"alpha", "beta"} & fixed.keys():
+            raise UserError("alpha and beta are tied, so neither can be fixed; drop one of the two options.")
+        origin, columns = np.zeros(5), []
+        for k, name in enumerate(NAMES):
+            if name in fixed:
+                if fixed[name] <= 0:
+                    raise UserError(f"{name} is fixed at {fixed[name]:g}; a value above zero is wanted.")
+                origin[k] = np.log(fixed[name]) if k < TERMS else fixed[name]
+            elif not (tied and name == "beta"):
+                column = np.eye(5)[k]
+                columns.append(column + np.eye(5)[4] if tied and name == "alpha" else column)
+        return cls(origin, np.stack(columns, axis=1))
+
+    @property
+    def free(self) -> int:
+        return self.basis.shape[1]
+
+    def project(self, theta: Array) -> Array:
+        """The nearest theta (S, 5) that obeys."""
+        return self.origin + (theta - self.origin) @ np.linalg.pinv(self.basis).T @ self.basis.T
+
+
+@dataclass(frozen=True)
+class Convergence:
+    """How a minimum was reached: a fit is trusted for this and not for an optimiser's flag."""
+
+    starts: int
+    agreeing: int  # starts that ended at the least objective, to AGREE
+    stalled: int  # starts given up far above it, mostly because a term of the law had vanished at the start
+    slope: float  # scaled gradient at the optimum
+
+    @property
+    def reached(self) -> bool:
+        return self.agreeing >= 2 and self.slope < FLAT
+
+
+@dataclass(frozen=True)
+class SingleEpochFit:
+    """A fitted law: theta (5,), and what is needed to judge it and to draw from its neighbourhood."""
+
+    theta: Array
+    ladder: Ladder
+    constraint: Constraint
+    delta: float
+    objective: float  # sum over runs of Huber(ln L residual)
+    convergence: Convergence
+
+    @property
+    def params(self) -> dict[str, float]:
+        return named(self.theta)
+
+    @property
+    def residuals(self) -> Array:
+        """ln predicted - ln observed, (n,)."""
+        return log_loss(self.theta, self.ladder.log_n, self.ladder.log_d) - self.ladder.log_loss
+
+    @property
+    def noise(self) -> float:
+        """Robust standard deviation of the residuals, with the degrees of freedom of the fit taken off."""
+        return residual_scale(self.residuals, self.constraint.free)
+
+    def loss(self, params: ArrayLike, tokens: ArrayLike) -> Array:
+        return np.exp(
+            log_loss(self.theta, np.log(np.asarray(params, float)), np.log(np.asarray(tokens, float)))
+        )
+
+    @property
+    def allocation(self) -> dict[str, float]:
+        return allocation.exponents(self.theta)
+
+
+def fit_single_epoch(
+    params: ArrayLike,
+    tokens: ArrayLike,
+    loss: ArrayLike,
+    *,
+    weights: ArrayLike | None = None,
+    delta: float | None = None,
+    tied: bool = False,
+    fixed: Mapping[str, float] | None = None,
+) -> SingleEpochFit:
+    """Fit the single-epoch law to runs.
+
+    Args:
+        params: N, non-embedding parameters of each run.
+        tokens: D, tokens seen.
+        loss: test loss, nats per token.
+        weights: weight of each run; 1 when None. A weight of 2 counts like the run given twice.
+        delta: Huber's delta on ln L; from the scale of the residuals when None.
+        tied: alpha = beta.
+        fixed: parameters held at given values, by name.
+
+    Raises:
+        UserError: too few runs for the free parameters, or a bad value.
+    """
+    ladder = Ladder.of(params, tokens, loss, weights)
+    constraint = Constraint.of(tied, fixed)
+    distinct = len(np.unique(np.stack([ladder.params, ladder.tokens]), axis=1).T)
+    if distinct <= constraint.free:
+        raise UserError(
+            f"{distinct} distinct runs cannot determine {constraint.free} parameters of the single-epoch law; "
+            f"{constraint.free + 1} are the least, and 15 or more are wanted."
+        )
+    if delta is None:
+        delta = _delta_from_residuals(ladder, constraint)
+    return _search(ladder, constraint, delta, published_starts())
+
+
+def refit(fit: SingleEpochFit, log_losses: Array, weights: Array) -> Array:
+    """Optima (S, 5) of S variants of a fit's data, each descended from the fit's optimum.
+
+    Args:
+        log_losses: (n,) or (S, n).
+        weights: (n,) or (S, n); one of the two has S rows.
+    """
+    centre = fit.ladder.centring
+    count = len(log_losses) if log_losses.ndim == 2 else len(weights)
+    start = np.repeat(centre.centred(fit.theta)[None], count, axis=0)
+    found = minimise(
+        fit.ladder.objective(fit.delta), start, log_losses, weights, basis=_basis(fit.constraint, centre)
+    )
+    return centre.restored(found.theta)
+
+
+def residual_scale(residuals: Array, free: int) -> float:
+    """Robust standard deviation: median |r| over that of a normal, corrected for `free` fitted parameters."""
+    spare = len(residuals) / max(len(residuals) - free, 1)
+    return float(np.median(np.abs(residuals)) / 0.6744897501960817 * np.sqrt(spare))
+
+
+def published_starts() -> Array:
+    """The 4,500 starts of Hoffmann et al. 2022, appendix D.3, as theta (4500, 5)."""
+    terms = np.arange(0.0, 26.0, 5.0)
+    exponents = np.arange(0.0, 2.1, 0.5)
+    return np.array(list(product(terms, terms, np.arange(-1.0, 1.1, 0.5), exponents, exponents)))
+
+
+def profiled_starts(ladder: Ladder, exponents: Sequence[float] | None = None) -> Array:
+    """Starts (S, 5) whose A, B and E are optimal for their alpha and beta in the sense of relative least squares.
+
+    At fixed exponents the law is linear in A, B and E (variable projection, Golub and Pereyra 1973), so a plane of
+    exponents stands for the whole space, and no start begins where a term of the law has vanished.
+    """
+    grid = np.geomspace(0.03, 2.0, 14) if exponents is None else np.asarray(exponents)
+    alpha, beta = (axis.ravel() for axis in np.meshgrid(grid, grid, indexing="ij"))
+    centre = ladder.centring
+    columns = np.stack(
+        [
+            np.exp(-alpha[:, None] * (ladder.log_n - centre.log_n)),
+            np.exp(-beta[:, None] * (ladder.log_d - centre.log_d)),
+            np.ones((len(alpha), len(ladder))),
+        ],
+        axis=-1,
+    )
+    columns *= (np.sqrt(ladder.weights) / ladder.loss)[:, None]
+    terms = _non_negative(columns, np.broadcast_to(np.sqrt(ladder.weights), columns.shape[:2]))
+    smallest = 1e-3 * terms.max(axis=1, keepdims=True)  # a term at zero could never come back
+    centred = np.column_stack([np.log(np.maximum(terms, smallest)), alpha, beta])
+    return centre.restored(centred)
+
+
+def _non_negative(columns: Array, target: Array) -> Array:
+    """Least squares (S, n, 3) onto (S, n) with coefficients >= 0: the best of the seven sets of active columns."""
+    gram = np.swapaxes(columns, 1, 2) @ columns
+    cross = np.einsum("snk,sn->sk", columns, target)
+    best, least = np.zeros_like(cross), np.full(len(cross), np.inf)
+    for active in product((False, True), repeat=3):
+        at = np.flatnonzero(active)
+        if not len(at):
+            continue
+        block = gram[:, at[:, None], at] + 1e-12 * np.trace(gram, axis1=1, axis2=2)[:, None, None] * np.eye(
+            len(at)
+        )
+        found = np.zeros_like(cross)
+        found[:, at] = np.linalg.solve(block, cross[:, at, None])[..., 0]
+        value = np.einsum("sk,skl,sl->s", found, gram, found) - 2 * np.einsum("sk,sk->s", found, cross)
+        better = (value < least) & (found >= 0).all(axis=1)
+        best[better], least[better] = found[better], value[better]
+    return best
+
+
+def _basis(constraint: Constraint, centre: Centring) -> Array | None:
+    """Free directions in centred coordinates; None when all are free."""
+    return None if constraint.free == 5 else centre.matrix @ constraint.basis
+
+
+def _delta_from_residuals(ladder: Ladder, constraint: Constraint) -> float:
+    """Huber's delta at EFFICIENT robust deviations of the residuals; two rounds from the paper's value."""
+    delta = PAPER_DELTA
+    for _ in range(3):
+        fit = _search(ladder, constraint, delta, np.empty((0, 5)))
+        delta = max(EFFICIENT * fit.noise, SMALLEST_DELTA)
+    return delta
+
+
+def _search(ladder: Ladder, constraint: Constraint, delta: float, further_starts: Array) -> SingleEpochFit:
+    """The least minimum over the profiled starts and further ones."""
+    centre = ladder.centring
+    objective, basis = ladder.objective(delta), _basis(constraint, centre)
+    minima: list[Minimum] = []
+    for starts in (profiled_starts(ladder), further_starts):
+        if len(starts):
+            start = centre.centred(constraint.project(starts))
+            minima.append(minimise(objective, start, ladder.log_loss, ladder.weights, basis=basis, race=True))
+    value = np.concatenate([m.value for m in minima])
+    best = int(np.argmin(value))
+    theta = np.concatenate([m.theta for m in minima])[best]
+    convergence = Convergence(
+        starts=len(value),
+        agreeing=int(np.sum(value <= value[best] * (1 + AGREE) + 1e-24)),
+        stalled=int(sum(m.stalled.sum() for m in minima)),
+        slope=float(np.concatenate([m.slope for m in minima])[best]),
+    )
+    return SingleEpochFit(centre.restored(theta), ladder, constraint, delta, float(value[best]), convergence)
