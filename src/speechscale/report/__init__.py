@@ -1,0 +1,6 @@
+"""A finished study as one page to read, hear and keep, and its figures as files."""
+
+from speechscale.report.figures import write_figures
+from speechscale.report.page import write_report
+
+__all__ = ["write_figures", "write_report"]

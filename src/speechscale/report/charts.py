@@ -1,0 +1,305 @@
+"""The figures themselves: pure functions from tables to Altair charts, for the page and for files alike.
+
+Colour is model size. A filled circle was measured on data seen once or in a training voice, a hollow diamond
+on repeated data or in new voices. What a law says is a line, and everything else is quiet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import altair as alt
+import polars as pl
+
+from speechscale.report import words
+from speechscale.report.theme import FIT, PLAIN, QUIET, log_axis, share_axis, size_scale
+
+EPOCH_TOLERANCE = 1.001  # a run that ends a rounding beyond its data still saw them once
+
+_COMPUTE = "compute, 6ND (FLOPs)"
+_LOSS = "test loss (nats/token)"
+_PANEL_HEIGHT = 340
+_FACET_HEIGHT = 240
+_ROW_HEIGHT = 26
+_HOLLOW = {"data": ("seen once", "repeated"), "voices": tuple(words.CONDITIONS.values())}
+_LAWS = ("single epoch", "repeated data")
+
+
+def loss_against_compute(
+    runs: pl.DataFrame, curves: pl.DataFrame, envelope: pl.DataFrame, sizes: Sequence[float]
+) -> alt.LayerChart:
+    """Learning curves, their ends, and the fitted envelope, on log axes.
+
+    Args:
+        runs: finished runs of one series.
+        curves: readings of the test loss during these runs.
+        envelope: `flops` and `loss` along the fitted envelope; empty when there is none.
+        sizes: every N of the study, so that colours agree between figures.
+    """
+    x = log_axis([*runs["flops"], *curves["flops"]], _COMPUTE, words.power)
+    y = log_axis([*runs["loss"], *curves["loss"]], _LOSS, words.tick)
+    near = _highlight()
+    lines = (
+        alt.Chart(_sized(curves).select("run", "size", "flops", "loss"))
+        .mark_line(strokeWidth=1.1, clip=True)
+        .encode(
+            x=alt.X("flops:Q", **x),
+            y=alt.Y("loss:Q", **y),
+            stroke=_size(alt.Stroke, sizes),
+            detail="run:N",
+            opacity=alt.condition(near, alt.value(0.55), alt.value(0.08)),
+        )
+    )
+    law = (
+        alt.Chart(envelope)
+        .mark_line(color=FIT, strokeWidth=2, strokeDash=[7, 4], clip=True)
+        .encode(x=alt.X("flops:Q", **x), y=alt.Y("loss:Q", **y))
+    )
+    ends = _run_points(runs, alt.X("flops:Q", **x), alt.Y("loss:Q", **y), sizes, near)
+    return alt.LayerChart(layer=[lines, law, ends]).properties(height=_PANEL_HEIGHT)
+
+
+def loss_against_tokens(
+    runs: pl.DataFrame, predicted: pl.DataFrame, unique_tokens: float | None, sizes: Sequence[float]
+) -> alt.LayerChart:
+    """Final losses against D, with a line of the fitted law for every size.
+
+    Args:
+        runs: finished runs of one series.
+        predicted: `law` ("single epoch" or "repeated data"), `params`, `tokens`, `loss`; may be empty.
+        unique_tokens: where the data begin to repeat, marked by a vertical line.
+        sizes: every N of the study.
+    """
+    x = log_axis([*runs["tokens"], *predicted["tokens"]], "D, tokens seen", words.quantity_tick)
+    y = log_axis([*runs["loss"], *predicted["loss"]], _LOSS, words.tick)
+    near = _highlight()
+    law = (
+        alt.Chart(_sized(predicted).select("law", "size", "tokens", "loss"))
+        .mark_line(strokeWidth=1.6, clip=True)
+        .encode(
+            x=alt.X("tokens:Q", **x),
+            y=alt.Y("loss:Q", **y),
+            stroke=_size(alt.Stroke, sizes),
+            strokeDash=alt.StrokeDash(
+                "law:N",
+                scale=alt.Scale(domain=list(_LAWS), range=[[1, 0], [2, 3]]),
+            ),
+            opacity=alt.condition(near, alt.value(0.8), alt.value(0.08)),
+        )
+    )
+    once = pl.DataFrame({"tokens": [unique_tokens] if unique_tokens else []}, schema={"tokens": pl.Float64})
+    rule = (
+        alt.Chart(once).mark_rule(color=QUIET, strokeDash=[2, 3], clip=True).encode(x=alt.X("tokens:Q", **x))
+    )
+    points = _run_points(runs, alt.X("tokens:Q", **x), alt.Y("loss:Q", **y), sizes, near)
+    return alt.LayerChart(layer=[rule, law, points]).properties(height=_PANEL_HEIGHT)
+
+
+def score_against_compute(
+    scores: pl.DataFrame, every: pl.DataFrame, fitted: pl.DataFrame, sizes: Sequence[float]
+) -> alt.LayerChart:
+    """Accuracy of one task against compute, in both speaker conditions.
+
+    Args:
+        scores: the rows of one task.
+        every: the rows of all tasks of the figure, which share their axes so that facets compare by eye.
+        fitted: `flops` and `accuracy` along the fitted law of this task; empty when there is none.
+        sizes: every N of the study.
+    """
+    x = alt.X("flops:Q", **log_axis(every["flops"].to_list(), _COMPUTE, words.power))
+    return _facet(scores, x, _accuracy_axis(every), sizes, fitted)
+
+
+def score_against_loss(
+    scores: pl.DataFrame, every: pl.DataFrame, fitted: pl.DataFrame, sizes: Sequence[float]
+) -> alt.LayerChart:
+    """Accuracy of one task against test loss, better models to the right.
+
+    Args:
+        scores: the rows of one task.
+        every: the rows of all tasks of the figure.
+        fitted: `loss` and `accuracy` along the fitted law of this task; empty when there is none.
+        sizes: every N of the study.
+    """
+    axis = log_axis(every["loss"].to_list(), f"{_LOSS}, falling", words.tick)
+    axis["scale"].reverse = True
+    return _facet(scores, alt.X("loss:Q", **axis), _accuracy_axis(every), sizes, fitted)
+
+
+def phenomena(scores: pl.DataFrame) -> alt.LayerChart:
+    """Every phenomenon of the minimal pairs at one run: a dot with its interval, against chance."""
+    rows = _worded(scores)
+    order = rows.sort("voices", "accuracy", descending=True)["name"].unique(maintain_order=True).to_list()
+    y = alt.Y(
+        "name:N", sort=order, title=None, axis=alt.Axis(labelLimit=230, ticks=False, domain=False, grid=True)
+    )
+    axis = share_axis(_extent(rows), "accuracy, with 95 % interval")
+    layers = [_chance(rows, lambda field: {"x": alt.X(field, **axis)})]
+    for voices, offset in zip(_HOLLOW["voices"], (-4, 4), strict=True):
+        base = alt.Chart(rows.filter(pl.col("voices") == voices)).encode(y=y)
+        layers.append(
+            base.mark_rule(color=PLAIN, opacity=0.5, strokeWidth=1.6, yOffset=offset).encode(
+                x=alt.X("low:Q", **axis), x2="high:Q"
+            )
+        )
+        layers.append(
+            base.mark_point(color=PLAIN, fill=PLAIN, size=50, opacity=1, yOffset=offset).encode(
+                x=alt.X("accuracy:Q", **axis), **_hollow("voices"), tooltip=_SCORE_TOOLTIP
+            )
+        )
+    return alt.LayerChart(layer=[*layers]).properties(height=alt.Step(_ROW_HEIGHT))
+
+
+def time_by_stage(stages: pl.DataFrame) -> alt.LayerChart:
+    """How long each stage took, in the order in which they ran."""
+    stages = stages.with_columns(
+        pl.Series("time", [words.duration(spent) for spent in stages["seconds"]], pl.String)
+    )
+    longest = max(stages["seconds"].to_list(), default=0.0)
+    base = alt.Chart(stages).encode(
+        # The margin on the right is for the text behind the longest bar.
+        x=alt.X("seconds:Q", axis=None, scale=alt.Scale(domain=[0, 1.3 * longest or 1], nice=False)),
+        y=alt.Y("name:N", sort=None, title=None, axis=alt.Axis(ticks=False, domain=False)),
+        tooltip=["name:N", "time:N", "detail:N"],
+    )
+    bars = base.mark_bar(color=PLAIN, cornerRadiusEnd=2, height={"band": 0.6})
+    labels = base.mark_text(align="left", dx=6).encode(text="time:N")
+    return alt.LayerChart(layer=[bars, labels]).properties(height=alt.Step(_ROW_HEIGHT))
+
+
+_RUN_TOOLTIP = [
+    "run:N",
+    alt.Tooltip("size:N", title="N"),
+    alt.Tooltip("seen:N", title="D"),
+    alt.Tooltip("epochs:Q", format=".3~g"),
+    alt.Tooltip("compute:N", title="6ND"),
+    alt.Tooltip("loss:Q", format=".4f", title="loss"),
+]
+_SCORE_TOOLTIP = [
+    *_RUN_TOOLTIP,
+    "voices:N",
+    alt.Tooltip("accuracy:Q", format=".1%"),
+    alt.Tooltip("interval:N", title="95 %"),
+    alt.Tooltip("items:Q"),
+]
+
+
+def _highlight() -> alt.Parameter:
+    """Pointing at a run dims the runs of every other size."""
+    return alt.selection_point(fields=["size"], on="pointerover", clear="pointerout")
+
+
+def _run_points(
+    runs: pl.DataFrame, x: alt.X, y: alt.Y, sizes: Sequence[float], near: alt.Parameter
+) -> alt.Chart:
+    once, repeated = _HOLLOW["data"]
+    data = pl.when(pl.col("epochs") > EPOCH_TOLERANCE).then(pl.lit(repeated)).otherwise(pl.lit(once))
+    rows = _sized(runs).with_columns(data.alias("data"))
+    return (
+        alt.Chart(rows.select("run", "size", "seen", "epochs", "compute", "tokens", "flops", "loss", "data"))
+        .mark_point(size=52, strokeWidth=1.6)
+        .encode(
+            x=x,
+            y=y,
+            stroke=_size(alt.Stroke, sizes),
+            fill=_size(alt.Fill, sizes),
+            **_hollow("data"),
+            opacity=alt.condition(near, alt.value(1), alt.value(0.15)),
+            tooltip=_RUN_TOOLTIP,
+        )
+        .add_params(near)
+    )
+
+
+def _facet(
+    scores: pl.DataFrame, x: alt.X, y: dict[str, Any], sizes: Sequence[float], fitted: pl.DataFrame
+) -> alt.LayerChart:
+    rows = _worded(scores)
+    law = alt.Chart(fitted).mark_line(color=FIT, strokeWidth=1.8, strokeDash=[7, 4], clip=True)
+    layers = [
+        _chance(rows, lambda field: {"y": alt.Y(field, **y)}),
+        law.encode(x=x, y=alt.Y("accuracy:Q", **y)),
+    ]
+    # Both conditions share x exactly; they stand side by side so that both intervals can be seen.
+    for voices, offset in zip(_HOLLOW["voices"], (-3, 3), strict=True):
+        base = alt.Chart(rows.filter(pl.col("voices") == voices)).encode(x=x, stroke=_size(alt.Stroke, sizes))
+        layers.append(
+            base.mark_rule(opacity=0.45, strokeWidth=1.2, xOffset=offset).encode(
+                y=alt.Y("low:Q", **y), y2="high:Q"
+            )
+        )
+        layers.append(
+            base.mark_point(size=40, strokeWidth=1.5, opacity=1, xOffset=offset).encode(
+                y=alt.Y("accuracy:Q", **y),
+                fill=_size(alt.Fill, sizes),
+                **_hollow("voices"),
+                tooltip=_SCORE_TOOLTIP,
+            )
+        )
+    title = words.task(scores["task"][0])
+    return alt.LayerChart(layer=[*layers]).properties(height=_FACET_HEIGHT, title=title)
+
+
+def _chance(rows: pl.DataFrame, channel: Any) -> alt.Chart:
+    chance = alt.Chart(rows.select("chance").unique())
+    return chance.mark_rule(color=QUIET, strokeDash=[4, 4], strokeWidth=1.4).encode(**channel("chance:Q"))
+
+
+def _hollow(field: str) -> dict[str, Any]:
+    """Circle and filled for the first value of a field, diamond and hollow for the second."""
+    values = list(_HOLLOW[field])
+    shape = alt.Scale(domain=values, range=["circle", "diamond"])
+    filling = alt.Scale(domain=values, range=[1, 0])
+    return {
+        "shape": alt.Shape(f"{field}:N", sort=values, scale=shape),
+        "fillOpacity": alt.FillOpacity(f"{field}:N", sort=values, scale=filling),
+    }
+
+
+def _size(channel: type[Any], sizes: Sequence[float]) -> Any:
+    """The colour of a model size, on the stroke or the fill of a mark."""
+    return channel("size:N", scale=size_scale(sizes), sort=None, title="N")
+
+
+def _accuracy_axis(rows: pl.DataFrame) -> dict[str, Any]:
+    return share_axis(_extent(rows), "accuracy")
+
+
+def _extent(rows: pl.DataFrame) -> list[float]:
+    """Everything that an accuracy axis has to show."""
+    columns = (rows["accuracy"], rows["low"], rows["high"], rows["chance"])
+    return [value for column in columns for value in column.drop_nulls()]
+
+
+def _sized(table: pl.DataFrame) -> pl.DataFrame:
+    """The table with N, D and compute in words, for colours and tooltips."""
+    worded = {
+        "size": ("params", words.quantity),
+        "seen": ("tokens", words.quantity),
+        "compute": ("flops", words.power),
+    }
+    return table.with_columns(
+        pl.Series(name, [say(value) for value in table[column]], pl.String)
+        for name, (column, say) in worded.items()
+        if column in table.columns
+    )
+
+
+def _worded(scores: pl.DataFrame) -> pl.DataFrame:
+    """Score rows with what their figures and tooltips say, and nothing else."""
+    return (
+        _sized(scores)
+        .with_columns(
+            pl.Series("name", [words.task(task) for task in scores["task"]], pl.String),
+            pl.Series(
+                "voices", [words.CONDITIONS[condition] for condition in scores["condition"]], pl.String
+            ),
+            pl.Series("interval", [_interval(row) for row in scores.iter_rows(named=True)], pl.String),
+        )
+        .drop("series", "params", "tokens", "task", "condition")
+    )
+
+
+def _interval(row: dict[str, Any]) -> str:
+    return "unknown" if row["low"] is None else f"{words.share(row['low'])} to {words.share(row['high'])}"

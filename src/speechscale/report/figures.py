@@ -1,0 +1,299 @@
+"""The figures of a study: which there are, what each shows, and their export without a browser."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import altair as alt
+import polars as pl
+
+from speechscale.errors import UserError
+from speechscale.records.seal import write_file
+from speechscale.report import charts, words
+from speechscale.report.folder import Study, read_study
+from speechscale.report.predictions import (
+    envelope_line,
+    one_epoch,
+    predicted_losses,
+    score_by_compute,
+    score_by_loss,
+)
+from speechscale.report.theme import FILE_INK, configuration
+
+FORMATS = ("svg", "png", "pdf")
+PHENOMENON = "."  # stands between a task and one of its phenomena, as in `minimal_pairs.agreement`
+
+_MOST_READINGS = (
+    6000  # of learning curves on the page; beyond it curves are thinned, for nobody sees the difference
+)
+_EXPORT_WIDTHS = {1: 620, 2: 360}  # of one panel, by the columns they stand in
+_PNG_SCALE = 2.0
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure: a panel, or several that belong together."""
+
+    name: str  # of its file, and its anchor on the page
+    title: str
+    caption: str
+    panels: tuple[alt.LayerChart, ...] = ()
+    missing: tuple[str, ...] = ()  # what cannot be drawn, and why, in sentences
+    sized: bool = True  # whether colour stands for model size
+
+
+def study_figures(study: Study) -> list[Figure]:
+    """Every figure of a study, in reading order. What has no data is still there, and says why."""
+    return [
+        _loss_against_compute(study),
+        _loss_against_tokens(study),
+        _scores_against_compute(study),
+        _scores_against_loss(study),
+        _phenomena(study),
+        _time(study),
+    ]
+
+
+def write_figures(study: Path, folder: Path, formats: Sequence[str] = ("svg", "png")) -> list[Path]:
+    """Export the figures of a study folder; returns the files written.
+
+    Raises:
+        UserError: an unknown format, a folder that is no study, or one that cannot be written.
+    """
+    unknown = [name for name in formats if name not in FORMATS]
+    if unknown:
+        raise UserError(
+            f"format {unknown[0]!r} is not known; figures are written as {words.listed(FORMATS)}."
+        )
+    written = []
+    for figure in study_figures(read_study(study)):
+        if figure.panels:
+            whole = exported(figure)
+            for kind in formats:
+                written.append(Path(folder) / f"{figure.name}.{kind}")
+                write_file(written[-1], _rendered(whole, kind))
+    return written
+
+
+def library_version() -> str:
+    """The Vega-Lite release that Altair writes for, as vl-convert names it."""
+    return ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
+
+
+def specification(chart: alt.TopLevelMixin) -> dict[str, Any]:
+    """A chart as Vega-Lite JSON, whatever the number of its rows."""
+    with alt.data_transformers.enable("default", max_rows=None):
+        return chart.to_dict()
+
+
+def exported(figure: Figure) -> dict[str, Any]:
+    """A figure as one Vega-Lite specification with fixed widths, for files."""
+    columns = min(len(figure.panels), 2)
+    panels = [panel.properties(width=_EXPORT_WIDTHS[columns]) for panel in figure.panels]
+    whole = specification(alt.concat(*panels, columns=columns) if len(panels) > 1 else panels[0])
+    return whole | {"config": configuration(FILE_INK), "background": "white", "padding": 16}
+
+
+def main_scores(study: Study) -> pl.DataFrame:
+    """Scores of whole tasks, without those of single phenomena."""
+    return study.scores.filter(~pl.col("task").str.contains(PHENOMENON, literal=True))
+
+
+def tasks_in_order(scores: pl.DataFrame) -> list[str]:
+    """The tasks of a score table in the order in which `words.TASKS` tells them, unknown ones last."""
+    known = list(words.TASKS)
+    return sorted(
+        scores["task"].unique(), key=lambda task: (known.index(task) if task in known else len(known), task)
+    )
+
+
+def largest_run(runs: pl.DataFrame) -> dict[str, Any]:
+    """The run that took most compute: the one that shows what scaling has bought."""
+    return runs.sort("flops", "params").row(-1, named=True)
+
+
+def _loss_against_compute(study: Study) -> Figure:
+    panels, missing = [], []
+    for series in study.series:
+        runs = study.done.filter(pl.col("series") == series)
+        curves = _thinned(study.curves.filter(pl.col("run").is_in(runs["run"].to_list())))
+        panel = charts.loss_against_compute(runs, curves, envelope_line(study, series), _sizes(study))
+        panels.append(_titled(panel, study, series))
+        missing += _why_missing(study, series, "envelope")
+    if study.curves.is_empty():
+        missing.append("Learning curves are missing: this study folder has no curves.csv.")
+    return Figure(
+        "loss-against-compute",
+        "Loss against compute",
+        "Thin lines: the test loss during training. Points: finished runs, filled circles where the data "
+        "were seen at most once, hollow diamonds where they were repeated. Dashed: the envelope, the least "
+        "loss reached for the compute by runs that saw their data once, fitted as L = k·Cᵞ. Point at a run "
+        "to see its numbers and the other runs of its size.",
+        tuple(panels),
+        tuple(missing),
+    )
+
+
+def _loss_against_tokens(study: Study) -> Figure:
+    panels, missing = [], []
+    for series in study.series:
+        runs = study.done.filter(pl.col("series") == series)
+        panel = charts.loss_against_tokens(
+            runs, predicted_losses(study, series), one_epoch(runs), _sizes(study)
+        )
+        panels.append(_titled(panel, study, series))
+        missing += _why_missing(study, series, "single_epoch") + _why_missing(study, series, "repeated")
+    return Figure(
+        "loss-against-data",
+        "Loss against data, size by size",
+        f"Points: finished runs. Solid lines: the fitted law {words.LAW}, as if every token "
+        "were new. Dotted lines: the law of repeated data, where it is fitted. The vertical line marks one "
+        "epoch: beyond it the data repeat.",
+        tuple(panels),
+        tuple(missing),
+    )
+
+
+def _scores_against_compute(study: Study) -> Figure:
+    every = main_scores(study)
+    panels = [
+        _titled(
+            charts.score_against_compute(
+                rows, every, score_by_compute(study, series, rows["task"][0]), _sizes(study)
+            ),
+            study,
+            series,
+        )
+        for series, rows in _facets(study, every)
+    ]
+    return Figure(
+        "scores-against-compute",
+        "Scores against compute",
+        f"Accuracy of choosing the better of two utterances by likelihood, zero-shot. {_VOICES} Bars: 95 % "
+        "intervals over items. Grey: chance. Orange: the saturating law of the score with a training voice.",
+        tuple(panels),
+        () if panels else (_NO_SCORES,),
+    )
+
+
+def _scores_against_loss(study: Study) -> Figure:
+    every = main_scores(study)
+    panels = [
+        _titled(
+            charts.score_against_loss(
+                rows, every, score_by_loss(study, series, rows["task"][0]), _sizes(study)
+            ),
+            study,
+            series,
+        )
+        for series, rows in _facets(study, every)
+    ]
+    return Figure(
+        "scores-against-loss",
+        "Scores against test loss",
+        f"The same scores; loss falls to the right, so better models stand on the right. {_VOICES} Orange: "
+        "the law of the score with a training voice, saturating if that could be fitted, else linear.",
+        tuple(panels),
+        () if panels else (_NO_SCORES,),
+    )
+
+
+def _phenomena(study: Study) -> Figure:
+    scores = study.scores.filter(pl.col("task").str.contains(PHENOMENON, literal=True))
+    panels, names = [], []
+    for series in study.series:
+        of_series = scores.filter(pl.col("series") == series)
+        if of_series.height:
+            run = largest_run(of_series)
+            names.append(
+                f"{run['run']} (N = {words.quantity(run['params'])}, D = {words.quantity(run['tokens'])})"
+            )
+            panel = charts.phenomena(of_series.filter(pl.col("run") == run["run"]))
+            panels.append(_titled(panel, study, series))
+    return Figure(
+        "phenomena",
+        "Grammar, phenomenon by phenomenon",
+        f"Minimal pairs at the run with most compute, {words.listed(names)}. {_VOICES} Bars: 95 % intervals "
+        "over items. Dashed: chance."
+        if names
+        else "Minimal pairs at the run with most compute.",
+        tuple(panels),
+        () if panels else ("No scores of single phenomena are in the runs table.",),
+        sized=False,
+    )
+
+
+def _time(study: Study) -> Figure:
+    stages = study.about.get("stages") or []
+    table = pl.DataFrame(
+        {
+            "name": [str(stage.get("name", "?")) for stage in stages],
+            "seconds": [float(stage.get("seconds") or 0) for stage in stages],
+            "detail": [str(stage.get("detail") or "") for stage in stages],
+        },
+        schema={"name": pl.String, "seconds": pl.Float64, "detail": pl.String},
+    )
+    return Figure(
+        "time",
+        "How the time was spent",
+        f"Wall clock of each stage, {words.duration(sum(table['seconds']))} in all."
+        if stages
+        else "Wall clock of each stage.",
+        (charts.time_by_stage(table),) if stages else (),
+        () if stages else ("study.json does not say how long its stages took.",),
+        sized=False,
+    )
+
+
+_VOICES = "Filled circles: a voice of the training data; hollow diamonds: voices never heard in training."
+_NO_SCORES = "No scores are in the runs table, so there is nothing to draw; `speechscale eval` makes them."
+
+
+def _facets(study: Study, scores: pl.DataFrame) -> list[tuple[str, pl.DataFrame]]:
+    """Series and rows of every facet: one a task and series."""
+    facets = [
+        (series, scores.filter((pl.col("task") == task) & (pl.col("series") == series)))
+        for task in tasks_in_order(scores)
+        for series in study.series
+    ]
+    return [(series, rows) for series, rows in facets if rows.height]
+
+
+def _titled(panel: alt.LayerChart, study: Study, series: str) -> alt.LayerChart:
+    """The panel with its series in the title, where a study has more than one."""
+    if len(study.series) == 1:
+        return panel
+    title = panel.title if isinstance(panel.title, str) else ""
+    return panel.properties(title=f"{title} · {series}".removeprefix(" · "))
+
+
+def _sizes(study: Study) -> list[float]:
+    return study.done["params"].to_list()
+
+
+def _why_missing(study: Study, series: str, part: str) -> list[str]:
+    why = study.law_part(series, part).get("missing")
+    return [f"{words.PARTS[part]} of {series!r} is missing: {why}"] if why else []
+
+
+def _thinned(curves: pl.DataFrame) -> pl.DataFrame:
+    """Every so many readings of each curve, and its last, when there are more than a page should carry."""
+    every = -(-curves.height // _MOST_READINGS)
+    if every <= 1:
+        return curves
+    back = pl.int_range(pl.len()).reverse().over("run")
+    return curves.filter(back % every == 0)
+
+
+def _rendered(whole: dict[str, Any], kind: str) -> bytes | str:
+    import vl_convert
+
+    version = library_version()
+    if kind == "svg":
+        return vl_convert.vegalite_to_svg(whole, vl_version=version)
+    if kind == "pdf":
+        return vl_convert.vegalite_to_pdf(whole, vl_version=version)
+    return vl_convert.vegalite_to_png(whole, vl_version=version, scale=_PNG_SCALE)

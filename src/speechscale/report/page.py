@@ -1,0 +1,257 @@
+"""The report: one page that holds everything it shows, and asks the network for nothing.
+
+Its content security policy forbids every request and runs exactly two scripts, by their hashes: the bundled
+Vega libraries and `embed.js`. What comes from data is text or JSON, never script.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Sequence
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from speechscale import __version__
+from speechscale.records.seal import write_file
+from speechscale.report import summary, tables, words
+from speechscale.report.figures import Figure, library_version, specification, study_figures
+from speechscale.report.folder import Study, read_study
+from speechscale.report.markup import Markup, element, joined, safe_json
+from speechscale.report.players import players
+from speechscale.report.theme import PAGE_INK, configuration, size_colours
+
+_FACTS = {  # of study.json, as a reader meets them
+    "audio_hours": ("hours of speech", lambda value: words.digits(value)),
+    "units": ("units", words.quantity),
+    "units_per_second": ("units per second", lambda value: words.digits(value)),
+    "vocabulary": ("vocabulary of units", words.quantity),
+    "word_types": ("word types", words.quantity),
+    "voices_train": ("training voices", lambda value: ", ".join(map(str, value))),
+    "voices_unseen": ("new voices, for tests only", lambda value: ", ".join(map(str, value))),
+}
+
+_LISTEN = (
+    "What was modelled: the sound, and below it the units that the models read in its place. One colour is "
+    "one unit; a unit that repeats itself is written once."
+)
+
+_READING = (
+    ("N, model size", "Parameters without embeddings and output projection. Colour stands for N everywhere."),
+    (
+        "D, tokens",
+        "Tokens seen in training, repeats counted. Epochs = D / unique tokens; one epoch sees all data once.",
+    ),
+    ("Compute", "6·N·D FLOPs, the usual approximation, without attention and output projection."),
+    (
+        "Loss",
+        "Mean negative log-likelihood on held-out speech, in nats per token. Tokens of different tokenizers "
+        "carry different amounts of speech: compare those by bits per second of audio.",
+    ),
+    (
+        "Scores",
+        "Zero-shot: the share of pairs in which the model finds the better utterance likelier. Nothing is "
+        "trained for the tasks. New voices speak the same items.",
+    ),
+    (
+        "Intervals",
+        "95 %. Of scores: over items; of law parameters: over runs drawn again. A score counts as above "
+        "chance only when its whole interval is.",
+    ),
+    (
+        "Laws",
+        "Fitted between the smallest and the largest run of this study. Beyond them they are forecasts.",
+    ),
+)
+
+
+def write_report(study: Path, out: Path | None = None) -> Path:
+    """Write the report of a finished study folder; returns its path.
+
+    Args:
+        study: the study folder.
+        out: the page to write; `report.html` in the study folder when None.
+
+    Raises:
+        UserError: the folder is no finished study, or the page cannot be written.
+    """
+    study = Path(study)
+    target = Path(out) if out else study / "report.html"
+    write_file(target, page(read_study(study)))
+    return target
+
+
+def page(study: Study) -> str:
+    """The whole page as HTML."""
+    title = str(study.about.get("title") or study.about.get("name") or study.folder.name)
+    figures = study_figures(study)
+    scripts = (_libraries(), Markup(_packaged("embed.js")))
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", http_equiv="Content-Security-Policy", content=_policy(scripts)),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("title", title),
+        element("style", Markup(_packaged("page.css"))),
+    )
+    body = element(
+        "body",
+        _header(study, title),
+        element("main", *_sections(study, figures)),
+        element(
+            "footer",
+            f"Written by speechscale {__version__}. This page is complete in itself: keep it, send it.",
+        ),
+        element("script", _panels_json(figures), type="application/json", id="figures-data"),
+        *(element("script", script) for script in scripts),
+    )
+    return f"<!doctype html>\n{element('html', head, body, lang='en')}\n"
+
+
+def _header(study: Study, title: str) -> Markup:
+    name = study.about.get("name")
+    question = study.about.get("question")
+    facts = study.about.get("facts") or {}
+    tiles = [
+        element("div", element("dt", label), element("dd", say(facts[key])))
+        for key, (label, say) in _FACTS.items()
+        if facts.get(key) is not None
+    ]
+    return element(
+        "header",
+        element("p", f"speechscale report{f' · {name}' if name else ''}", class_="eyebrow"),
+        element("h1", title),
+        element("p", str(question), class_="question") if question else "",
+        element("dl", *tiles, class_="facts") if tiles else "",
+    )
+
+
+def _sections(study: Study, figures: Sequence[Figure]) -> list[Markup]:
+    """The page from the answer to the fine print, with links to every section first."""
+    drawn = {figure.name: _figure(figure, study) for figure in figures}
+    sections = {
+        "What was found": _found(study),
+        "Listen": joined(
+            element("p", _LISTEN),
+            players(study.samples, study.folder),
+        ),
+        **{figure.title: drawn[figure.name] for figure in figures if figure.name != "time"},
+        "The laws": joined(
+            tables.law_table(study, _published()), element("h3", "Downstream"), tables.downstream_table(study)
+        ),
+        "The runs": tables.runs_table(study),
+        "Diverged and failed runs": tables.unfinished_runs(study),
+        "How the time was spent": drawn["time"],
+        "How to read this": _reading(study),
+    }
+    links = (element("a", title, href=f"#{_anchor(title)}") for title in sections)
+    return [
+        element("nav", *links, aria_label="Sections"),
+        *(
+            element("section", element("h2", title), content, id=_anchor(title))
+            for title, content in sections.items()
+        ),
+    ]
+
+
+def _found(study: Study) -> Markup:
+    return element(
+        "ul", *(element("li", sentence) for sentence in summary.findings(study)), class_="findings"
+    )
+
+
+def _figure(figure: Figure, study: Study) -> Markup:
+    """A figure's caption, key and empty panels, which `embed.js` fills."""
+    panels = (element("div", class_="panel", id=_panel_id(figure, at)) for at in range(len(figure.panels)))
+    return element(
+        "figure",
+        element("figcaption", figure.caption),
+        *(element("p", sentence, class_="gap") for sentence in figure.missing),
+        _size_key(study) if figure.sized and figure.panels else "",
+        element("div", *panels, class_="panels"),
+    )
+
+
+def _size_key(study: Study) -> Markup:
+    """The colours of the model sizes, in HTML: it wraps on a phone, as the figures' own legends do not."""
+    entries = (
+        element(
+            "span",
+            element(
+                "svg",
+                element("circle", cx=5, cy=5, r=5, fill=colour),
+                viewBox="0 0 10 10",
+                aria_hidden="true",
+            ),
+            size,
+        )
+        for size, colour in size_colours(study.done["params"]).items()
+    )
+    return element("p", element("span", "N:"), *entries, class_="legend")
+
+
+def _reading(study: Study) -> Markup:
+    terms = (joined(element("dt", term), element("dd", meaning)) for term, meaning in _READING)
+    spec = study.about.get("spec")
+    if not spec:
+        return element("dl", *terms, class_="reading")
+    text = json.dumps(spec, indent=2, ensure_ascii=False)
+    return joined(
+        element("dl", *terms, class_="reading"),
+        element(
+            "details", element("summary", "The study's specification"), element("pre", text), class_="spec"
+        ),
+    )
+
+
+def _panels_json(figures: Sequence[Figure]) -> Markup:
+    """Every panel and every table once, though several panels may draw the same table."""
+    datasets: dict[str, Any] = {}
+    panels = []
+    for figure in figures:
+        for at, panel in enumerate(figure.panels):
+            spec = specification(panel)
+            own = spec.pop("datasets", {})
+            datasets |= own
+            panels.append({"id": _panel_id(figure, at), "spec": spec, "datasets": list(own)})
+    config = configuration(PAGE_INK)
+    config["legend"] |= {"disable": True}  # the page has its own key
+    return safe_json({"config": config, "datasets": datasets, "panels": panels})
+
+
+def _panel_id(figure: Figure, at: int) -> str:
+    return f"panel-{figure.name}-{at + 1}"
+
+
+def _anchor(title: str) -> str:
+    return title.lower().replace(",", "").replace(" ", "-")
+
+
+def _policy(scripts: Sequence[str]) -> str:
+    """A content security policy under which nothing is fetched and no other script runs."""
+    hashes = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
+    allowed = " ".join(f"'sha256-{digest}'" for digest in hashes)
+    return (
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; "
+        "img-src data: blob:; media-src data:; base-uri 'none'; form-action 'none'"
+    )
+
+
+@cache
+def _libraries() -> Markup:
+    """Vega, Vega-Lite and vega-embed in one script."""
+    import vl_convert
+
+    bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=library_version())
+    return Markup(bundle.replace("</script", "<\\/script"))
+
+
+def _packaged(name: str) -> str:
+    return resources.files("speechscale.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _published() -> dict[str, dict[str, float]]:
+    return {}

@@ -1,0 +1,186 @@
+"""What a study found, in sentences: every one computed from its tables, every number with its convention."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import polars as pl
+
+from speechscale.report import words
+from speechscale.report.figures import largest_run, main_scores, tasks_in_order
+from speechscale.report.folder import Study
+
+SAME_BUDGET = 1.1  # two runs whose D differ by less than this factor are compared as if at the same D
+
+_VOICES = {"seen": "a training voice", "unseen": "voices never heard in training"}
+_STANDING = {
+    "above": "above chance with the whole 95 % interval:",
+    "at": "not distinguishable from chance:",
+    "below": "below chance with the whole 95 % interval:",
+    "unknown": "without an interval, so not judged:",
+}
+
+
+def findings(study: Study) -> list[str]:
+    """The sentences at the top of the page."""
+    sentences = [_extent(study)]
+    for series in study.series:
+        runs = study.done.filter(pl.col("series") == series)
+        of_series = f"In the series {series!r}: " if len(study.series) > 1 else ""
+        sentences.append(of_series + _best(runs))
+        sentences.append(_falls(runs))
+        sentences += _law(study, series) + _envelope(study, series)
+        scores = main_scores(study).filter(pl.col("series") == series)
+        sentences += _against_chance(scores) + _growth(scores) + _emergence(study, scores)
+    return sentences
+
+
+def _extent(study: Study) -> str:
+    runs, lost = study.done, study.runs.height - study.done.height
+    unfinished = (
+        f" {lost} more diverged or failed and {'is' if lost == 1 else 'are'} listed below." if lost else ""
+    )
+    return (
+        f"{_counted(runs.height, 'model')} of {_span(runs['params'])} parameters (N, non-embedding), trained "
+        f"on {_span(runs['tokens'])} tokens (D, seen, repeats counted), were tested on held-out speech."
+        f"{unfinished}"
+    )
+
+
+def _best(runs: pl.DataFrame) -> str:
+    best = runs.sort("loss").row(0, named=True)
+    error = f" ± {best['loss_se']:.4f} (standard error)" if best["loss_se"] is not None else ""
+    rate = f", or {best['bits_per_second']:.1f} bits per second of audio" if best["bits_per_second"] else ""
+    return (
+        f"The best model is {best['run']} (N = {words.quantity(best['params'])}, "
+        f"D = {words.quantity(best['tokens'])}, {words.power(best['flops'])} FLOPs as 6ND): "
+        f"its test loss is {words.loss(best['loss'])}{error} nats/token{rate}."
+    )
+
+
+def _falls(runs: pl.DataFrame) -> str:
+    """Whether loss falls with D at the same N, and with N at about the same D, counted step by step."""
+    with_data = [
+        after < before
+        for _, of_size in runs.sort("tokens").group_by("params", maintain_order=True)
+        for before, after in pairwise(of_size["loss"])
+    ]
+    ladder = list(runs.sort("params").select("params", "tokens", "loss").iter_rows())
+    with_size = [
+        large[2] < small[2]
+        for at, small in enumerate(ladder)
+        for large in ladder[at + 1 :]
+        if large[0] > small[0] and max(large[1], small[1]) < SAME_BUDGET * min(large[1], small[1])
+    ]
+    return (
+        f"{_count_falls(with_data, 'D at the same N', 'No size was trained with two budgets')} "
+        f"{_count_falls(with_size, 'N at about the same D (within 10 %)', 'No two sizes share a D')}"
+    )
+
+
+def _count_falls(steps: list[bool], along: str, none: str) -> str:
+    if not steps:
+        return f"{none}, so the runs alone do not say whether loss falls with {along}."
+    if all(steps):
+        return f"Loss falls with {along}, in all of {_counted(len(steps), 'comparison')}."
+    return f"Loss falls with {along} in {sum(steps)} of {_counted(len(steps), 'comparison')}."
+
+
+def _law(study: Study, series: str) -> list[str]:
+    fitted = study.law_part(series, "single_epoch")
+    if "missing" in fitted:
+        return [f"The law {words.LAW} is missing: {fitted['missing']}"]
+    if not fitted.get("converged", True):
+        return [f"The fit of {words.LAW} did not converge, so its parameters are not a result."]
+    alpha, beta, irreducible = (
+        words.estimate(fitted["params"], fitted.get("interval95"), name) for name in ("alpha", "beta", "E")
+    )
+    sentence = (
+        f"The law {words.LAW}, fitted to the runs that saw their data once, gives α = {alpha}, β = {beta} "
+        f"and an irreducible loss E = {irreducible} nats/token."
+    )
+    split = fitted.get("allocation")
+    if split:
+        a, b = (words.estimate(split, split.get("interval95"), name) for name in ("a", "b"))
+        sentence += f" A budget C is then best split as N ∝ Cᵃ and D ∝ Cᵇ with a = {a} and b = {b}."
+    return [sentence]
+
+
+def _envelope(study: Study, series: str) -> list[str]:
+    fitted = study.law_part(series, "envelope")
+    if "missing" in fitted:
+        return []  # its figure says why
+    gamma = words.estimate(fitted["params"], fitted.get("interval95"), "gamma")
+    return [f"The least loss reached for a compute C falls as Cᵞ with γ = {gamma}."]
+
+
+def _against_chance(scores: pl.DataFrame) -> list[str]:
+    """Which scores of the largest run are above chance with their whole interval, and which are not."""
+    if scores.is_empty():
+        return []
+    run = largest_run(scores)
+    rows = scores.filter(pl.col("run") == run["run"]).sort("accuracy", descending=True)
+    return [
+        f"At the run with most compute, {run['run']}, with {said}: {_by_standing(of_condition)}."
+        for condition, said in _VOICES.items()
+        if (of_condition := rows.filter(pl.col("condition") == condition)).height
+    ]
+
+
+def _by_standing(scores: pl.DataFrame) -> str:
+    groups: dict[str, list[str]] = {}
+    for row in scores.iter_rows(named=True):
+        groups.setdefault(standing(row), []).append(f"{words.short_task(row['task'])} {_score(row)}")
+    return "; ".join(f"{said} {words.listed(groups[at])}" for at, said in _STANDING.items() if at in groups)
+
+
+def _growth(scores: pl.DataFrame) -> list[str]:
+    """Scores of the runs with least and with most compute, side by side."""
+    scores = scores.filter(pl.col("condition") == "seen").sort("flops")
+    steps = []
+    for task in tasks_in_order(scores):
+        accuracies = scores.filter(pl.col("task") == task)["accuracy"]
+        if len(accuracies) > 1:
+            steps.append(
+                f"{words.short_task(task)} from {words.share(accuracies[0])} to {words.share(accuracies[-1])}"
+            )
+    return [f"From the run with least compute to the one with most, {words.listed(steps)}."] if steps else []
+
+
+def _emergence(study: Study, scores: pl.DataFrame) -> list[str]:
+    """What the law expects of the scores that the largest run leaves at chance."""
+    if scores.is_empty():
+        return []
+    rows = scores.filter((pl.col("run") == largest_run(scores)["run"]) & (pl.col("condition") == "seen"))
+    sentences = []
+    for row in rows.iter_rows(named=True):
+        fitted = study.law_part(row["series"], "downstream").get(row["task"]) or {}
+        says = fitted.get("missing") or (fitted.get("emergence") or {}).get("says")
+        if standing(row) != "above" and says:
+            sentences.append(f"{words.short_task(row['task'])} stays at chance; {says.rstrip('.')}.")
+    return sentences
+
+
+def standing(score: dict[str, Any]) -> str:
+    """Where a score stands with its whole interval: "above", "below" or "at" chance; else "unknown"."""
+    if score["low"] is None or score["high"] is None:
+        return "unknown"
+    if score["low"] > score["chance"]:
+        return "above"
+    return "below" if score["high"] < score["chance"] else "at"
+
+
+def _score(row: dict[str, Any]) -> str:
+    if row["low"] is None:
+        return words.share(row["accuracy"])
+    return f"{words.share(row['accuracy'])} [{100 * row['low']:.1f}, {100 * row['high']:.1f}]"
+
+
+def _span(values: pl.Series) -> str:
+    low, high = words.quantity(values.min()), words.quantity(values.max())  # type: ignore[arg-type]
+    return low if low == high else f"{low} to {high}"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

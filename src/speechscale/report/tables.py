@@ -1,0 +1,185 @@
+"""The tables of the page: the runs, the laws, and the runs that did not finish."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import polars as pl
+
+from speechscale.report import words
+from speechscale.report.figures import PHENOMENON, main_scores, tasks_in_order
+from speechscale.report.folder import UNSEEN, Study
+from speechscale.report.markup import Markup, element, joined
+
+_PARAMETERS = (  # part of the law file, key in it, symbol, meaning
+    ("single_epoch", "E", "E", "irreducible loss, nats/token"),
+    ("single_epoch", "A", "A", "of the term A/Nᵅ"),
+    ("single_epoch", "alpha", "α", "how fast loss falls with N"),
+    ("single_epoch", "B", "B", "of the term B/Dᵝ"),
+    ("single_epoch", "beta", "β", "how fast loss falls with D"),
+    ("allocation", "a", "a", "best N ∝ Cᵃ"),
+    ("allocation", "b", "b", "best D ∝ Cᵇ"),
+    ("repeated", "R_D", "R_D", "repetitions after which data are used up"),
+    ("repeated", "R_N", "R_N", "the same for excess parameters"),
+    ("envelope", "coefficient", "k", "of the envelope L = k·Cᵞ"),
+    ("envelope", "gamma", "γ", "how fast the least loss falls with C"),
+)
+
+
+def runs_table(study: Study) -> Markup:
+    """Every finished run with its scores and their intervals."""
+    scores = main_scores(study)
+    columns = [
+        (task, condition)
+        for task in tasks_in_order(scores)
+        for condition in words.CONDITIONS
+        if scores.filter((pl.col("task") == task) & (pl.col("condition") == condition)).height
+    ]
+    by_place = {(row["run"], row["task"], row["condition"]): row for row in scores.iter_rows(named=True)}
+    head = ["run", "N", "D", "epochs", "6ND", "loss", "bits/s"]
+    head += [f"{words.short_task(task)}, {words.CONDITIONS[condition]}" for task, condition in columns]
+    several = len(study.series) > 1
+    rows = [
+        [
+            f"{run['series']} · {run['run']}" if several else run["run"],
+            words.quantity(run["params"]),
+            words.quantity(run["tokens"]),
+            words.digits(run["epochs"], 2),
+            words.power(run["flops"]),
+            _with_note(
+                words.loss(run["loss"]), f"± {run['loss_se']:.4f}" if run["loss_se"] is not None else ""
+            ),
+            words.digits(run["bits_per_second"]),
+            *(_score(by_place.get((run["run"], *column))) for column in columns),
+        ]
+        for run in study.done.iter_rows(named=True)
+    ]
+    return table(head, rows)
+
+
+def unfinished_runs(study: Study) -> Markup:
+    """The runs that diverged or failed, with their note; they enter neither figures nor fits."""
+    lost = study.runs.join(study.done, on="run", how="anti")
+    if lost.is_empty():
+        return element("p", "Every run finished.")
+    rows = [
+        [run["run"], words.quantity(run["params"]), words.quantity(run["tokens"]), run["status"],
+         study.notes.get(run["run"], "no note was kept")]
+        for run in lost.iter_rows(named=True)
+    ]  # fmt: skip
+    return table(["run", "N", "D", "status", "note"], rows, remarked=True)
+
+
+def law_table(study: Study, published: dict[str, dict[str, float]]) -> Markup:
+    """Parameters of the laws of every series with their intervals, beside published ones.
+
+    Args:
+        published: column title -> parameter -> value, as in the law file.
+    """
+    head = ["", *study.series, *published, "meaning"]
+    rows = [
+        [
+            symbol,
+            *(_parameter(study, series, part, key) for series in study.series),
+            *(words.digits(values.get(key)) for values in published.values()),
+            meaning,
+        ]
+        for part, key, symbol, meaning in _PARAMETERS
+    ]
+    return joined(table(head, rows, remarked=True), *_law_remarks(study))
+
+
+def downstream_table(study: Study) -> Markup:
+    """How each score grows with compute and with falling loss, and where it leaves chance."""
+    rows: list[list[str]] = []
+    for series in study.series:
+        fits = study.law_part(series, "downstream")
+        if "missing" in fits:
+            rows.append([series, "–", "–", "–", "–", "–", str(fits["missing"])])
+            continue
+        names = [name for name in fits if PHENOMENON not in name]  # single phenomena have too few items
+        rows += [[series, _score_name(name), *_downstream(fits[name])] for name in names]
+    head = ["series", "score", "γ of Q ∝ Cᵞ", "slope against loss", "r²", "ceiling", "emergence"]
+    return table(head, rows, remarked=True)
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, remarked: bool = False) -> Markup:
+    """A table that scrolls by itself when the page is narrow; the first cell of a row is its heading.
+
+    Args:
+        remarked: the last column is prose, and set as such.
+    """
+    header = element("tr", *(element("th", cell, scope="col") for cell in head))
+    body = (
+        element("tr", element("th", row[0], scope="row"), *(element("td", cell) for cell in row[1:]))
+        for row in rows
+    )
+    kind = "remarked" if remarked else None
+    whole = element("table", element("thead", header), element("tbody", *body), class_=kind)
+    return element("div", whole, class_="scroll", tabindex=0)
+
+
+def _score(score: dict[str, Any] | None) -> Markup | str:
+    if score is None:
+        return "–"
+    if score["low"] is None:
+        return words.share(score["accuracy"])
+    return _with_note(
+        words.share(score["accuracy"]), f"[{100 * score['low']:.1f}, {100 * score['high']:.1f}]"
+    )
+
+
+def _with_note(value: str, note: str) -> Markup:
+    return joined(value, " ", element("small", note)) if note else joined(value)
+
+
+def _parameter(study: Study, series: str, part: str, key: str) -> Markup | str:
+    fitted = study.law_part(series, "single_epoch" if part == "allocation" else part)
+    values = fitted.get("allocation") or {} if part == "allocation" else fitted.get("params") or {}
+    intervals = (values if part == "allocation" else fitted).get("interval95") or {}
+    return _with_note(words.digits(values.get(key)), words.bounds(intervals.get(key)))
+
+
+def _score_name(name: str) -> str:
+    task = words.short_task(name.removesuffix(UNSEEN))
+    return f"{task}, {words.CONDITIONS['unseen']}" if name.endswith(UNSEEN) else task
+
+
+def _downstream(fitted: dict[str, Any]) -> list[str]:
+    if "missing" in fitted:
+        return ["–", "–", "–", "–", str(fitted["missing"])]
+    linear, curve = fitted.get("linear") or {}, fitted.get("saturating") or {}
+    return [
+        _with_note(words.digits(fitted.get("gamma")), words.bounds(fitted.get("interval95"))),
+        words.digits(linear.get("slope")),
+        words.digits(linear.get("r2")),
+        words.share(curve.get("ceiling")),
+        str((fitted.get("emergence") or {}).get("says") or "–"),
+    ]
+
+
+def _law_remarks(study: Study) -> list[Markup]:
+    """What a reader of the parameters must know: what they rest on, what was checked, what is missing."""
+    remarks = []
+    for series in study.series:
+        fitted = study.law.get("series", {}).get(series, {})
+        missing = {name: study.law_part(series, part).get("missing") for part, name in words.PARTS.items()}
+        said = [f"{name} is missing: {why}" for name, why in missing.items() if why]
+        if not study.law_part(series, "single_epoch").get("converged", True):
+            said.append("The single-epoch law did not converge: its parameters are not a result.")
+        for rate, closed in (study.law_part(series, "repeated").get("identified") or {}).items():
+            if not closed:
+                said.append(f"{rate} is not identified by these runs: its interval is open.")
+        said += [str(check.get("says")) for check in fitted.get("checks") or []]
+        remarks += [element("p", f"{series}: {sentence}", class_="gap") for sentence in said]
+        remarks.append(_rows_used(series, fitted.get("rows") or {}))
+    return remarks
+
+
+def _rows_used(series: str, rows: dict[str, Any]) -> Markup:
+    if "used" not in rows:
+        return Markup("")
+    dropped = [element("li", f"{row.get('run')}: {row.get('why')}") for row in rows.get("dropped") or []]
+    said = f"{series}: the single-epoch law rests on {rows['used']} runs; {len(dropped)} were left out of it."
+    return element("details", element("summary", said), element("ul", *dropped), class_="gap")

@@ -1,0 +1,136 @@
+"""How every figure looks: colours ordered by model size, axes with readable ticks, one quiet configuration.
+
+The ink is `currentColor` on the page, so that style sheet, dark mode and printer decide about it, and a fixed
+dark grey in exported files, which know no style sheet.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import altair as alt
+
+from speechscale.report import words
+
+PAGE_INK = "currentColor"
+FILE_INK = "#22272e"
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', Arial, sans-serif"
+FIT = "#c2410c"  # what a law says: the one warm colour, so that fit and measurement are never confused
+PLAIN = "#3a74c0"  # marks that stand for no model size
+QUIET = "#8b949e"  # chance lines and other references
+
+# Viridis without its ends: lightness rises with size, and every colour stands out on white and on black.
+_SIZES = ("#5b4bc4", "#3a74c0", "#1f93a4", "#2fa56f", "#7bab2c", "#b8950f")
+
+_STEPS = (
+    (1,),
+    (1, 3),
+    (1, 2, 5),
+    (1, 1.5, 2, 3, 5, 7),
+    (1, 1.2, 1.4, 1.6, 1.8, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 9),
+)
+_FEWEST_TICKS = 4
+_MOST_TICKS = 8
+
+
+def configuration(ink: str) -> dict[str, Any]:
+    """The Vega-Lite configuration shared by all figures."""
+    return {
+        "background": None,
+        "font": FONT,
+        "view": {"stroke": None},
+        "title": {"color": ink, "fontSize": 13, "fontWeight": 600, "anchor": "start", "offset": 10},
+        "axis": {
+            "labelColor": ink,
+            "labelOpacity": 0.8,
+            "labelFontSize": 11,
+            "titleColor": ink,
+            "titleOpacity": 0.9,
+            "titleFontSize": 12,
+            "titleFontWeight": 500,
+            "titlePadding": 8,
+            "domainColor": ink,
+            "domainOpacity": 0.35,
+            "tickColor": ink,
+            "tickOpacity": 0.35,
+            "gridColor": ink,
+            "gridOpacity": 0.09,
+        },
+        "legend": {
+            "labelColor": ink,
+            "labelFontSize": 11,
+            "titleColor": ink,
+            "titleFontSize": 11,
+            "titleFontWeight": 500,
+            "orient": "top",
+            "direction": "horizontal",
+            "columns": 6,
+            "symbolSize": 70,
+            "symbolOpacity": 1,
+            "symbolFillColor": QUIET,
+            "symbolStrokeColor": QUIET,
+            "layout": {"top": {"margin": 24}},
+        },
+        "text": {"color": ink},
+    }
+
+
+def size_colours(params: Iterable[float]) -> dict[str, str]:
+    """The wording of every model size and its colour, in order of size."""
+    sizes = list(dict.fromkeys(words.quantity(size) for size in sorted(set(params))))
+    last = max(len(sizes) - 1, 1)
+    return {size: _colour(index / last) for index, size in enumerate(sizes)}
+
+
+def size_scale(params: Iterable[float]) -> alt.Scale:
+    colours = size_colours(params)
+    return alt.Scale(domain=list(colours), range=list(colours.values()))
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """A handful of round values between two bounds: powers of ten, or finer steps if these are few."""
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    ticks: list[float] = []
+    for steps in _STEPS:
+        candidates = (float(f"{step}e{decade}") for decade in decades for step in steps)
+        ticks = [tick for tick in candidates if low <= tick <= high]
+        if len(ticks) >= _FEWEST_TICKS:
+            break
+    return ticks[:: math.ceil(max(len(ticks), 1) / _MOST_TICKS)]
+
+
+def log_axis(values: Sequence[float], title: str, label: Callable[[float], str]) -> dict[str, Any]:
+    """Title, scale and axis of a log-scaled quantity, a little wider than its values."""
+    low, high = min(values), max(values)
+    margin = max((high / low) ** 0.04, 1.02)
+    domain = [low / margin, high * margin]
+    ticks = log_ticks(*domain)
+    labels = json.dumps([label(tick) for tick in ticks], ensure_ascii=False)
+    return {
+        "title": title,
+        "scale": alt.Scale(type="log", domain=domain, nice=False),
+        # A look-up, so that Python words every number and no second formatter has to agree with it.
+        "axis": alt.Axis(values=ticks, labelExpr=f"{labels}[indexof({json.dumps(ticks)}, datum.value)]"),
+    }
+
+
+def share_axis(values: Sequence[float], title: str) -> dict[str, Any]:
+    """Title, scale and axis of an accuracy, in steps of five points around its values."""
+    low, high = math.floor(20 * min(values)) / 20, math.ceil(20 * max(values)) / 20
+    return {
+        "title": title,
+        "scale": alt.Scale(domain=[low, max(high, low + 0.05)], nice=False),
+        "axis": alt.Axis(format=".0%", tickCount=6),
+    }
+
+
+def _colour(position: float) -> str:
+    """The palette at a position in [0, 1], mixed from its two nearest anchors."""
+    place = position * (len(_SIZES) - 1)
+    left = min(int(place), len(_SIZES) - 2)
+    weight = place - left
+    low, high = (bytes.fromhex(anchor[1:]) for anchor in _SIZES[left : left + 2])
+    return "#" + bytes(round((1 - weight) * a + weight * b) for a, b in zip(low, high, strict=True)).hex()

@@ -1,0 +1,173 @@
+import numpy as np
+import polars as pl
+import pytest
+
+from speechscale.errors import UserError
+from speechscale.records.law import read_law, write_law
+from speechscale.records.runs import write_curves, write_table
+from speechscale.report import theme
+from speechscale.report.figures import Figure, specification, study_figures, write_figures
+from speechscale.report.folder import read_study
+
+
+@pytest.fixture(scope="module")
+def figures(finished_study) -> dict[str, Figure]:
+    return {figure.name: figure for figure in study_figures(read_study(finished_study))}
+
+
+def drawn(panel, *columns: str, but_not: str = "") -> list[dict]:
+    """The rows that a panel draws from tables with all of these columns."""
+    tables = specification(panel)["datasets"].values()
+    fitting = [rows for rows in tables if rows and set(columns) <= set(rows[0]) and but_not not in rows[0]]
+    return [row for rows in fitting for row in rows]
+
+
+def test_every_finished_run_is_a_point_and_no_other(figures, records):
+    done = {record.run: (record.flops, record.loss) for record in records if record.status == "done"}
+    for name in ("loss-against-compute", "loss-against-data"):
+        points = drawn(figures[name].panels[0], "run", "data")
+        assert {row["run"]: (row["flops"], row["loss"]) for row in points} == done
+        assert all((row["data"] == "repeated") == (row["epochs"] > 1.001) for row in points)
+
+
+def test_every_reading_of_a_learning_curve_is_drawn(figures, records):
+    lines = drawn(figures["loss-against-compute"].panels[0], "run", "size", "loss", but_not="data")
+    wanted = sorted(
+        (record.run, point.loss) for record in records if record.status == "done" for point in record.curve
+    )
+    assert sorted((row["run"], row["loss"]) for row in lines) == wanted
+
+
+def test_every_score_is_drawn_with_its_interval(figures, records):
+    for name in ("scores-against-compute", "scores-against-loss"):
+        assert [panel.title for panel in figures[name].panels] == [
+            "Lexical (word or non-word)",
+            "Minimal pairs (grammar)",
+            "sStoryCloze (cause and time)",
+            "tStoryCloze (topic)",
+        ]
+        rows = drawn(figures[name].panels[0], "interval")
+        wanted = sorted(
+            (record.run, score.accuracy, score.low, score.high)
+            for record in records
+            for task, score in record.scores.items()
+            if task in ("lexical", "lexical_unseen")
+        )
+        assert sorted((row["run"], row["accuracy"], row["low"], row["high"]) for row in rows) == wanted
+
+
+def test_phenomena_are_those_of_the_run_with_most_compute(figures, records):
+    largest = max((record for record in records if record.status == "done"), key=lambda record: record.flops)
+    rows = drawn(figures["phenomena"].panels[0], "interval")
+    assert {row["run"] for row in rows} == {largest.run}
+    assert sorted(row["accuracy"] for row in rows) == sorted(
+        score.accuracy for task, score in largest.scores.items() if "." in task
+    )
+    assert largest.run in figures["phenomena"].caption
+
+
+def test_the_drawn_law_is_the_fitted_law(figures):
+    rows = drawn(figures["loss-against-data"].panels[0], "law", "tokens", "loss")
+    smallest = [row for row in rows if row["size"] == "50.3 k"]
+    tokens = np.array([row["tokens"] for row in smallest])
+    wanted = 0.62 + 9.0 / 50_304**0.30 + 190.0 / tokens**0.42
+    assert [row["loss"] for row in smallest] == pytest.approx(wanted)
+
+
+def test_repetition_is_drawn_as_worth_less_than_new_data(study_folder):
+    law = read_law(study_folder / "law.json")
+    law["series"]["speech"]["repeated"] = {"params": {"R_D": 2.0, "R_N": 1e6}, "interval95": {}}
+    write_law(law, study_folder / "law.json")
+    figure = study_figures(read_study(study_folder))[1]
+    lines = pl.DataFrame(drawn(figure.panels[0], "law")).filter(pl.col("size") == "50.3 k")
+    once, repeated = (
+        lines.filter(pl.col("law") == law).sort("tokens") for law in ("single epoch", "repeated data")
+    )
+    assert repeated["tokens"][0] == pytest.approx(3e6)
+    assert repeated["loss"][-1] > 1.02 * once["loss"][-1]
+    assert repeated["loss"][0] == pytest.approx(np.interp(3e6, once["tokens"], once["loss"]), rel=1e-3)
+
+
+def test_what_cannot_be_drawn_says_why(figures, tmp_path, records):
+    (why,) = figures["loss-against-data"].missing
+    assert why.startswith("The law of repeated data of 'speech' is missing: only two runs repeat their data")
+    bare = [record.model_copy(update={"scores": {}}) for record in records]
+    write_table(bare, tmp_path / "runs.csv")
+    by_name = {figure.name: figure for figure in study_figures(read_study(tmp_path))}
+    for name in ("scores-against-compute", "scores-against-loss", "phenomena", "time"):
+        assert not by_name[name].panels
+        assert by_name[name].missing
+    assert any("curves.csv" in why for why in by_name["loss-against-compute"].missing)
+    assert by_name["loss-against-compute"].panels
+
+
+def test_two_series_do_not_share_a_loss_axis(make_study, records):
+    coarser = [
+        record.model_copy(update={"series": "speech-unigram", "run": f"unigram-{record.run}"})
+        for record in records
+    ]
+    by_name = {figure.name: figure for figure in study_figures(read_study(make_study(records + coarser)))}
+    assert [panel.title for panel in by_name["loss-against-compute"].panels] == ["speech", "speech-unigram"]
+    assert "no law for the series 'speech-unigram'" in " ".join(by_name["loss-against-compute"].missing)
+
+
+def test_long_curves_are_thinned_to_what_can_be_seen(study_folder, records):
+    long = [
+        record.model_copy(
+            update={
+                "curve": tuple(
+                    point.model_copy(update={"step": i}) for i in range(50) for point in record.curve
+                )
+            }
+        )
+        for record in records
+    ]
+    write_curves(long, study_folder / "curves.csv")
+    figure = study_figures(read_study(study_folder))[0]
+    tables = specification(figure.panels[0])["datasets"].values()
+    assert max(len(table) for table in tables) <= 6000
+
+
+def test_figures_are_written_without_a_browser(finished_study, tmp_path):
+    written = write_figures(finished_study, tmp_path / "figures", formats=("svg",))
+    assert [path.name for path in written] == [
+        "loss-against-compute.svg",
+        "loss-against-data.svg",
+        "scores-against-compute.svg",
+        "scores-against-loss.svg",
+        "phenomena.svg",
+        "time.svg",
+    ]
+    assert all(path.read_text().startswith("<svg") for path in written)
+    assert "currentColor" not in written[0].read_text()  # an exported file has no style sheet to inherit from
+
+
+def test_unknown_formats_are_refused_before_any_work(tmp_path):
+    with pytest.raises(UserError, match="format 'gif' is not known; figures are written as svg, png and pdf"):
+        write_figures(tmp_path, tmp_path, formats=("gif",))
+
+
+@pytest.mark.parametrize(("low", "high"), [(1e9, 1e14), (0.9, 1.3), (0.94, 5.2), (1e5, 1.7e7), (1.0, 1.04)])
+def test_log_ticks_lie_inside_and_are_few(low, high):
+    ticks = theme.log_ticks(low, high)
+    assert 1 <= len(ticks) <= 8
+    assert ticks == sorted(set(ticks))
+    assert all(low <= tick <= high for tick in ticks)
+
+
+def test_colours_grow_lighter_with_model_size():
+    colours = list(theme.size_colours([10 * 2**step for step in range(9)]).values())
+
+    def luminance(colour: str) -> float:
+        red, green, blue = bytes.fromhex(colour[1:])
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    assert len(set(colours)) == 9
+    assert luminance(colours[0]) < luminance(colours[4]) < luminance(colours[-1])
+
+
+def test_a_model_size_has_one_colour_in_all_figures(figures, records):
+    colours = list(theme.size_colours(record.params for record in records).values())
+    for figure in figures.values():
+        if figure.sized:
+            assert all(str(colours) in str(specification(panel)) for panel in figure.panels)

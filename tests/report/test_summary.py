@@ -1,0 +1,73 @@
+import json
+
+import polars as pl
+import pytest
+
+from speechscale.records.law import read_law, write_law
+from speechscale.report.folder import read_study
+from speechscale.report.summary import findings, standing
+
+
+def test_sentences_say_what_the_tables_say(study_folder):
+    text = "\n".join(findings(read_study(study_folder)))
+    assert "20 models of 50.3 k to 811 k parameters (N, non-embedding)" in text
+    assert "1 more diverged or failed and is listed below" in text
+    assert "The best model is speech-811k-x20 (N = 811 k, D = 16.2 M, 7.9e13 FLOPs as 6ND)" in text
+    assert "Loss falls with D at the same N, in all of 15 comparisons." in text
+    assert "α = 0.300 [0.270, 0.330]" in text
+    assert "γ = -0.0910 [-0.0980, -0.0840]" in text
+
+
+def test_what_stays_at_chance_is_said_with_what_the_law_expects(study_folder):
+    text = "\n".join(findings(read_study(study_folder)))
+    assert "sStoryCloze stays at chance; the law cannot say: these scores do not rise." in text
+    assert "Lexical stays at chance" not in text
+
+
+def test_a_loss_that_rises_is_counted_as_such(make_study, records):
+    worse = records[3].model_copy(update={"loss": 5.0})
+    text = "\n".join(findings(read_study(make_study([*records[:3], worse, *records[4:]]))))
+    assert "Loss falls with D at the same N in 14 of 15 comparisons." in text
+
+
+def test_a_fit_that_did_not_converge_gives_no_numbers(study_folder):
+    law = read_law(study_folder / "law.json")
+    law["series"]["speech"]["single_epoch"]["converged"] = False
+    write_law(law, study_folder / "law.json")
+    text = "\n".join(findings(read_study(study_folder)))
+    assert "did not converge, so its parameters are not a result" in text
+    assert "α =" not in text
+
+
+def test_scores_are_sorted_by_where_their_whole_interval_lies(study_folder, records):
+    (sentence,) = (line for line in findings(read_study(study_folder)) if "a training voice" in line)
+    above, _, rest = sentence.partition("not distinguishable from chance:")
+    largest = max((record for record in records if record.loss), key=lambda record: record.flops)
+    for name, task in (
+        ("Lexical", "lexical"),
+        ("Minimal pairs", "minimal_pairs"),
+        ("sStoryCloze", "sstorycloze"),
+    ):
+        assert name in (above if largest.scores[task].low > 0.5 else rest)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "wanted"),
+    [(0.51, 0.6, "above"), (0.5, 0.6, "at"), (0.4, 0.49, "below"), (None, None, "unknown")],
+)
+def test_standing(low, high, wanted):
+    assert standing({"low": low, "high": high, "chance": 0.5}) == wanted
+
+
+def test_missing_parts_are_said_and_not_passed_over(study_folder):
+    (study_folder / "law.json").unlink()
+    text = "\n".join(findings(read_study(study_folder)))
+    assert "The law L(N, D) = E + A/Nᵅ + B/Dᵝ is missing: this study folder has no law.json" in text
+
+
+def test_one_budget_a_size_is_not_called_falling(make_study, records):
+    single = [record for record in records if record.run.endswith("-x2")]
+    text = "\n".join(findings(read_study(make_study(single))))
+    assert "No size was trained with two budgets" in text
+    assert json.dumps(text)  # plain text, no markup
+    assert pl.Series([text]).str.contains("<").sum() == 0
