@@ -78,8 +78,7 @@ class Saturating:
     )
 
     def score(self, x: Array, row: int | slice = 0) -> Array:
-        midpoint, steepness, ceiling = np.moveaxis(self.curves[row], -1, 0)
-        return self.floor + (ceiling - self.floor) * _sigmoid(steepness * (x - midpoint))
+        return logistic(x, self.floor, *np.moveaxis(self.curves[row], -1, 0))
 
     def at(self, score: float) -> Array:
         """x at which each curve reaches a score; infinite where its ceiling lies below."""
@@ -87,6 +86,10 @@ class Saturating:
         share = (score - self.floor) / (ceiling - self.floor)
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.where(share < 1, midpoint + np.log(share / (1 - share)) / steepness, np.inf)
+
+
+def logistic(x: Array, floor: float, midpoint: Array, steepness: Array, ceiling: Array) -> Array:
+    return floor + (ceiling - floor) * _sigmoid(steepness * (x - midpoint))
 
 
 def fit_saturating(

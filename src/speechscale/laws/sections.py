@@ -38,6 +38,7 @@ class Options:
     envelope: str = "budgets"
     chance: float = 0.5
     ceiling: float | None = 1.0
+    rollout: int | None = None
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,7 @@ def isoflop(single: pl.DataFrame) -> dict[str, Any]:
     budgets = [{key: value for key, value in asdict(m).items() if value is not None} for m in found.minima]
     if found.exponents is None:
         return {"missing": found.why, "budgets": budgets}
-    return {**found.exponents, "budgets": budgets}
+    return {"params": found.exponents, "budgets": budgets}
 
 
 def downstream(

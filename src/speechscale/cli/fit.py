@@ -1,0 +1,79 @@
+"""`speechscale fit`: runs table in, law file out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def fit(
+    runs: Annotated[Path, typer.Argument(help="Runs table: CSV, TSV or Parquet, one row a run.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Law file to write.")] = Path("law.json"),
+    curves: Annotated[Path | None, typer.Option(help="Learning curves, for the envelope.")] = None,
+    series: Annotated[list[str] | None, typer.Option(help="Only this series; repeat for several.")] = None,
+    laws: Annotated[list[str] | None, typer.Option(help="Only this law; repeat for several.")] = None,
+    delta: Annotated[
+        float | None, typer.Option(help="Huber's delta on ln L; from the residuals if left out.")
+    ] = None,
+    tied: Annotated[bool, typer.Option("--tied", help="alpha = beta.")] = False,
+    fix: Annotated[list[str] | None, typer.Option(help="Hold a parameter, as in --fix E=1.7.")] = None,
+    envelope: Annotated[str, typer.Option(help="budgets, records or interpolated.")] = "budgets",
+    chance: Annotated[
+        float, typer.Option(help="Score of guessing, unless a <score>_chance column says.")
+    ] = 0.5,
+    ceiling: Annotated[str, typer.Option(help="Best score possible, or 'free' to fit it.")] = "1",
+    rollout: Annotated[
+        int | None, typer.Option(help="Fit the K cheapest runs too, and forecast the others.")
+    ] = None,
+    bootstrap: Annotated[int, typer.Option(help="Draws behind every interval.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
+) -> None:
+    """Fit scaling laws, with intervals, to a table of runs.
+
+    Columns: params (or N), tokens (D), loss (L); optional run, series, status, unique_tokens, flops (C); any other
+    numeric column is a score in [0, 1] or [0, 100], with <score>_items beside it.
+
+    Example:
+
+        speechscale fit runs.csv -o law.json --bootstrap 4000
+    """
+    from speechscale.laws import fit_table
+    from speechscale.laws.telling import tell
+    from speechscale.records.law import write_law
+    from speechscale.records.runs import read_curves, read_table
+
+    law = fit_table(
+        read_table(runs),
+        curves=read_curves(curves) if curves else None,
+        series=series,
+        laws=laws,
+        delta=delta,
+        tied=tied,
+        fixed=_assignments(fix or []),
+        envelope=envelope,
+        chance=chance,
+        ceiling=None if ceiling == "free" else _number("--ceiling", ceiling),
+        rollout=rollout,
+        bootstrap=bootstrap,
+        seed=seed,
+    )
+    write_law(law, output)
+    typer.echo(tell(law))
+    typer.echo(f"\n{output}")
+
+
+def _assignments(given: list[str]) -> dict[str, float]:
+    return {
+        name: _number(f"--fix {name}", value) for name, _, value in (pair.partition("=") for pair in given)
+    }
+
+
+def _number(option: str, text: str) -> float:
+    from speechscale.errors import UserError
+
+    try:
+        return float(text)
+    except ValueError:
+        raise UserError(f"{option}: {text!r} is not a number.") from None
