@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import wave
 from collections.abc import Callable
+from functools import cache
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 
+from speechscale.laws.table import fit_table
 from speechscale.records.law import write_law
 from speechscale.records.runs import CurvePoint, RunRecord, Score, write_curves, write_record, write_table
 
@@ -104,73 +108,14 @@ def _score(noise: np.random.Generator, accuracy: float, items: int) -> Score:
     return Score(accuracy=found, low=max(0, found - half), high=min(1, found + half), items=items)
 
 
-def law_file() -> dict:
-    """The law file as a fit of the simulated runs would write it, with one part missing."""
-    interval = {name: [0.9 * value, 1.1 * value] for name, value in LAW.items()}
-    return {
-        "schema": "speechscale.law/1",
-        "series": {
-            "speech": {
-                "checks": [
-                    {"check": "range", "level": "warning", "says": "D/N varies by less than a factor of 20."}
-                ],
-                "rows": {"used": 20, "dropped": [{"run": "speech-811k-x40", "why": "status is diverged"}]},
-                "single_epoch": {
-                    "params": LAW,
-                    "interval95": interval,
-                    "delta": 0.03,
-                    "objective": 1e-4,
-                    "converged": True,
-                    "allocation": {
-                        "a": 0.583,
-                        "b": 0.417,
-                        "G": 0.02,
-                        "interval95": {"a": [0.53, 0.63], "b": [0.37, 0.47], "G": [0.01, 0.05]},
-                    },
-                },
-                "repeated": {"missing": "only two runs repeat their data; at least four are wanted."},
-                "envelope": {
-                    "params": {"coefficient": 17.5, "gamma": -0.091},
-                    "interval95": {"coefficient": [14.0, 21.0], "gamma": [-0.098, -0.084]},
-                    "curvature": {"value": 0.002, "interval95": [-0.001, 0.005]},
-                },
-                "downstream": {
-                    "lexical": {
-                        "gamma": 0.031,
-                        "interval95": [0.024, 0.039],
-                        "linear": {"slope": -0.9, "intercept": 1.715, "r2": 0.93},
-                        "saturating": {
-                            "floor": 0.5,
-                            "ceiling": 1.0,
-                            "midpoint_loss": 1.05,
-                            "steepness": 11.0,
-                        },
-                        "saturating_compute": {
-                            "floor": 0.5,
-                            "ceiling": 1.0,
-                            "midpoint_flops": 2e13,
-                            "steepness": 1.1,
-                        },
-                        "emergence": {"flops": 4e12, "says": "expected above chance from 4e12 FLOPs on"},
-                    },
-                    "lexical_unseen": {"missing": "4 runs have this score; 5 are the least"},
-                    "tstorycloze": {
-                        "gamma": 0.01,
-                        "interval95": [0.002, 0.02],
-                        "linear": {"slope": -0.2, "intercept": 0.78, "r2": 0.4},
-                        "saturating": {"missing": "these scores do not rise above chance"},
-                    },
-                    "sstorycloze": {
-                        "gamma": 0.0,
-                        "interval95": None,
-                        "linear": {"slope": 0.01, "intercept": 0.49, "r2": 0.01},
-                        "saturating": {"missing": "these scores do not rise above chance"},
-                        "emergence": {"flops": None, "says": "the law cannot say: these scores do not rise"},
-                    },
-                },
-            }
-        },
-    }
+@cache
+def fitted_law() -> dict[str, Any]:
+    """The law of the simulated runs, through the real fit; without phenomena, which would only take time."""
+    records = [
+        record.model_copy(update={"scores": {k: v for k, v in record.scores.items() if "." not in k}})
+        for record in simulated_records()
+    ]
+    return fit_table(pl.DataFrame([record.row() for record in records]), bootstrap=20)
 
 
 def write_study(folder: Path, records: list[RunRecord]) -> Path:
@@ -179,7 +124,7 @@ def write_study(folder: Path, records: list[RunRecord]) -> Path:
         write_record(record, folder / "runs" / record.run / "record.json")
     write_table(records, folder / "runs.csv")
     write_curves(records, folder / "curves.csv")
-    write_law(law_file(), folder / "law.json")
+    write_law(fitted_law(), folder / "law.json")
     (folder / "study.json").write_text(json.dumps(ABOUT))
     (folder / "samples").mkdir()
     texts = ("the old dog sees a cat .", "the girls who know tom like the red boat .")

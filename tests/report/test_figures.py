@@ -66,31 +66,54 @@ def test_phenomena_are_those_of_the_run_with_most_compute(figures, records):
     assert largest.run in figures["phenomena"].caption
 
 
-def test_the_drawn_law_is_the_fitted_law(figures):
-    rows = drawn(figures["loss-against-data"].panels[0], "law", "tokens", "loss")
-    smallest = [row for row in rows if row["size"] == "50.3 k"]
-    tokens = np.array([row["tokens"] for row in smallest])
-    wanted = 0.62 + 9.0 / 50_304**0.30 + 190.0 / tokens**0.42
-    assert [row["loss"] for row in smallest] == pytest.approx(wanted)
+def test_the_drawn_law_is_the_fitted_law(figures, finished_study):
+    lines = pl.DataFrame(drawn(figures["loss-against-data"].panels[0], "law"))
+    smallest = lines.filter((pl.col("law") == "single epoch") & (pl.col("size") == "50.3 k"))
+    law = read_law(finished_study / "law.json")["series"]["speech"]["single_epoch"]["params"]
+    wanted = law["E"] + law["A"] / 50_304 ** law["alpha"] + law["B"] / smallest["tokens"] ** law["beta"]
+    assert smallest["loss"].to_list() == pytest.approx(wanted.to_list())
 
 
 def test_repetition_is_drawn_as_worth_less_than_new_data(study_folder):
     law = read_law(study_folder / "law.json")
-    law["series"]["speech"]["repeated"] = {"params": {"R_D": 2.0, "R_N": 1e6}, "interval95": {}}
+    law["series"]["speech"]["repeated"]["params"] = {"R_D": 2.0, "R_N": 1e6}
     write_law(law, study_folder / "law.json")
     figure = study_figures(read_study(study_folder))[1]
-    lines = pl.DataFrame(drawn(figure.panels[0], "law")).filter(pl.col("size") == "50.3 k")
-    once, repeated = (
-        lines.filter(pl.col("law") == law).sort("tokens") for law in ("single epoch", "repeated data")
-    )
-    assert repeated["tokens"][0] == pytest.approx(3e6)
-    assert repeated["loss"][-1] > 1.02 * once["loss"][-1]
+    lines = pl.DataFrame(drawn(figure.panels[0], "law")).filter(pl.col("size") == "50.3 k").sort("tokens")
+    once, repeated = (lines.filter(pl.col("law") == name) for name in ("single epoch", "repeated data"))
+    assert repeated["tokens"][0] == pytest.approx(3e6)  # it begins where the data do
     assert repeated["loss"][0] == pytest.approx(np.interp(3e6, once["tokens"], once["loss"]), rel=1e-3)
+    assert repeated["loss"][-1] > 1.02 * once["loss"][-1]
 
 
-def test_what_cannot_be_drawn_says_why(figures, tmp_path, records):
-    (why,) = figures["loss-against-data"].missing
-    assert why.startswith("The law of repeated data of 'speech' is missing: only two runs repeat their data")
+def test_laws_of_a_score_are_drawn_where_they_are_fitted(figures, finished_study):
+    fits = read_law(finished_study / "law.json")["series"]["speech"]["downstream"]
+    lexical, sstorycloze = (
+        figures["scores-against-compute"].panels[0],
+        figures["scores-against-compute"].panels[2],
+    )
+    curve = fits["lexical"]["saturating_compute"]
+    line = pl.DataFrame(drawn(lexical, "flops", "accuracy", but_not="run"))
+    x = curve["steepness"] * np.log(line["flops"].to_numpy() / curve["midpoint_flops"])
+    wanted = curve["floor"] + (curve["ceiling"] - curve["floor"]) / (1 + np.exp(-x))
+    assert line["accuracy"].to_list() == pytest.approx(wanted)
+    assert fits["sstorycloze"]["saturating_compute"] == {"missing": "these scores do not rise above chance"}
+    assert not drawn(sstorycloze, "flops", "accuracy", but_not="run")
+
+
+def test_better_losses_are_drawn_with_better_scores(figures):
+    line = pl.DataFrame(drawn(figures["scores-against-loss"].panels[0], "loss", "accuracy", but_not="run"))
+    assert line.sort("loss")["accuracy"].is_sorted(descending=True)
+    assert line["accuracy"].min() >= 0.5
+
+
+def test_what_cannot_be_drawn_says_why(study_folder, tmp_path, records):
+    law = read_law(study_folder / "law.json")
+    law["series"]["speech"]["envelope"] = {"missing": "3 points of single-epoch runs; 4 are the least"}
+    write_law(law, study_folder / "law.json")
+    (why,) = study_figures(read_study(study_folder))[0].missing
+    assert why == "The envelope of 'speech' is missing: 3 points of single-epoch runs; 4 are the least"
+
     bare = [record.model_copy(update={"scores": {}}) for record in records]
     write_table(bare, tmp_path / "runs.csv")
     by_name = {figure.name: figure for figure in study_figures(read_study(tmp_path))}
@@ -139,7 +162,7 @@ def test_figures_are_written_without_a_browser(finished_study, tmp_path):
         "time.svg",
     ]
     assert all(path.read_text().startswith("<svg") for path in written)
-    assert "currentColor" not in written[0].read_text()  # an exported file has no style sheet to inherit from
+    assert "currentColor" not in written[0].read_text()  # a file has no style sheet to take its ink from
 
 
 def test_unknown_formats_are_refused_before_any_work(tmp_path):

@@ -140,7 +140,7 @@ def _sections(study: Study, figures: Sequence[Figure]) -> list[Markup]:
         ),
         **{figure.title: drawn[figure.name] for figure in figures if figure.name != "time"},
         "The laws": joined(
-            tables.law_table(study, _published()), element("h3", "Downstream"), tables.downstream_table(study)
+            tables.law_table(study), element("h3", "Downstream"), tables.downstream_table(study)
         ),
         "The runs": tables.runs_table(study),
         "Diverged and failed runs": tables.unfinished_runs(study),
@@ -251,7 +251,3 @@ def _libraries() -> Markup:
 
 def _packaged(name: str) -> str:
     return resources.files("speechscale.report").joinpath(name).read_text(encoding="utf-8")
-
-
-def _published() -> dict[str, dict[str, float]]:
-    return {}

@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from speechscale.laws.published import PUBLISHED
 from speechscale.report import words
 from speechscale.report.figures import PHENOMENON, main_scores, tasks_in_order
 from speechscale.report.folder import UNSEEN, Study
@@ -71,12 +72,9 @@ def unfinished_runs(study: Study) -> Markup:
     return table(["run", "N", "D", "status", "note"], rows, remarked=True)
 
 
-def law_table(study: Study, published: dict[str, dict[str, float]]) -> Markup:
-    """Parameters of the laws of every series with their intervals, beside published ones.
-
-    Args:
-        published: column title -> parameter -> value, as in the law file.
-    """
+def law_table(study: Study) -> Markup:
+    """Parameters of the laws of every series with their intervals, beside those in print, which have none."""
+    published = {f"{name}, {law.source}": law.params | (law.rates or {}) for name, law in PUBLISHED.items()}
     head = ["", *study.series, *published, "meaning"]
     rows = [
         [
@@ -96,11 +94,11 @@ def downstream_table(study: Study) -> Markup:
     for series in study.series:
         fits = study.law_part(series, "downstream")
         if "missing" in fits:
-            rows.append([series, "–", "–", "–", "–", "–", str(fits["missing"])])
+            rows.append([series, "–", "–", "–", "–", str(fits["missing"])])
             continue
         names = [name for name in fits if PHENOMENON not in name]  # single phenomena have too few items
         rows += [[series, _score_name(name), *_downstream(fits[name])] for name in names]
-    head = ["series", "score", "γ of Q ∝ Cᵞ", "slope against loss", "r²", "ceiling", "emergence"]
+    head = ["series", "score", "γ of Q ∝ Cᵞ", "slope against loss", "r²", "emergence"]
     return table(head, rows, remarked=True)
 
 
@@ -148,13 +146,12 @@ def _score_name(name: str) -> str:
 
 def _downstream(fitted: dict[str, Any]) -> list[str]:
     if "missing" in fitted:
-        return ["–", "–", "–", "–", str(fitted["missing"])]
-    linear, curve = fitted.get("linear") or {}, fitted.get("saturating") or {}
+        return ["–", "–", "–", str(fitted["missing"])]
+    linear = fitted.get("linear") or {}
     return [
         _with_note(words.digits(fitted.get("gamma")), words.bounds(fitted.get("interval95"))),
         words.digits(linear.get("slope")),
         words.digits(linear.get("r2")),
-        words.share(curve.get("ceiling")),
         str((fitted.get("emergence") or {}).get("says") or "–"),
     ]
 
@@ -164,6 +161,7 @@ def _law_remarks(study: Study) -> list[Markup]:
     remarks = []
     for series in study.series:
         fitted = study.law.get("series", {}).get(series, {})
+        of_series = f"{series}: " if len(study.series) > 1 else ""
         missing = {name: study.law_part(series, part).get("missing") for part, name in words.PARTS.items()}
         said = [f"{name} is missing: {why}" for name, why in missing.items() if why]
         if not study.law_part(series, "single_epoch").get("converged", True):
@@ -172,14 +170,16 @@ def _law_remarks(study: Study) -> list[Markup]:
             if not closed:
                 said.append(f"{rate} is not identified by these runs: its interval is open.")
         said += [str(check.get("says")) for check in fitted.get("checks") or []]
-        remarks += [element("p", f"{series}: {sentence}", class_="gap") for sentence in said]
-        remarks.append(_rows_used(series, fitted.get("rows") or {}))
+        remarks += [element("p", f"{of_series}{sentence}", class_="gap") for sentence in said]
+        remarks.append(_rows_used(of_series, fitted.get("rows") or {}))
     return remarks
 
 
-def _rows_used(series: str, rows: dict[str, Any]) -> Markup:
+def _rows_used(of_series: str, rows: dict[str, Any]) -> Markup:
     if "used" not in rows:
         return Markup("")
     dropped = [element("li", f"{row.get('run')}: {row.get('why')}") for row in rows.get("dropped") or []]
-    said = f"{series}: the single-epoch law rests on {rows['used']} runs; {len(dropped)} were left out of it."
+    said = (
+        f"{of_series}The single-epoch law rests on {rows['used']} runs; {len(dropped)} were left out of it."
+    )
     return element("details", element("summary", said), element("ul", *dropped), class_="gap")
