@@ -154,7 +154,13 @@ def test_no_torch():
 
 @pytest.mark.skipif(not shutil.which("chromium"), reason="needs a browser")
 def test_a_browser_draws_every_panel(finished_study, tmp_path):
-    quiet = ("--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=8000")
+    quiet = (
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-background-networking",
+        "--virtual-time-budget=8000",
+    )
     command = [
         "chromium",
         *quiet,

@@ -157,7 +157,7 @@ def _emergence(study: Study, scores: pl.DataFrame) -> list[str]:
     for row in rows.iter_rows(named=True):
         fitted = study.law_part(row["series"], "downstream").get(row["task"]) or {}
         says = fitted.get("missing") or (fitted.get("emergence") or {}).get("says")
-        if standing(row) != "above" and says:
+        if standing(row) == "at" and says:
             sentences.append(f"{words.short_task(row['task'])} stays at chance; {says.rstrip('.')}.")
     return sentences
 
