@@ -26,9 +26,7 @@ from speechscale.report.theme import FILE_INK, configuration
 FORMATS = ("svg", "png", "pdf")
 PHENOMENON = "."  # stands between a task and one of its phenomena, as in `minimal_pairs.agreement`
 
-_MOST_READINGS = (
-    6000  # of learning curves on the page; beyond it curves are thinned, for nobody sees the difference
-)
+_MOST_READINGS = 6000  # of the learning curves of a panel; beyond it they are thinned, which nobody sees
 _EXPORT_WIDTHS = {1: 620, 2: 360}  # of one panel, by the columns they stand in
 _PNG_SCALE = 2.0
 
@@ -119,7 +117,7 @@ def _loss_against_compute(study: Study) -> Figure:
     panels, missing = [], []
     for series in study.series:
         runs = study.done.filter(pl.col("series") == series)
-        curves = _thinned(study.curves.filter(pl.col("run").is_in(runs["run"].to_list())))
+        curves = _thinned(study.curves.join(runs, on=["series", "run"], how="semi"))
         panel = charts.loss_against_compute(runs, curves, envelope_line(study, series), _sizes(study))
         panels.append(_titled(panel, study, series))
         missing += _why_missing(study, series, "envelope")

@@ -16,11 +16,8 @@ from speechscale.records.runs import RunRecord, read_curves, read_record, read_t
 UNSEEN = "_unseen"  # ends the name of a score taken with voices that no model heard in training
 CHANCE = 0.5  # of a two-way choice; used where a run record does not say
 
-_OPTIONAL = (
-    "epochs",
-    "loss_se",
-    "bits_per_second",
-)  # columns of the runs table that the page shows if it can
+# Columns of the runs table that the page shows where they are known.
+_OPTIONAL = ("epochs", "loss_se", "bits_per_second")
 _SCORE_COLUMNS: dict[str, Any] = {
     "run": pl.String,
     "series": pl.String,

@@ -26,6 +26,7 @@ _PARAMETERS = (  # part of the law file, key in it, symbol, meaning
     ("envelope", "coefficient", "k", "of the envelope L = k·Cᵞ"),
     ("envelope", "gamma", "γ", "how fast the least loss falls with C"),
 )
+_PLACE = ("series", "run", "task", "condition")  # what one score belongs to
 
 
 def runs_table(study: Study) -> Markup:
@@ -37,7 +38,7 @@ def runs_table(study: Study) -> Markup:
         for condition in words.CONDITIONS
         if scores.filter((pl.col("task") == task) & (pl.col("condition") == condition)).height
     ]
-    by_place = {(row["run"], row["task"], row["condition"]): row for row in scores.iter_rows(named=True)}
+    by_place = {tuple(row[key] for key in _PLACE): row for row in scores.iter_rows(named=True)}
     head = ["run", "N", "D", "epochs", "6ND", "loss", "bits/s"]
     head += [f"{words.short_task(task)}, {words.CONDITIONS[condition]}" for task, condition in columns]
     several = len(study.series) > 1
@@ -52,7 +53,7 @@ def runs_table(study: Study) -> Markup:
                 words.loss(run["loss"]), f"± {run['loss_se']:.4f}" if run["loss_se"] is not None else ""
             ),
             words.digits(run["bits_per_second"]),
-            *(_score(by_place.get((run["run"], *column))) for column in columns),
+            *(_score(by_place.get((run["series"], run["run"], *column))) for column in columns),
         ]
         for run in study.done.iter_rows(named=True)
     ]
@@ -61,7 +62,7 @@ def runs_table(study: Study) -> Markup:
 
 def unfinished_runs(study: Study) -> Markup:
     """The runs that diverged or failed, with their note; they enter neither figures nor fits."""
-    lost = study.runs.join(study.done, on="run", how="anti")
+    lost = study.runs.filter(pl.col("status") != "done")
     if lost.is_empty():
         return element("p", "Every run finished.")
     rows = [
