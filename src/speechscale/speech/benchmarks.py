@@ -2,30 +2,33 @@
 
 Four tasks, each with its twin in the field:
 
-- `lexical` (sWUGGY): a word of the world against a non-word one sound away, whose neighbouring sounds all occur in words;
-- `minimal_pairs` (sBLIMP): one word decides; the members of a phenomenon are made of the same words, equally often,
-  or of words equally frequent in training, so that frequency alone gives chance;
+- `lexical` (sWUGGY): a word of the world against a legal non-word one sound away;
+- `minimal_pairs` (sBLIMP): one word decides; each word is as often right as wrong within a phenomenon (for NPIs: the
+  two words are equally frequent in training), so that frequency alone gives chance;
 - `sstorycloze`: the wrong ending breaks cause or time;
 - `tstorycloze`: the wrong ending comes from a story on another topic.
 
-What an item says must never be said in training: `forbidden` lists it, and `corpus.py` refuses it.
+What an item says must never be said in training: `forbidden` lists it, `leaks` finds it, `corpus.py` refuses it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from random import Random
 
 from speechscale.errors import UserError
 from speechscale.records.items import Item
+from speechscale.speech.grammar import Participant, Words, demonstrative, say
 from speechscale.speech.lexicon import NUMBERS, Noun, Number, Verb
-from speechscale.speech.stories import Participant, Story, Words, World, demonstrative, say, want
+from speechscale.speech.stories import Story, World
 
 TASKS = ("lexical", "minimal_pairs", "sstorycloze", "tstorycloze")
 
-
 Pair = tuple[Words, Words]  # better member, worse member
+TextPair = tuple[str, str]
 Phones = tuple[str, ...]  # espeak mnemonics of one word
+_PATIENCE = 20  # draws per wanted item before a world counts as exhausted
 _EDGE = "#"  # of a word
 _STRESS = "',%="  # marks before a vowel
 _VOWELS = frozenset("aAeEiIoOuUV03@")  # first letters of the mnemonics of vowels
@@ -104,7 +107,7 @@ def argument_structure(world: World, rng: Random) -> list[Pair]:
 def irregular_forms(world: World, rng: Random) -> list[Pair]:
     """The boy took / taken the ball; the boy has taken / took the ball."""
     who = world.animate(rng)
-    stem = world.subject(rng, who)
+    stem = world.subject(rng, who, world.lexicon.depth)
     verb = rng.choice(world.lexicon.irregular)
     thing = world.noun_phrase(rng, world.thing(rng))
     return [
@@ -133,7 +136,8 @@ def filler_gap(world: World, rng: Random) -> list[Pair]:
     ]
 
 
-PHENOMENA: dict[str, Callable[[World, Random], list[Pair]]] = {
+Phenomenon = Callable[[World, Random], list[Pair]]
+PHENOMENA: dict[str, Phenomenon] = {
     maker.__name__: maker
     for maker in (
         agreement,
@@ -150,35 +154,54 @@ PHENOMENA: dict[str, Callable[[World, Random], list[Pair]]] = {
 
 
 def minimal_pairs(world: World, per_phenomenon: int, seed: int) -> Iterator[Item]:
-    """At least `per_phenomenon` items of each phenomenon; a balanced set of pairs is never cut in two."""
-    for name, maker in PHENOMENA.items():
-        rng = Random(f"{seed}/{name}")
-        seen: set[str] = set()
-        while len(seen) < 2 * per_phenomenon:
-            pairs = [(say(correct), say(wrong)) for correct, wrong in maker(world, rng)]
-            texts = {text for pair in pairs for text in pair}
-            if texts & seen:
-                continue
-            for correct, wrong in pairs:
-                yield Item(
-                    task="minimal_pairs",
-                    id=f"{name}-{len(seen) // 2:04d}",
-                    group=name,
-                    correct=correct,
-                    wrong=wrong,
+    """At least `per_phenomenon` items of each phenomenon."""
+    for name, phenomenon in PHENOMENA.items():
+        yield from _balanced_items(
+            "minimal_pairs", name, partial(_said, phenomenon, world), per_phenomenon, seed
+        )
+
+
+def _said(phenomenon: Phenomenon, world: World, rng: Random) -> list[TextPair]:
+    return [(say(correct), say(wrong)) for correct, wrong in phenomenon(world, rng)]
+
+
+def _balanced_items(
+    task: str, group: str, maker: Callable[[Random], list[TextPair]], count: int, seed: int
+) -> Iterator[Item]:
+    """At least `count` distinct items; the pairs that a maker returns balance each other and stay together.
+
+    Raises:
+        UserError: the world has not as many.
+    """
+    rng = Random(f"{seed}/{task}/{group}")
+    seen: set[str] = set()
+    made = repeats = 0
+    while made < count:
+        pairs = maker(rng)
+        texts = {text for pair in pairs for text in pair}
+        if texts & seen:
+            repeats += 1
+            if repeats > _PATIENCE * count:
+                raise UserError(
+                    f"{task}: this world makes {made} items of {group!r}, {count} are wanted; "
+                    "ask for fewer items or take a larger world."
                 )
-                seen |= {correct, wrong}
+            continue
+        for correct, wrong in pairs:
+            yield Item(task=task, id=f"{group}-{made:04d}", group=group, correct=correct, wrong=wrong)
+            made += 1
+        seen |= texts
 
 
 def _subject_maker(world: World, rng: Random, *, place: bool) -> Callable[[Number], Words]:
     """The same subject in either number; a place, where there is one, has the other number."""
     noun = world.animate(rng).noun
     adjective = [rng.choice(world.lexicon.adjectives)] if rng.random() < 0.3 else []
-    attractor = rng.choice(world.lexicon.animates)
+    near, attractor = rng.choice(world.lexicon.prepositions), rng.choice(world.lexicon.animates)
 
     def make(number: Number) -> Words:
         words = ["the", *adjective, noun.form(number)]
-        return words + (["near", "the", attractor.form(_other(number))] if place else [])
+        return words + ([near, "the", attractor.form(_other(number))] if place else [])
 
     return make
 
@@ -194,8 +217,7 @@ def _predicate(world: World, rng: Random) -> tuple[Verb, Words]:
     if kind == 2:
         participle = rng.choice(lexicon.irregular).participle
         return Verb("have", "has"), [participle, *world.noun_phrase(rng, world.thing(rng))]
-    states = lexicon.adjectives + lexicon.good_feelings + lexicon.bad_feelings
-    return Verb("are", "is"), [rng.choice(states)]
+    return Verb("are", "is"), [rng.choice(lexicon.states)]
 
 
 def _number_swap(make: Callable[[Number], Words], predicate: tuple[Verb, Words]) -> list[Pair]:
@@ -218,49 +240,47 @@ def _person(world: World, rng: Random, pronoun: str) -> Noun:
 
 
 def sstorycloze(world: World, count: int, seed: int) -> Iterator[Item]:
-    """Half the items break cause (the feeling does not follow), half break time (what came first comes again)."""
-    rng = Random(f"{seed}/sstorycloze")
-    seen: set[str] = set()
-    while len(seen) < count:
-        group, won = ("cause", bool(len(seen) % 4 < 2)) if len(seen) % 2 else ("time", True)
-        story = world.story(rng, won=won)
-        correct, wrong = (_break_cause if group == "cause" else _break_time)(world, rng, story)
-        if correct not in seen:
-            yield Item(
-                task="sstorycloze", id=f"{group}-{len(seen):04d}", group=group, correct=correct, wrong=wrong
-            )
-            seen.add(correct)
+    """At least `count` items, half of which break cause, half time."""
+    half = -(-count // 2)
+    for name, maker in (("cause", _break_cause), ("time", _break_time)):
+        yield from _balanced_items("sstorycloze", name, partial(maker, world), half, seed)
 
 
-def _break_cause(world: World, rng: Random, story: Story) -> tuple[str, str]:
-    feelings = world.lexicon.bad_feelings if story.won else world.lexicon.good_feelings
-    wrong = say(["so", "the", story.hero.name, story.hero.be, rng.choice(feelings)])
-    return story.text, " ".join([*story.sentences[:-1], wrong])
+def _break_cause(world: World, rng: Random) -> list[TextPair]:
+    """Who gets the thing is glad, who loses it is not: each feeling is right in one story and wrong in its mirror."""
+    plot = world.plot(rng)
+    won, lost = world.tell(rng, plot, won=True), world.tell(rng, plot, won=False)
+    return [
+        (_text(*won.sentences), _text(*won.sentences[:-1], lost.sentences[-1])),
+        (_text(*lost.sentences), _text(*lost.sentences[:-1], won.sentences[-1])),
+    ]
 
 
-def _break_time(world: World, rng: Random, story: Story) -> tuple[str, str]:
-    """After finding the thing the hero uses it; wanting it came before."""
-    hero = story.hero
-    context = list(story.sentences[:3])
-    again = say(["then", "the", hero.name, *want(hero, story.thing)[1:]])
-    return " ".join([*context, story.sentences[3]]), " ".join([*context, again])
+def _break_time(world: World, rng: Random) -> list[TextPair]:
+    """A thing is found before it is used: the wrong ending has the same two sentences in the other order."""
+    state, wish, find, use, _feeling = world.tell(rng, world.plot(rng), won=True).sentences
+    return [(_text(state, wish, find, use), _text(state, wish, use, find))]
 
 
 def tstorycloze(world: World, count: int, seed: int) -> Iterator[Item]:
-    """The story so far and what is done with the thing, against what is done in a story on another topic."""
-    rng = Random(f"{seed}/tstorycloze")
-    seen: set[str] = set()
-    while len(seen) < count:
-        story, other = world.story(rng), world.story(rng)
-        if other.topic == story.topic:
-            continue
-        context = story.sentences[:3]
-        correct, wrong = (" ".join([*context, teller.sentences[3]]) for teller in (story, other))
-        if correct not in seen:
-            yield Item(
-                task="tstorycloze", id=f"topic-{len(seen):04d}", group="topic", correct=correct, wrong=wrong
-            )
-            seen.add(correct)
+    """What is done with the thing, against what is done in a story on another topic; each ending is right once."""
+    yield from _balanced_items("tstorycloze", "topic", partial(_break_topic, world), count, seed)
+
+
+def _break_topic(world: World, rng: Random) -> list[TextPair]:
+    one, two = world.story(rng), world.story(rng)
+    while two.plot.topic == one.plot.topic:
+        two = world.story(rng)
+    return [_endings(one, two), _endings(two, one)]
+
+
+def _endings(told: Story, other: Story) -> TextPair:
+    context = told.sentences[:3]
+    return _text(*context, told.sentences[3]), _text(*context, other.sentences[3])
+
+
+def _text(*sentences: str) -> str:
+    return " ".join(sentences)
 
 
 # --- words -----------------------------------------------------------------------------------------------------
@@ -342,5 +362,15 @@ def stress(sound: str) -> str:
 
 
 def forbidden(items: Iterable[Item]) -> set[str]:
-    """The sentences of minimal pairs and the whole stories that training must not contain."""
+    """What training must not say: the sentences of minimal pairs and the tellings of stories, right and wrong."""
     return {text for item in items if not item.phonemes for text in (item.correct, item.wrong)}
+
+
+def leaks(sentences: Sequence[str], forbidden: set[str]) -> bool:
+    """Whether some run of consecutive sentences is forbidden: items may end before the stories they are cut from."""
+    count = len(sentences)
+    return any(
+        _text(*sentences[start:stop]) in forbidden
+        for start in range(count)
+        for stop in range(start + 1, count + 1)
+    )

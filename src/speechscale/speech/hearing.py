@@ -20,7 +20,7 @@ def hear(utterances: Sequence[Utterance], root: Path) -> Iterator[np.ndarray | S
     `root` is the folder that audio paths are relative to; a path that leaves it is a fault.
     """
     with ExitStack() as stack:
-        spoken = iter(())
+        spoken: Iterator[np.ndarray | SampleFault] = iter(())
         requests = [(u.transcript or "", u.synthesis) for u in utterances if u.synthesis and not u.audio]
         if requests:
             spoken = stack.enter_context(Speaker()).speak_all(requests)

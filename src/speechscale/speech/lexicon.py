@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, get_type_hints
 
 from speechscale.errors import UserError
 
@@ -41,20 +42,23 @@ class Verb:
 
 @dataclass(frozen=True)
 class Topic:
-    """What a story is about: the state that starts it, the things wanted in it, what one does with them."""
+    """What a story is about: the states that start it, the things wanted in it, what one does with them."""
 
     name: str
-    state: str
+    states: tuple[str, ...]
     things: tuple[Noun, ...]
-    use: Verb
+    uses: tuple[Verb, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Lexicon:
+    """Words by what the grammar does with them; a flat world leaves the lists of deeper ones empty."""
+
     depth: int  # how deep phrases may nest
     people: tuple[Noun, ...]
     animals: tuple[Noun, ...]
     places: tuple[Noun, ...]
+    prepositions: tuple[str, ...]
     adjectives: tuple[str, ...]
     good_feelings: tuple[str, ...]
     bad_feelings: tuple[str, ...]
@@ -62,14 +66,28 @@ class Lexicon:
     transitive: tuple[Verb, ...]
     irregular: tuple[Verb, ...]  # past and participle differ
     cognition: tuple[Verb, ...]  # take a clause: "know that", "know what"
-    speaking: tuple[Verb, ...]  # embedded speech
-    adverbs: tuple[str, ...]
-    conjunctions: tuple[str, ...]
+    wishes: tuple[Verb, ...]  # what the hero of a story does about a thing not yet got
+    gains: tuple[Verb, ...]  # how the hero gets it
+    thefts: tuple[Verb, ...]  # how another gets it; past and participle are told
+    # In deeper worlds:
+    adverbs: tuple[str, ...] = ()
+    conjunctions: tuple[str, ...] = ()
+    speaking: tuple[Verb, ...] = ()  # embedded speech
+    intentions: tuple[Verb, ...] = ()  # take an infinitive: "want to"
+    gifts: tuple[Verb, ...] = ()  # take two objects: "give the boy the cake"
+    help: tuple[Verb, ...] = ()  # "help the boy to find the cake"
+    mishaps: tuple[Verb, ...] = ()  # how the hero loses the thing
+    good_reactions: tuple[Verb, ...] = ()
+    bad_reactions: tuple[Verb, ...] = ()
     topics: tuple[Topic, ...]
 
     @property
     def animates(self) -> tuple[Noun, ...]:
         return self.people + self.animals
+
+    @property
+    def states(self) -> tuple[str, ...]:
+        return self.adjectives + self.good_feelings + self.bad_feelings
 
     @property
     def things(self) -> tuple[Noun, ...]:
@@ -87,32 +105,32 @@ def load_lexicon(size: str) -> Lexicon:
     known = sorted(file.stem for file in WORLDS.glob("*.toml"))
     if size not in known:
         raise UserError(f"story world {size!r} is not known; choose one of {', '.join(known)}.")
-    table = tomllib.loads(path.read_text(encoding="utf-8"))
-    return Lexicon(
-        depth=table["depth"],
-        people=_nouns(table["people"]),
-        animals=_nouns(table["animals"]),
-        places=_nouns(table["places"]),
-        adjectives=tuple(table["adjectives"]),
-        good_feelings=tuple(table["good_feelings"]),
-        bad_feelings=tuple(table["bad_feelings"]),
-        intransitive=_verbs(table["intransitive"]),
-        transitive=_verbs(table["transitive"]),
-        irregular=_verbs(table["irregular"]),
-        cognition=_verbs(table["cognition"]),
-        speaking=_verbs(table["speaking"]),
-        adverbs=tuple(table["adverbs"]),
-        conjunctions=tuple(table["conjunctions"]),
-        topics=tuple(
-            Topic(name, topic["state"], _nouns(topic["things"]), Verb(*topic["use"]))
-            for name, topic in table["topics"].items()
-        ),
+    table: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    topics = tuple(
+        Topic(name, tuple(topic["states"]), _nouns(topic["things"]), _verbs(topic["uses"]))
+        for name, topic in table.pop("topics").items()
     )
+    kinds = get_type_hints(Lexicon)
+    words = {name: _READ[kinds[name]](lines) for name, lines in table.items()}
+    return Lexicon(**words, topics=topics)
 
 
 def _nouns(lines: list[str]) -> tuple[Noun, ...]:
-    return tuple(Noun(*line.split()) for line in lines)
+    return tuple(Noun(*_forms(line)) for line in lines)
 
 
 def _verbs(lines: list[str]) -> tuple[Verb, ...]:
-    return tuple(Verb(*line.split()) for line in lines)
+    return tuple(Verb(*_forms(line)) for line in lines)
+
+
+def _forms(line: str) -> list[str]:
+    """The forms of a word, `_` standing for the space inside a form."""
+    return [form.replace("_", " ") for form in line.split()]
+
+
+_READ: dict[Any, Callable[[Any], Any]] = {
+    int: int,
+    tuple[str, ...]: tuple,
+    tuple[Noun, ...]: _nouns,
+    tuple[Verb, ...]: _verbs,
+}
