@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Preset = Literal["paper", "modern"]  # the released code's choices, quirks included; or those quirks mended
 
 
 class ModelShape(BaseModel):
@@ -21,7 +25,7 @@ class ModelShape(BaseModel):
     def _heads_divide_dim(self) -> ModelShape:
         if self.dim % self.heads or (self.dim // self.heads) % 2:
             raise ValueError(
-                f"dim {self.dim} must be an even multiple of heads {self.heads}: rotary positions turn pairs of numbers"
+                f"dim {self.dim} must be an even multiple of heads {self.heads}, for rotary positions turn pairs"
             )
         return self
 

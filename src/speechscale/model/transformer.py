@@ -7,15 +7,12 @@ Query, key and value share one matrix, and so do gate and up projection: fewer, 
 from __future__ import annotations
 
 import math
-from typing import Literal
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from speechscale.model.shape import ModelShape
+from speechscale.model.shape import ModelShape, Preset
 
-Preset = Literal["paper", "modern"]
 ROPE_THETA = 10_000.0
 NORM_EPS = 1e-5
 INIT_STD = 0.02

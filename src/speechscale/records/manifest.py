@@ -17,7 +17,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from speechscale.errors import UserError
 from speechscale.records.seal import write_file
 
-
 SAMPLE_RATE = 16_000  # Hz; what every waveform that passes a door is sampled at
 
 

@@ -129,7 +129,9 @@ def verify(folder: Path, schema: str) -> None:
         if not path.is_file():
             raise UserError(f"{path}: missing, though the seal lists it; make this stage again.")
         if sha256_file(path) != wanted:
-            raise UserError(f"{path}: differs from its seal; the file was changed or damaged after it was made.")
+            raise UserError(
+                f"{path}: differs from its seal; the file was changed or damaged after it was made."
+            )
 
 
 def is_made(folder: Path, *, schema: str, spec: Mapping[str, Any], parents: Mapping[str, str]) -> bool:
@@ -164,7 +166,9 @@ def differing_fields(found: Any, wanted: Any, name: str = "") -> list[str]:
 
 
 def cannot_write(path: Path, error: OSError) -> UserError:
-    return UserError(f"{path}: cannot be written ({error.strerror or error}); nothing was left under that name.")
+    return UserError(
+        f"{path}: cannot be written ({error.strerror or error}); nothing was left under that name."
+    )
 
 
 def _flush(path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Zero-shot scores by likelihood: pairs from explicit labels, per-item scores, accuracies with intervals."""

@@ -1,0 +1,108 @@
+"""This machine: the tasks of a stage, spread over worker processes of one thread each.
+
+One thread a worker keeps results independent of how many workers there are, and small models train faster so.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+_POLL = 0.5  # seconds between looks at how far the workers are
+
+
+def default_workers() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def run_tasks(
+    work: Callable[[Task], Result],
+    tasks: Sequence[Task],
+    *,
+    label: str,
+    workers: int,
+    weight: Callable[[Task], float] = lambda _: 1.0,
+    fraction: Callable[[Task], float] = lambda _: 0.0,
+) -> Iterator[tuple[Task, Result]]:
+    """Do all tasks in order of the list; yields (task, result) as they finish.
+
+    The bar advances by `weight` (a task's share of the work); `fraction` says how far a task in progress is.
+    When one task fails, no further one is started and the error is raised; when the caller stops, workers are ended.
+    """
+    if not tasks:
+        return
+    total = sum(weight(task) for task in tasks)
+    with _pool(min(workers, len(tasks))) as pool, progress_bar() as bar:
+        row = bar.add_task(label, total=total)
+        pending: dict[Future[Result], Task] = {pool.submit(work, task): task for task in tasks}
+        finished = 0.0
+        while pending:
+            done, _ = wait(pending, timeout=_POLL, return_when=FIRST_COMPLETED)
+            for future in done:
+                task = pending.pop(future)
+                yield task, future.result()
+                finished += weight(task)
+            underway = sum(
+                weight(task) * fraction(task) for future, task in pending.items() if future.running()
+            )
+            bar.update(row, completed=finished + underway)
+
+
+@contextmanager
+def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
+    """Fresh single-threaded processes, ended at once when the block is left by an error or an interrupt."""
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))  # read by the libraries when a worker starts
+    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+    try:
+        yield pool
+    except BaseException:
+        for process in list((pool._processes or {}).values()):
+            process.terminate()
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+def progress_bar() -> Progress:
+    """A bar with remaining time on a terminal; silent when piped."""
+    console = Console(stderr=True)
+    return Progress(
+        TextColumn("{task.description:<24}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+        transient=True,
+    )
+
+
+class Stopwatch:
+    """Seconds per stage, in order; a stage entered twice adds up."""
+
+    def __init__(self, before: dict[str, float]) -> None:
+        self.seconds = dict(before)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started

@@ -1,0 +1,253 @@
+"""Do what a study asks for and is not done yet: corpus, units, ladder, laws, report.
+
+Everything is published whole or not at all, so the folder can be left at any instant and picked up again. Layout:
+
+    study.json  stages.json          the spec and facts; seconds per stage
+    corpus/                          manifests of train, test, benchmarks (sealed)
+    units/code_book.safetensors      k-means centroids
+    units/{train,test,benchmarks}/   shards
+    runs/<run>/                      record.json, scores.parquet, model.safetensors
+    runs.csv  curves.csv  law.json   what the laws are fitted to, and the laws
+    samples/  samples.json           utterances to listen to
+    report.html
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from speechscale import __version__
+from speechscale.errors import UserError
+from speechscale.records.manifest import Utterance, read_manifest
+from speechscale.records.runs import RunRecord, read_record, write_curves, write_table
+from speechscale.records.seal import differing_fields, is_made, write_json
+from speechscale.records.shards import open_shards
+from speechscale.speech.corpus import BENCHMARKS, CORPUS_SCHEMA, TEST, TRAIN, write_corpus
+from speechscale.speech.hearing import hear
+from speechscale.study.engine import Stopwatch, run_tasks
+from speechscale.study.ladder import ladder_runs
+from speechscale.study.one_run import RunTask, fraction_done, is_done, run_one
+from speechscale.study.samples import write_samples
+from speechscale.study.spec import StudySpec
+from speechscale.units.encode import encode_shard, is_encoded, plan_shards, sample_frames
+from speechscale.units.kmeans import encoder_identity, save_code_book, train_kmeans
+
+STUDY_SCHEMA = "speechscale.study/1"
+PARTS = {"train": TRAIN, "test": TEST, "benchmarks": BENCHMARKS}
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class StudyFolder:
+    """Where everything lies."""
+
+    root: Path
+
+    @property
+    def corpus(self) -> Path:
+        return self.root / "corpus"
+
+    @property
+    def code_book(self) -> Path:
+        return self.root / "units" / "code_book.safetensors"
+
+    def units(self, part: str) -> Path:
+        return self.root / "units" / part
+
+    def run(self, name: str) -> Path:
+        return self.root / "runs" / name
+
+    @property
+    def law(self) -> Path:
+        return self.root / "law.json"
+
+
+def run_study(spec: StudySpec, root: Path, *, workers: int, say: Say = lambda _: None) -> Path:
+    """Bring a study folder to its end; returns the report's path.
+
+    Raises:
+        UserError: the folder belongs to another spec (the fields are named), cannot be written, or nothing could be done.
+    """
+    folder = StudyFolder(root)
+    claim(spec, folder)
+    clock = Stopwatch(_stages(folder))
+    try:
+        with clock.stage("corpus"):
+            make_corpus_folder(spec, folder)
+        with clock.stage("k-means"):
+            make_code_book(spec, folder)
+        with clock.stage("speech to units"):
+            encode_parts(spec, folder, workers, say)
+        with clock.stage("ladder: train and score"):
+            records = run_ladder(spec, folder, workers, say)
+        with clock.stage("laws"):
+            fit_laws(spec, folder, records)
+    finally:
+        write_json(folder.root / "stages.json", clock.seconds)
+    write_samples(folder.root, folder.code_book, _listen_to(folder), hear)
+    write_study(spec, folder, clock.seconds)
+    from speechscale.report.page import write_report
+
+    return write_report(folder.root)
+
+
+def claim(spec: StudySpec, folder: StudyFolder) -> None:
+    """Make the folder this study's, or make sure that it is.
+
+    Raises:
+        UserError: it was made by another spec or code version; the sentence names the fields.
+    """
+    path = folder.root / "study.json"
+    if not path.exists():
+        write_study(spec, folder, {})
+        return
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); choose another output folder.") from error
+    wanted = {"schema": STUDY_SCHEMA, "code_version": __version__, "spec": spec.model_dump(mode="json")}
+    differing = differing_fields({key: found.get(key) for key in wanted}, wanted)
+    if differing:
+        raise UserError(
+            f"{folder.root}: was made by another spec; these differ: {'; '.join(differing)}. "
+            "Choose another folder with --out, or remove this one."
+        )
+
+
+def write_study(spec: StudySpec, folder: StudyFolder, seconds: dict[str, float]) -> None:
+    write_json(
+        folder.root / "study.json",
+        {
+            "schema": STUDY_SCHEMA,
+            "code_version": __version__,
+            "name": spec.name,
+            "title": spec.title,
+            "question": spec.question,
+            "spec": spec.model_dump(mode="json"),
+            "facts": study_facts(folder) if seconds else {},
+            "stages": [{"name": name, "seconds": spent} for name, spent in seconds.items()],
+        },
+    )
+
+
+def study_facts(folder: StudyFolder) -> dict[str, Any]:
+    """What the report says of corpus and units."""
+    train = open_shards(folder.units("train"))
+    seconds = sum(shard.meta["seconds"] for shard in train)
+    units = sum(shard.meta["num_audio_steps"] for shard in train)
+    return {
+        **json.loads((folder.corpus / "facts.json").read_text(encoding="utf-8")),
+        "audio_hours": seconds / 3600,
+        "units": units,
+        "units_per_second": units / seconds,
+        "vocabulary": train[0].preprocessing["vocab_size"],
+        "skipped": sum(shard.meta["num_skipped"] for shard in train),
+    }
+
+
+def make_corpus_folder(spec: StudySpec, folder: StudyFolder) -> None:
+    world = spec.world
+    if not is_made(folder.corpus, schema=CORPUS_SCHEMA, spec=world.model_dump(mode="json"), parents={}):
+        write_corpus(world, folder.corpus)
+
+
+def make_code_book(spec: StudySpec, folder: StudyFolder) -> None:
+    """k-means on a seeded sample of the training utterances."""
+    if folder.code_book.exists():
+        return
+    settings, mel = spec.units.kmeans, spec.units.mel
+    utterances = list(read_manifest(folder.corpus / TRAIN))
+    chosen = Random(settings.seed).sample(utterances, min(settings.utterances, len(utterances)))
+    frames = sample_frames(chosen, folder.corpus, mel, hear)
+    save_code_book(train_kmeans(frames, settings, encoder_identity(mel)), folder.code_book)
+
+
+def encode_parts(spec: StudySpec, folder: StudyFolder, workers: int, say: Say) -> None:
+    """Every manifest to shards; refuses to go on when a part has nothing left."""
+    tasks = [
+        task
+        for part, manifest in PARTS.items()
+        for task in plan_shards(
+            list(read_manifest(folder.corpus / manifest)),
+            folder.corpus,
+            folder.code_book,
+            folder.units(part),
+            spec.units.utterances_per_shard,
+            hear,
+        )
+    ]
+    missing = [task for task in tasks if not is_encoded(task)]
+    skipped = 0
+    for _task, (_made, skips) in run_tasks(encode_shard, missing, label="speech to units", workers=workers):
+        skipped += skips
+    if skipped:
+        say(f"{skipped} utterances were skipped; skips.jsonl in each shard says why.")
+    for part in PARTS:
+        if not any(shard.meta["num_samples"] for shard in open_shards(folder.units(part))):
+            raise UserError(f"{folder.units(part)}: every utterance was skipped; skips.jsonl says why.")
+
+
+def run_ladder(spec: StudySpec, folder: StudyFolder, workers: int, say: Say) -> list[RunRecord]:
+    """Train and score every run that has no record yet; a failed or diverged run stays on record."""
+    vocabulary = spec.units.kmeans.clusters + 2
+    runs = ladder_runs(spec)
+    tasks = [
+        RunTask(
+            run, folder.run(run.run), folder.units("train"), folder.units("test"), folder.units("benchmarks")
+        )
+        for run in runs
+    ]
+    missing = [task for task in tasks if not is_done(task)]
+
+    def cost(task: RunTask) -> float:
+        return task.spec.shape(vocabulary).flops_exact(task.spec.tokens)
+
+    ladder = run_tasks(run_one, missing, label="ladder", workers=workers, weight=cost, fraction=fraction_done)
+    for task, record in ladder:
+        loss = f"loss {record.loss:.4f}" if record.loss is not None else record.note
+        say(f"{task.spec.run:>18}  {record.status:<8}  {loss}  {record.seconds:6.1f} s")
+    records = [
+        read_record(folder.run(run.run) / "record.json") for run in sorted(runs, key=lambda run: run.run)
+    ]
+    write_table(records, folder.root / "runs.csv")
+    write_curves(records, folder.root / "curves.csv")
+    return records
+
+
+def fit_laws(spec: StudySpec, folder: StudyFolder, records: Sequence[RunRecord]) -> None:
+    import polars as pl
+
+    from speechscale.laws import fit_table
+    from speechscale.records.law import write_law
+    from speechscale.records.runs import read_table
+
+    if not any(record.status == "done" for record in records):
+        raise UserError(
+            f"{folder.root}: no run finished, so there is nothing to fit; see runs/*/record.json."
+        )
+    curves = pl.read_csv(folder.root / "curves.csv")
+    law = fit_table(
+        read_table(folder.root / "runs.csv"),
+        curves=curves,
+        bootstrap=spec.laws.bootstrap,
+        seed=spec.laws.seed,
+    )
+    write_law(law, folder.law)
+
+
+def _listen_to(folder: StudyFolder) -> list[Utterance]:
+    """A training story, a held-out prose utterance, and a benchmark sentence in a new voice."""
+    story = next((u for u in read_manifest(folder.corpus / TRAIN) if u.dataset == "stories"), None)
+    prose = next(iter(read_manifest(folder.corpus / TEST)))
+    new_voice = next(u for u in read_manifest(folder.corpus / BENCHMARKS) if u.extra["condition"] == "unseen")
+    return [utterance for utterance in (story, prose, new_voice) if utterance]
+
+
+def _stages(folder: StudyFolder) -> dict[str, float]:
+    path = folder.root / "stages.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}

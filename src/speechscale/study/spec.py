@@ -1,0 +1,136 @@
+"""The TOML file of a study: every key known, every value typed; anything else stops before any work."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from speechscale.errors import UserError, nearest
+from speechscale.model.shape import ModelShape, Preset
+from speechscale.speech.corpus import WorldSpec
+from speechscale.train.spec import Precision
+from speechscale.units.kmeans import KMeansSpec
+from speechscale.units.mel import MelSpec
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class UnitsSpec(_Table):
+    """Speech to units."""
+
+    mel: MelSpec = MelSpec()
+    kmeans: KMeansSpec = KMeansSpec()
+    utterances_per_shard: int = Field(default=1000, ge=1)
+
+
+class SizeSpec(_Table):
+    """One rung of the ladder."""
+
+    layers: int = Field(ge=1)
+    dim: int = Field(ge=2)
+    heads: int = Field(ge=1)
+    batch: int = Field(ge=1)  # sequences per update
+    peak_rate: float = Field(gt=0)
+
+
+class BudgetSpec(_Table):
+    """Tokens that every size sees; `unique` limits the corpus, so that they are seen several times."""
+
+    tokens: int = Field(ge=1)
+    unique: int | None = Field(default=None, ge=1)
+
+
+class LadderSpec(_Table):
+    """Sizes × budgets, and the recipe that all runs share."""
+
+    context: int = Field(ge=2)
+    hidden_multiple: int = Field(default=256, ge=1)
+    weight_decay: float = Field(default=0.1, ge=0)
+    preset: Preset = "paper"
+    precision: Precision = "auto"
+    seed: int = Field(default=0, ge=0)
+    curve: int = Field(default=4, ge=0)
+    checkpoint_steps: int = Field(default=500, ge=1)
+    sizes: tuple[SizeSpec, ...] = Field(min_length=1)
+    budgets: tuple[BudgetSpec, ...] = Field(min_length=1)
+
+
+class LawsSpec(_Table):
+    bootstrap: int = Field(default=1000, ge=0)
+    seed: int = Field(default=0, ge=0)
+
+
+class StudySpec(_Table):
+    """A study: who speaks, how speech becomes units, which models are trained, how the laws are fitted."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    title: str
+    question: str
+    world: WorldSpec
+    units: UnitsSpec = UnitsSpec()
+    ladder: LadderSpec
+    laws: LawsSpec = LawsSpec()
+
+    @model_validator(mode="after")
+    def _shapes_are_possible(self) -> StudySpec:
+        for size in self.ladder.sizes:
+            self.shape(size)
+        return self
+
+    def shape(self, size: SizeSpec) -> ModelShape:
+        """The model of a size; the vocabulary is the clusters, EOS and padding."""
+        return ModelShape(
+            layers=size.layers,
+            dim=size.dim,
+            heads=size.heads,
+            vocabulary=self.units.kmeans.clusters + 2,
+            context=self.ladder.context,
+            hidden_multiple=self.ladder.hidden_multiple,
+        )
+
+
+def read_study(path: Path) -> StudySpec:
+    """Parse a study file.
+
+    Raises:
+        UserError: unreadable, not TOML, an unknown key (with the nearest valid one) or a value of the wrong kind.
+    """
+    try:
+        table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be opened ({error.strerror}); a study file (TOML) is wanted."
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not valid TOML ({error}).") from error
+    try:
+        return StudySpec.model_validate(table)
+    except ValidationError as error:
+        raise UserError("\n".join(_sentence(path, fault) for fault in error.errors())) from error
+
+
+def _sentence(path: Path, fault: Any) -> str:
+    key = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        known = _keys(StudySpec, fault["loc"][:-1])
+        return f"{path}: unknown key '{key}'{nearest(str(fault['loc'][-1]), known)}; nothing was started."
+    if fault["type"] == "missing":
+        return f"{path}: the key '{key}' is missing; nothing was started."
+    return f"{path}: {key or 'the study'} = {fault['input']!r}: {fault['msg']}; nothing was started."
+
+
+def _keys(model: type[BaseModel], place: tuple[Any, ...]) -> set[str]:
+    """The valid keys of the table at `place`."""
+    for part in place:
+        if isinstance(part, str):
+            model = _inner_model(model.model_fields[part].annotation)
+    return set(model.model_fields)
+
+
+def _inner_model(annotation: Any) -> type[BaseModel]:
+    return get_args(annotation)[0] if get_origin(annotation) is tuple else annotation

@@ -1,0 +1,1 @@
+"""Units to what the model reads: windows over a concatenated corpus, in true epochs."""

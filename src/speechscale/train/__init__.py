@@ -1,0 +1,1 @@
+"""One run: schedule, loop, checkpoint, test loss."""
