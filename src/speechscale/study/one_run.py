@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,12 +48,16 @@ def run_one(task: RunTask) -> RunRecord:
 
 
 def fraction_done(task: RunTask) -> float:
-    """How far a run in progress is, from what it last wrote."""
+    return read_progress(task.folder) or 0.0
+
+
+def read_progress(folder: Path) -> float | None:
+    """How far a run in progress is, from what it last wrote; None when it is not in progress."""
     try:
-        progress = json.loads((task.folder / _PROGRESS).read_text())
+        progress = json.loads((folder / _PROGRESS).read_text())
         return progress["done"] / progress["steps"]
     except (OSError, ValueError):
-        return 0.0
+        return None
 
 
 def _train_and_score(task: RunTask) -> RunRecord:
@@ -108,7 +113,7 @@ def _failed(task: RunTask, why: str, seconds: float) -> RunRecord:
     )
 
 
-def _progress_writer(path: Path):
+def _progress_writer(path: Path) -> Callable[[int, int], None]:
     last = time.perf_counter()
 
     def write(done: int, steps: int) -> None:

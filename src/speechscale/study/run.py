@@ -18,13 +18,19 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from random import Random
 from typing import Any
 
 from speechscale import __version__
 from speechscale.errors import UserError
 from speechscale.records.manifest import Utterance, read_manifest
-from speechscale.records.runs import RunRecord, read_record, write_curves, write_table
+from speechscale.records.runs import (
+    RunRecord,
+    read_curves,
+    read_record,
+    read_table,
+    write_curves,
+    write_table,
+)
 from speechscale.records.seal import differing_fields, is_made, write_json
 from speechscale.records.shards import open_shards
 from speechscale.speech.corpus import BENCHMARKS, CORPUS_SCHEMA, TEST, TRAIN, write_corpus
@@ -34,8 +40,8 @@ from speechscale.study.ladder import ladder_runs
 from speechscale.study.one_run import RunTask, fraction_done, is_done, run_one
 from speechscale.study.samples import write_samples
 from speechscale.study.spec import StudySpec
-from speechscale.units.encode import encode_shard, is_encoded, plan_shards, sample_frames
-from speechscale.units.kmeans import encoder_identity, save_code_book, train_kmeans
+from speechscale.study.units import encode_all, summarise
+from speechscale.units.encode import make_code_book, plan_shards
 
 STUDY_SCHEMA = "speechscale.study/1"
 PARTS = {"train": TRAIN, "test": TEST, "benchmarks": BENCHMARKS}
@@ -71,7 +77,7 @@ def run_study(spec: StudySpec, root: Path, *, workers: int, say: Say = lambda _:
     """Bring a study folder to its end; returns the report's path.
 
     Raises:
-        UserError: the folder belongs to another spec (the fields are named), cannot be written, or nothing could be done.
+        UserError: the folder belongs to another spec (the fields are named), or nothing could be done.
     """
     folder = StudyFolder(root)
     claim(spec, folder)
@@ -80,7 +86,7 @@ def run_study(spec: StudySpec, root: Path, *, workers: int, say: Say = lambda _:
         with clock.stage("corpus"):
             make_corpus_folder(spec, folder)
         with clock.stage("k-means"):
-            make_code_book(spec, folder)
+            learn_units(spec, folder)
         with clock.stage("speech to units"):
             encode_parts(spec, folder, workers, say)
         with clock.stage("ladder: train and score"):
@@ -91,7 +97,7 @@ def run_study(spec: StudySpec, root: Path, *, workers: int, say: Say = lambda _:
         write_json(folder.root / "stages.json", clock.seconds)
     write_samples(folder.root, folder.code_book, _listen_to(folder), hear)
     write_study(spec, folder, clock.seconds)
-    from speechscale.report.page import write_report
+    from speechscale.report import write_report
 
     return write_report(folder.root)
 
@@ -137,16 +143,15 @@ def write_study(spec: StudySpec, folder: StudyFolder, seconds: dict[str, float])
 
 def study_facts(folder: StudyFolder) -> dict[str, Any]:
     """What the report says of corpus and units."""
-    train = open_shards(folder.units("train"))
-    seconds = sum(shard.meta["seconds"] for shard in train)
-    units = sum(shard.meta["num_audio_steps"] for shard in train)
+    shards = open_shards(folder.units("train"))
+    train = summarise(shards)
     return {
         **json.loads((folder.corpus / "facts.json").read_text(encoding="utf-8")),
-        "audio_hours": seconds / 3600,
-        "units": units,
-        "units_per_second": units / seconds,
-        "vocabulary": train[0].preprocessing["vocab_size"],
-        "skipped": sum(shard.meta["num_skipped"] for shard in train),
+        "audio_hours": train.seconds / 3600,
+        "units": train.units,
+        "units_per_second": train.units / train.seconds,
+        "vocabulary": shards[0].preprocessing["vocab_size"],
+        "skipped": train.skipped,
     }
 
 
@@ -156,40 +161,22 @@ def make_corpus_folder(spec: StudySpec, folder: StudyFolder) -> None:
         write_corpus(world, folder.corpus)
 
 
-def make_code_book(spec: StudySpec, folder: StudyFolder) -> None:
+def learn_units(spec: StudySpec, folder: StudyFolder) -> None:
     """k-means on a seeded sample of the training utterances."""
-    if folder.code_book.exists():
-        return
-    settings, mel = spec.units.kmeans, spec.units.mel
-    utterances = list(read_manifest(folder.corpus / TRAIN))
-    chosen = Random(settings.seed).sample(utterances, min(settings.utterances, len(utterances)))
-    frames = sample_frames(chosen, folder.corpus, mel, hear)
-    save_code_book(train_kmeans(frames, settings, encoder_identity(mel)), folder.code_book)
+    if not folder.code_book.exists():
+        utterances = list(read_manifest(folder.corpus / TRAIN))
+        units = spec.units
+        make_code_book(utterances, folder.corpus, units.mel, units.kmeans, hear, folder.code_book)
 
 
 def encode_parts(spec: StudySpec, folder: StudyFolder, workers: int, say: Say) -> None:
     """Every manifest to shards; refuses to go on when a part has nothing left."""
-    tasks = [
-        task
-        for part, manifest in PARTS.items()
-        for task in plan_shards(
-            list(read_manifest(folder.corpus / manifest)),
-            folder.corpus,
-            folder.code_book,
-            folder.units(part),
-            spec.units.utterances_per_shard,
-            hear,
-        )
-    ]
-    missing = [task for task in tasks if not is_encoded(task)]
-    skipped = 0
-    for _task, (_made, skips) in run_tasks(encode_shard, missing, label="speech to units", workers=workers):
-        skipped += skips
-    if skipped:
-        say(f"{skipped} utterances were skipped; skips.jsonl in each shard says why.")
-    for part in PARTS:
-        if not any(shard.meta["num_samples"] for shard in open_shards(folder.units(part))):
-            raise UserError(f"{folder.units(part)}: every utterance was skipped; skips.jsonl says why.")
+    for part, manifest in PARTS.items():
+        utterances = list(read_manifest(folder.corpus / manifest))
+        per_shard = spec.units.utterances_per_shard
+        tasks = plan_shards(utterances, folder.corpus, folder.code_book, folder.units(part), per_shard, hear)
+        encoded = encode_all(tasks, workers, label=f"{part}: speech to units")
+        say(f"{part:>10}: {encoded}")
 
 
 def run_ladder(spec: StudySpec, folder: StudyFolder, workers: int, say: Say) -> list[RunRecord]:
@@ -220,20 +207,16 @@ def run_ladder(spec: StudySpec, folder: StudyFolder, workers: int, say: Say) -> 
 
 
 def fit_laws(spec: StudySpec, folder: StudyFolder, records: Sequence[RunRecord]) -> None:
-    import polars as pl
-
     from speechscale.laws import fit_table
     from speechscale.records.law import write_law
-    from speechscale.records.runs import read_table
 
     if not any(record.status == "done" for record in records):
         raise UserError(
             f"{folder.root}: no run finished, so there is nothing to fit; see runs/*/record.json."
         )
-    curves = pl.read_csv(folder.root / "curves.csv")
     law = fit_table(
         read_table(folder.root / "runs.csv"),
-        curves=curves,
+        curves=read_curves(folder.root / "curves.csv"),
         bootstrap=spec.laws.bootstrap,
         seed=spec.laws.seed,
     )

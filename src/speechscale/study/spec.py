@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from speechscale.errors import UserError, nearest
 from speechscale.model.shape import ModelShape, Preset
 from speechscale.speech.corpus import WorldSpec
-from speechscale.train.spec import Precision
+from speechscale.train.spec import Precision, RunSpec
 from speechscale.units.kmeans import KMeansSpec
 from speechscale.units.mel import MelSpec
+
+Spec = TypeVar("Spec", bound=BaseModel)
 
 
 class _Table(BaseModel):
@@ -100,28 +102,36 @@ def read_study(path: Path) -> StudySpec:
     Raises:
         UserError: unreadable, not TOML, an unknown key (with the nearest valid one) or a value of the wrong kind.
     """
+    return _parse(path, StudySpec)
+
+
+def read_run(path: Path) -> RunSpec:
+    """Parse the file of one run; errors as in `read_study`."""
+    return _parse(path, RunSpec)
+
+
+def _parse(path: Path, kind: type[Spec]) -> Spec:
     try:
         table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(
-            f"{path}: cannot be opened ({error.strerror}); a study file (TOML) is wanted."
-        ) from error
+        raise UserError(f"{path}: cannot be opened ({error.strerror}); a TOML file is wanted.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not valid TOML ({error}).") from error
     try:
-        return StudySpec.model_validate(table)
+        return kind.model_validate(table)
     except ValidationError as error:
-        raise UserError("\n".join(_sentence(path, fault) for fault in error.errors())) from error
+        raise UserError("\n".join(_sentence(path, kind, fault) for fault in error.errors())) from error
 
 
-def _sentence(path: Path, fault: Any) -> str:
+def _sentence(path: Path, kind: type[BaseModel], fault: Any) -> str:
     key = ".".join(str(part) for part in fault["loc"])
     if fault["type"] == "extra_forbidden":
-        known = _keys(StudySpec, fault["loc"][:-1])
+        known = _keys(kind, fault["loc"][:-1])
         return f"{path}: unknown key '{key}'{nearest(str(fault['loc'][-1]), known)}; nothing was started."
     if fault["type"] == "missing":
         return f"{path}: the key '{key}' is missing; nothing was started."
-    return f"{path}: {key or 'the study'} = {fault['input']!r}: {fault['msg']}; nothing was started."
+    found = "" if key == "" else f"{key} = {fault['input']!r}: "
+    return f"{path}: {found}{fault['msg']}; nothing was started."
 
 
 def _keys(model: type[BaseModel], place: tuple[Any, ...]) -> set[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,15 @@ from speechscale.records.manifest import SAMPLE_RATE, Utterance
 from speechscale.records.seal import differing_fields, sha256_json
 from speechscale.records.shards import Sample, Skip, open_shard, write_shard
 from speechscale.units.collapse import close, collapse
-from speechscale.units.kmeans import CodeBook, code_book_identity, encoder_identity, load_code_book
+from speechscale.units.kmeans import (
+    CodeBook,
+    KMeansSpec,
+    code_book_identity,
+    encoder_identity,
+    load_code_book,
+    save_code_book,
+    train_kmeans,
+)
 from speechscale.units.mel import MelEncoder, MelSpec
 
 Hear = Callable[[Sequence[Utterance], Path], Iterator[np.ndarray | SampleFault]]
@@ -121,14 +130,23 @@ def encode_shard(task: ShardTask) -> tuple[int, int]:
     return len(samples), len(skips)
 
 
-def sample_frames(utterances: Sequence[Utterance], root: Path, spec: MelSpec, hear: Hear) -> np.ndarray:
-    """Frames of a sample of utterances, float32 [frames, dimension], faulty ones left out."""
-    encoder = MelEncoder(spec)
-    heard = (waveform for waveform in hear(utterances, root) if not isinstance(waveform, SampleFault))
+def make_code_book(
+    utterances: Sequence[Utterance], root: Path, mel: MelSpec, spec: KMeansSpec, hear: Hear, path: Path
+) -> int:
+    """Train k-means on the frames of a seeded sample of utterances and write the code book; returns the frames used.
+
+    Raises:
+        UserError: none of the sampled utterances could be heard.
+    """
+    chosen = Random(spec.seed).sample(utterances, min(spec.utterances, len(utterances)))
+    encoder = MelEncoder(mel)
+    heard = (waveform for waveform in hear(chosen, root) if not isinstance(waveform, SampleFault))
     frames = [encoder.encode(waveform) for waveform in heard]
     if not frames:
-        raise UserError(f"none of the {len(utterances)} utterances sampled for k-means could be heard.")
-    return np.concatenate(frames)
+        raise UserError(f"none of the {len(chosen)} utterances sampled for k-means could be heard.")
+    sample = np.concatenate(frames)
+    save_code_book(train_kmeans(sample, spec, encoder_identity(mel)), path)
+    return len(sample)
 
 
 def encoder_for(book: CodeBook) -> MelEncoder:

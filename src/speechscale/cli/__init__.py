@@ -1,0 +1,51 @@
+"""The command line: one thin file a verb, which parses, calls one function and prints."""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+import typer
+
+from speechscale.cli.encode import encode
+from speechscale.cli.evaluate import evaluate
+from speechscale.cli.fit import fit
+from speechscale.cli.kmeans import kmeans
+from speechscale.cli.manifest import manifest
+from speechscale.cli.plan import plan
+from speechscale.cli.report import report
+from speechscale.cli.study import study
+from speechscale.cli.synthesize import synthesize
+from speechscale.cli.train import train
+from speechscale.errors import UserError
+
+app = typer.Typer(
+    help="Scaling laws for speech language models: from speech to units, models, scores, laws and a plan.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help starts faster, and reads the same when piped
+)
+for verb in (synthesize, manifest, kmeans, encode, train):
+    app.command()(verb)
+app.command(name="eval")(evaluate)
+for verb in (fit, plan, report):
+    app.command()(verb)
+app.add_typer(study, name="study")
+
+
+def main() -> None:
+    """Run a verb. Bad input ends in one sentence and status 1, an interrupt in status 130."""
+    signal.signal(signal.SIGTERM, _interrupt)  # a killed command ends its workers, as ctrl-C does
+    try:
+        app()
+    except UserError as error:
+        print(f"speechscale: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("speechscale: interrupted; run the same command again to go on.", file=sys.stderr)
+        sys.exit(130)
+
+
+def _interrupt(*_arguments: object) -> None:
+    raise KeyboardInterrupt

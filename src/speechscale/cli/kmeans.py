@@ -1,0 +1,37 @@
+"""`speechscale kmeans`: a manifest in, a code book out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def kmeans(
+    manifest: Annotated[Path, typer.Argument(help="Manifest of the training speech.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Code book to write (safetensors).")],
+    root: Annotated[
+        Path | None, typer.Option(help="What audio paths are relative to.  [default: the manifest's folder]")
+    ] = None,
+    clusters: Annotated[int, typer.Option(min=2, help="Units.")] = 100,
+    utterances: Annotated[int, typer.Option(min=1, help="Size of the seeded sample to learn from.")] = 500,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """Learn the units: k-means over log-mel frames of a sample of utterances.
+
+    Example:
+
+        speechscale kmeans tales/manifest.jsonl --clusters 100 -o code_book.safetensors
+    """
+    from speechscale.records.manifest import read_manifest
+    from speechscale.speech.hearing import hear
+    from speechscale.units.encode import make_code_book
+    from speechscale.units.kmeans import KMeansSpec
+    from speechscale.units.mel import MelSpec
+
+    spec = KMeansSpec(clusters=clusters, utterances=utterances, seed=seed)
+    frames = make_code_book(
+        list(read_manifest(manifest)), root or manifest.parent, MelSpec(), spec, hear, out
+    )
+    typer.echo(f"{out}: {clusters} units learnt from {frames} frames.")

@@ -1,0 +1,61 @@
+"""`speechscale study run | plan | status`: a whole study from one TOML file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+study = typer.Typer(help="A whole study from one TOML file.", no_args_is_help=True, rich_markup_mode=None)
+Spec = Annotated[Path, typer.Argument(help="Study file (TOML).")]
+
+
+@study.command()
+def run(
+    spec: Spec,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder.  [default: work/NAME]")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes.  [default: one a core]")] = None,
+) -> None:
+    """Do what is not done yet: speech, units, ladder, scores, laws, report. Interrupt it and run it again to go on.
+
+    Example:
+
+        speechscale study run studies/smoke.toml -o smoke
+    """
+    from speechscale.study.engine import default_workers
+    from speechscale.study.run import run_study
+    from speechscale.study.spec import read_study
+    from speechscale.study.summary import summary
+
+    parsed = read_study(spec)
+    folder = out or Path("work") / parsed.name
+    run_study(parsed, folder, workers=workers or default_workers(), say=typer.echo)
+    typer.echo(summary(folder))
+
+
+@study.command()
+def plan(spec: Spec) -> None:
+    """List the runs of a study and what they cost, before anything starts.
+
+    Example:
+
+        speechscale study plan studies/nano.toml
+    """
+    from speechscale.study.spec import read_study
+    from speechscale.study.summary import ladder_table
+
+    typer.echo(ladder_table(read_study(spec)))
+
+
+@study.command()
+def status(folder: Annotated[Path, typer.Argument(help="Folder of a study.")]) -> None:
+    """Say what is done, what is going on and what is left.
+
+    Example:
+
+        speechscale study status work/nano
+    """
+    from speechscale.study.summary import status_table
+
+    typer.echo(status_table(folder))

@@ -1,0 +1,104 @@
+"""What a study did, is doing, or would do, as text for a terminal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from speechscale.errors import UserError
+from speechscale.records.runs import RunRecord, read_record
+from speechscale.study.ladder import ladder_runs
+from speechscale.study.one_run import read_progress
+from speechscale.study.spec import StudySpec
+
+
+def ladder_table(spec: StudySpec) -> str:
+    """Every run with N, D, epochs' worth of corpus limit, steps and FLOPs; and their sum."""
+    vocabulary = spec.units.kmeans.clusters + 2
+    rows = [("run", "N", "tokens D", "unique", "steps", "6ND FLOPs")]
+    total = 0.0
+    for run in ladder_runs(spec):
+        shape = run.shape(vocabulary)
+        flops = shape.flops(run.tokens)
+        total += flops
+        unique = f"{run.unique_tokens:,}" if run.unique_tokens else "all"
+        rows.append(
+            (run.run, f"{shape.params:,}", f"{run.tokens:,}", unique, f"{run.steps:,}", f"{flops:.2e}")
+        )
+    rows.append(("total", "", "", "", "", f"{total:.2e}"))
+    return table(rows)
+
+
+def status_table(folder: Path) -> str:
+    """One line a run of the study in `folder`: its record, how far it is, or that it waits.
+
+    Raises:
+        UserError: no study there.
+    """
+    spec = _spec_of(folder)
+    rows = [("run", "status", "test loss", "seconds", "note")]
+    for run in ladder_runs(spec):
+        place = folder / "runs" / run.run
+        if (place / "record.json").exists():
+            rows.append(_status_row(read_record(place / "record.json")))
+        else:
+            share = read_progress(place)
+            rows.append((run.run, "waiting" if share is None else f"training, {share:.0%}", "", "", ""))
+    finished = (
+        "law.json and report.html are written" if (folder / "report.html").exists() else "no report yet"
+    )
+    return f"{folder}: {spec.title}; {finished}\n{table(rows)}"
+
+
+def summary(folder: Path) -> str:
+    """How the time was spent, the best run, and where the report is."""
+    stages: dict[str, float] = json.loads((folder / "stages.json").read_text(encoding="utf-8"))
+    records = [read_record(path) for path in sorted(folder.glob("runs/*/record.json"))]
+    done = [record for record in records if record.loss is not None]
+    spent = table([("stage", "seconds"), *((name, f"{seconds:.1f}") for name, seconds in stages.items())])
+    best = min(done, key=lambda record: record.loss or 0.0)
+    lines = [
+        "",
+        spent,
+        "",
+        f"{len(done)} of {len(records)} runs finished; the best, {best.run}: {best.params:,} parameters "
+        f"(non-embedding), {best.tokens:,} tokens seen,",
+        f"test loss {best.loss:.4f} nats/token, {best.bits_per_second:.2f} bits per second of audio.",
+        *_score_lines(best),
+        "",
+        f"Report: {folder / 'report.html'}",
+    ]
+    return "\n".join(lines)
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of text in columns, the first left-aligned."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if column == 0 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )
+
+
+def _score_lines(record: RunRecord) -> Iterable[str]:
+    for name, score in record.scores.items():
+        if "." not in name:
+            above = "above chance" if score.low > score.chance else "not above chance"
+            yield f"  {name:<24} {score.accuracy:.3f} [{score.low:.3f}, {score.high:.3f}]  {above}"
+
+
+def _status_row(record: RunRecord) -> tuple[str, str, str, str, str]:
+    loss = "" if record.loss is None else f"{record.loss:.4f}"
+    return record.run, record.status, loss, f"{record.seconds:.1f}", record.note[:60]
+
+
+def _spec_of(folder: Path) -> StudySpec:
+    path = folder / "study.json"
+    try:
+        return StudySpec.model_validate(json.loads(path.read_text(encoding="utf-8"))["spec"])
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{path}: no study here ({error}); `speechscale study run` makes one.") from error

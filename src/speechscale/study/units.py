@@ -1,0 +1,56 @@
+"""Shards of a manifest, made by workers; and what became of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from speechscale.errors import UserError
+from speechscale.records.shards import Shard, open_shard
+from speechscale.study.engine import run_tasks
+from speechscale.units.encode import ShardTask, encode_shard, is_encoded
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What stands in the shards of a manifest."""
+
+    shards: int
+    samples: int
+    skipped: int
+    units: int
+    seconds: float
+
+    def __str__(self) -> str:
+        skips = f", {self.skipped} skipped (skips.jsonl in each shard says why)" if self.skipped else ""
+        return (
+            f"{self.samples} utterances, {self.seconds / 3600:.2f} hours, {self.units} units "
+            f"in {self.shards} shards{skips}."
+        )
+
+
+def encode_all(tasks: Sequence[ShardTask], workers: int, label: str = "speech to units") -> Encoded:
+    """Make the shards that do not stand yet.
+
+    Raises:
+        UserError: a shard was made from something else, or every utterance had to be skipped.
+    """
+    missing = [task for task in tasks if not is_encoded(task)]
+    for _ in run_tasks(encode_shard, missing, label=label, workers=workers):
+        pass
+    encoded = summarise([open_shard(task.folder) for task in tasks])
+    if not encoded.samples:
+        raise UserError(
+            f"{tasks[0].folder.parent if tasks else 'the manifest'}: no utterance is left; skips.jsonl says why."
+        )
+    return encoded
+
+
+def summarise(shards: Sequence[Shard]) -> Encoded:
+    return Encoded(
+        shards=len(shards),
+        samples=sum(shard.meta["num_samples"] for shard in shards),
+        skipped=sum(shard.meta["num_skipped"] for shard in shards),
+        units=sum(shard.meta["num_audio_steps"] for shard in shards),
+        seconds=sum(shard.meta["seconds"] for shard in shards),
+    )
