@@ -15,23 +15,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import islice, zip_longest
 from random import Random
 
 from speechscale.errors import UserError
 from speechscale.records.items import Item
 from speechscale.speech.grammar import Participant, Words, demonstrative, say
 from speechscale.speech.lexicon import NUMBERS, Noun, Number, Verb
+from speechscale.speech.nonwords import Phones, non_words
 from speechscale.speech.stories import Story, World
 
 TASKS = ("lexical", "minimal_pairs", "sstorycloze", "tstorycloze")
 
 Pair = tuple[Words, Words]  # better member, worse member
 TextPair = tuple[str, str]
-Phones = tuple[str, ...]  # espeak mnemonics of one word
 _PATIENCE = 20  # draws per wanted item before a world counts as exhausted
-_EDGE = "#"  # of a word
-_STRESS = "',%="  # marks before a vowel
-_VOWELS = frozenset("aAeEiIoOuUV03@")  # first letters of the mnemonics of vowels
+_SEPARATOR = "|"  # keeps espeak-ng from reading two mnemonics as one ("aI" and "@" as "aI@")
 
 
 # --- minimal pairs ---------------------------------------------------------------------------------------------
@@ -287,78 +286,39 @@ def _text(*sentences: str) -> str:
 
 
 def lexical(pronunciations: dict[str, list[str]], count: int, seed: int) -> Iterator[Item]:
-    """Words against non-words one sound away.
+    """Words against non-words one sound away, spread evenly over the words.
 
-    `pronunciations` maps each word to its phoneme mnemonics. A non-word exchanges one sound for another of its class
-    (vowel or consonant) such that each two neighbouring sounds, word edges included, occur somewhere in the words.
+    `pronunciations` maps each word to its phoneme mnemonics; words that sound the same count as one.
+
+    Raises:
+        UserError: the words allow too few.
     """
+    spelling = {tuple(phones): word for word, phones in sorted(pronunciations.items(), reverse=True)}
     rng = Random(f"{seed}/lexical")
-    words = {tuple(phones) for phones in pronunciations.values()}
-    legal = _legal_neighbours(words)
-    candidates = [
-        (word, tuple(phones), other)
-        for word, phones in sorted(pronunciations.items())
-        for other in _one_sound_away(tuple(phones), words, legal)
-    ]
-    if len(candidates) < count:
+    made = non_words(spelling)
+    candidates = {word: rng.sample(made[word], len(made[word])) for word in rng.sample(list(made), len(made))}
+    available = sum(map(len, candidates.values()))
+    if available < count:
         raise UserError(
-            f"lexical task: this world's words allow {len(candidates)} legal non-words, {count} items are wanted; "
+            f"lexical task: this world's words allow {available} legal non-words, {count} items are wanted; "
             "ask for fewer items or take a larger world."
         )
-    for index, (word, phones, other) in enumerate(sorted(rng.sample(candidates, count))):
+    for index, (word, other) in enumerate(islice(_in_turn(candidates), count)):
         yield Item(
             task="lexical",
             id=f"word-{index:04d}",
             group="lexical",
-            correct="".join(phones),
-            wrong="".join(other),
+            correct=_SEPARATOR.join(word),
+            wrong=_SEPARATOR.join(other),
             phonemes=True,
-            note=f"{word}: {' '.join(phones)} > {' '.join(other)}",
+            note=f"{spelling[word]}: {' '.join(word)} > {' '.join(other)}",
         )
 
 
-def _one_sound_away(phones: Phones, words: set[Phones], legal: set[tuple[str, str]]) -> list[Phones]:
-    sounds = sorted({sound for word in words for sound in word})
-    found = []
-    for place, sound in enumerate(phones):
-        for other in sounds:
-            changed = (*phones[:place], other, *phones[place + 1 :])
-            alike = _kind(other) == _kind(sound) and stress(other) == stress(sound)
-            if alike and changed not in words and legal.issuperset(_neighbours(changed)):
-                found.append(changed)
-    return found
-
-
-def _legal_neighbours(words: set[Phones]) -> set[tuple[str, str]]:
-    """Pairs of sounds that may stand side by side: those that do in some word, and every consonant with every vowel if
-    either does so with others of that kind in that order (English restricts clusters and edges, not such pairs)."""
-    seen = {pair for phones in words for pair in _neighbours(phones)}
-    firsts = {(a, _kind(b)) for a, b in seen}
-    seconds = {(_kind(a), b) for a, b in seen}
-    free = {
-        (a, b)
-        for a, kind_of_b in firsts
-        for kind_of_a, b in seconds
-        if kind_of_a == _kind(a)
-        and kind_of_b == _kind(b)
-        and {kind_of_a, kind_of_b} == {"vowel", "consonant"}
-    }
-    return seen | free
-
-
-def _neighbours(phones: Phones) -> Iterable[tuple[str, str]]:
-    return zip((_EDGE, *phones), (*phones, _EDGE), strict=True)
-
-
-def _kind(sound: str) -> str:
-    """Vowel, consonant or edge of an espeak mnemonic, stress marks aside."""
-    if sound == _EDGE:
-        return "edge"
-    return "vowel" if sound.lstrip(_STRESS)[:1] in _VOWELS else "consonant"
-
-
-def stress(sound: str) -> str:
-    return sound[: len(sound) - len(sound.lstrip(_STRESS))]
+def _in_turn(candidates: dict[Phones, list[Phones]]) -> Iterator[tuple[Phones, Phones]]:
+    """One non-word of each word, then a second of each that has one, and so on."""
+    for turn in zip_longest(*candidates.values()):
+        yield from ((word, other) for word, other in zip(candidates, turn, strict=True) if other)
 
 
 def forbidden(items: Iterable[Item]) -> set[str]:
