@@ -27,6 +27,12 @@ def fit(
     rollout: Annotated[
         int | None, typer.Option(help="Fit the K cheapest runs too, and forecast the others.")
     ] = None,
+    exhaustive: Annotated[
+        bool, typer.Option("--exhaustive", help="Descend from all 4,500 published starts.")
+    ] = False,
+    resampling: Annotated[
+        str, typer.Option(help="Intervals from the noise of runs, or from runs redrawn.")
+    ] = "noise",
     bootstrap: Annotated[int, typer.Option(help="Draws behind every interval.")] = 1000,
     seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
 ) -> None:
@@ -56,6 +62,8 @@ def fit(
         chance=chance,
         ceiling=None if ceiling == "free" else _number("--ceiling", ceiling),
         rollout=rollout,
+        exhaustive=exhaustive,
+        resampling=resampling,
         bootstrap=bootstrap,
         seed=seed,
     )

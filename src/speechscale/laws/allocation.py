@@ -41,7 +41,7 @@ def log_params_for(theta: Array, log_tokens: Array) -> Array:
 
 
 def log_scale(theta: Array) -> tuple[Array, Array]:
-    """ln K and gamma of the best loss at each budget: L_opt(C) = E + K (C/6)^gamma, gamma = -alpha beta/(alpha + beta)."""
+    """ln K and gamma of the best loss at each budget: E + K (C/6)^gamma, gamma = -alpha beta/(alpha + beta)."""
     a, b, alpha, beta = (theta[..., k] for k in (0, 1, 3, 4))
     g = log_g(theta)
     with np.errstate(invalid="ignore"):

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from speechscale.laws import allocation
+from speechscale.laws.bootstrap import interval
 from speechscale.laws.forms import log_loss
 from speechscale.laws.minimise import Array
 from speechscale.laws.single_epoch import SingleEpochFit, refit
@@ -17,6 +18,7 @@ COLLINEAR = 0.95
 DECADE = 10.0
 WARMUP_SHARE = 0.1
 FLAT_LOSS = 1e-3
+WIDE = 4.0  # ratio of the ends of an exponent's interval beyond which it is not determined
 FARTHER = 10.0  # times the largest compute: where influence and forecasts are looked at
 
 
@@ -39,6 +41,7 @@ def check_ladder(fit: SingleEpochFit, draws: Array, runs: list[str]) -> list[dic
         _resolution(fit),
         _not_converged(fit),
         _vanished(fit),
+        *_unidentified(draws),
         _influential(fit, draws, runs),
         _flat(fit),
         _outside(fit),
@@ -153,6 +156,25 @@ def _vanished(fit: SingleEpochFit) -> dict[str, Any] | None:
     return sentence(
         "vanished", f"{', '.join(gone)} went to nothing in the fit: these runs do not identify it."
     )
+
+
+def _unidentified(draws: Array) -> list[dict[str, Any]]:
+    found = []
+    for name, k in (("alpha", 3), ("beta", 4)):
+        low_high = interval(draws[:, k])
+        if low_high is None or low_high[0] <= 0 or low_high[1] > WIDE * low_high[0]:
+            told = (
+                "cannot be closed" if low_high is None else "reaches from {:.3g} to {:.3g}".format(*low_high)
+            )
+            found.append(
+                sentence(
+                    "not identified",
+                    f"the interval of {name} {told}: these runs do not determine it; read neither it nor "
+                    "the best split as a result.",
+                    parameter=name,
+                )
+            )
+    return found
 
 
 def _influential(fit: SingleEpochFit, draws: Array, runs: list[str]) -> dict[str, Any] | None:

@@ -1,8 +1,8 @@
 """Which further runs tell most about a forecast: sequential optimal design over the draws of a law.
 
-Under a normal approximation, a run with log loss y whose noise has variance s^2 lowers the variance of a forecast g by
-Cov(g, y)^2 / (Var(y) + s^2) (c-optimality: Chaloner and Verdinelli 1995). Covariances come from the draws themselves, so
-nothing is linearised by hand; after each choice they are conditioned on it.
+Under a normal approximation, a run with log loss y whose noise has variance s^2 lowers the variance of a forecast g
+by Cov(g, y)^2 / (Var(y) + s^2) (c-optimality: Chaloner and Verdinelli 1995). Covariances come from the draws
+themselves, so nothing is linearised by hand; after each choice they are conditioned on it.
 """
 
 from __future__ import annotations
@@ -96,14 +96,12 @@ def _greedy(covariance: Array, cost: Array, count: int, flops: float, noise: flo
     chosen: list[int] = []
     spent = 0.0
     for _ in range(count):
-        open_ = np.flatnonzero(spent + cost <= flops * (1 + 1e-9))
+        # The last runs must not starve: each may take its even share of what is left, or less.
+        share = (flops - spent) / (count - len(chosen))
+        open_ = np.flatnonzero(cost <= share * (1 + 1e-9))
         if not len(open_):
             break
         left = [_variance(covariance, [*chosen, int(k)], noise) for k in open_]
-        # The last runs must not starve: each may take its even share of what is left, or less.
-        share = (flops - spent) / (count - len(chosen))
-        fair = cost[open_] <= share * (1 + 1e-9)
-        left = np.where(fair, left, np.inf)
         chosen.append(int(open_[int(np.argmin(left))]))
         spent += cost[chosen[-1]]
     return chosen

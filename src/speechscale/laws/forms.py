@@ -99,7 +99,7 @@ class SingleEpoch:
         pulls_n = (pull * shares[0]) @ self._powers_n
         pulls_d = (pull * shares[1]) @ self._powers_d
         pull_e = np.einsum("sn,sn->s", pull, shares[2])
-        gradient = np.stack([pulls_n[:, 0], pulls_d[:, 0], pull_e, pulls_n[:, 1], pulls_d[:, 1]], axis=-1)
+        gradient = np.column_stack([pulls_n[:, 0], pulls_d[:, 0], pull_e, pulls_n[:, 1], pulls_d[:, 1]])
 
         trust = self.delta / np.maximum(np.abs(residual), self.delta)  # 1 inside delta, falling outside
         hessian = self._gram(weights * (trust == 1.0) - pull, *shares)
@@ -129,14 +129,13 @@ class SingleEpoch:
         ne = (by_n * of_e) @ self._powers_n[:, :2]
         de = (by_d * of_e) @ self._powers_d[:, :2]
         ee = np.einsum("sn,sn,sn->s", weights, of_e, of_e)
-        rows = [
-            [nn[:, 0], nd[:, 0], ne[:, 0], nn[:, 1], nd[:, 2]],
-            [nd[:, 0], dd[:, 0], de[:, 0], nd[:, 1], dd[:, 1]],
-            [ne[:, 0], de[:, 0], ee, ne[:, 1], de[:, 1]],
-            [nn[:, 1], nd[:, 1], ne[:, 1], nn[:, 2], nd[:, 3]],
-            [nd[:, 2], dd[:, 1], de[:, 1], nd[:, 3], dd[:, 2]],
-        ]
-        return np.stack([np.stack(row, axis=-1) for row in rows], axis=1)
+        return np.concatenate([nn, dd, nd, ne, de, ee[:, None]], axis=1)[:, _GRAM]
+
+
+# Where each entry of the Gram matrix stands among the sums over nn (3), dd (3), nd (4), ne (2), de (2) and ee (1).
+_GRAM = np.array(
+    [[0, 6, 10, 1, 8], [6, 3, 12, 7, 4], [10, 12, 14, 11, 13], [1, 7, 11, 2, 9], [8, 4, 13, 9, 5]]
+)
 
 
 def _second_derivatives(pulls_n: Array, pulls_d: Array, pull_e: Array) -> Array:

@@ -12,18 +12,21 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating[Any]]
+Mask = NDArray[np.bool_]
 
-CHUNK = 32_768  # elements of an (S, n) array that stay in cache together
+CHUNK = 16_384  # elements of an (S, n) array that stay in cache together
+RACE_CHUNK = 2_000_000  # the same where problems race each other: as many in one batch as memory allows
 LARGEST_STEP = 3.0  # of one coordinate; coordinates are logarithms or exponents, so this is far
 RIDGE = 1e-9  # keeps the equations solvable where a term of the law has no share left
 TOLERANCE = 1e-14  # predicted decrease, relative to the objective, that ends a problem
-RACE_EVERY = 6  # steps between two looks at which starts have stalled
-RACE_GAIN = 0.05  # a start that gained less than this share between two looks …
+RACE_EVERY = 8  # steps between two looks at which starts have stalled
+RACE_GAIN = 0.5  # a start that gained less than this share between two looks …
 RACE_MARGIN = 1.5  # … and stands this much above the best one is given up
 
 
@@ -40,10 +43,10 @@ class Normal:
     hessian: Array
     majoriser: Array
 
-    def take(self, rows: Array) -> Normal:
+    def take(self, rows: Mask) -> Normal:
         return Normal(self.value[rows], self.gradient[rows], self.hessian[rows], self.majoriser[rows])
 
-    def replaced(self, rows: Array, other: Normal) -> Normal:
+    def replaced(self, rows: Mask, other: Normal) -> Normal:
         """Rows of `other` where the mask `rows` holds, of self elsewhere."""
         wide = rows[:, None, None]
         return Normal(
@@ -74,7 +77,7 @@ class Minimum:
     theta: Array
     value: Array
     slope: Array  # largest |gradient_k| / sqrt(majoriser_kk * value): free of units, 0 at an optimum
-    stalled: NDArray[np.bool_]
+    stalled: Mask
 
 
 def minimise(
@@ -85,6 +88,8 @@ def minimise(
     *,
     basis: Array | None = None,
     race: bool = False,
+    damping: float = 1.0,
+    tolerance: float = TOLERANCE,
     steps: int = 150,
 ) -> Minimum:
     """Minimise S objectives from S starts.
@@ -94,10 +99,12 @@ def minimise(
         log_loss: (n,) shared by all problems, or (S, n).
         weights: the same.
         basis: (p, q) directions in which theta may move; every direction when None.
-        race: give up starts that stall far above the best of their chunk.
+        race: give up problems that stall far above the best: they are starts of one and the same problem.
+        damping: lambda of the first step; small where the start is known to be near.
+        tolerance: predicted decrease, relative to the objective, that ends a problem.
         steps: most Newton steps of one problem.
     """
-    rows = max(1, CHUNK // log_loss.shape[-1])
+    rows = max(1, (RACE_CHUNK if race else CHUNK) // log_loss.shape[-1])
     slices = [slice(at, min(at + rows, len(start))) for at in range(0, len(start), rows)]
 
     def descend(part: slice) -> Minimum:
@@ -107,6 +114,8 @@ def minimise(
             start[part],
             log_loss[part] if log_loss.ndim == 2 else log_loss,
             weights[part] if weights.ndim == 2 else weights,
+            damping,
+            tolerance,
         )
         return batch.run(steps, race)
 
@@ -125,13 +134,21 @@ class _Batch:
     """Problems under way, and the results of those that have ended."""
 
     def __init__(
-        self, objective: Objective, basis: Array | None, start: Array, log_loss: Array, weights: Array
+        self,
+        objective: Objective,
+        basis: Array | None,
+        start: Array,
+        log_loss: Array,
+        weights: Array,
+        damping: float,
+        tolerance: float,
     ) -> None:
         self.objective, self.basis = objective, basis
         self.log_loss, self.weights = log_loss, weights
         self.theta = start.copy()
         self.here = self._look(start)
-        self.damping = np.ones(len(start))
+        self.damping = np.full(len(start), damping)
+        self.tolerance = tolerance
         self.live = np.arange(len(start))
         size = len(start)
         self.ended = Minimum(start.copy(), np.full(size, np.inf), np.full(size, np.inf), np.zeros(size, bool))
@@ -142,14 +159,13 @@ class _Batch:
             done = self._step()
             stalled = np.zeros_like(done)
             if race and taken % RACE_EVERY == 0:
-                best = min(best, self.here.value.min())
-                slow = before - self.here.value < RACE_GAIN * self.here.value
+                best = min(best, float(self.here.value.min()))
+                slow = before - self.here.value < RACE_GAIN * before
                 stalled = slow & (self.here.value > RACE_MARGIN * best) & ~done
                 before = self.here.value
             # Compacting the arrays costs about a step, so it waits until it pays.
             if np.mean(done | stalled) > 0.2 or taken == steps:
                 rest = np.ones_like(done) if taken == steps else done | stalled
-                best = min(best, self.here.value.min())
                 self._end(rest, stalled)
                 before = before[~rest]
             if not len(self.live):
@@ -160,7 +176,7 @@ class _Batch:
         normal = self.objective(theta, self.log_loss, self.weights)
         return normal if self.basis is None else normal.within(self.basis)
 
-    def _step(self) -> NDArray[np.bool_]:
+    def _step(self) -> Mask:
         """Move every live problem once if that lowers its objective; returns which are at their optimum."""
         here = self.here
         step = _damped_newton(here, self.damping)
@@ -173,8 +189,10 @@ class _Batch:
         there = self._look(trial)
         better = there.value < here.value
         gain = here.value - there.value
-        done = (np.abs(predicted) <= TOLERANCE * here.value) | (self.damping > 1e12) | (here.value <= 1e-28)
-        done |= better & (gain <= 0.1 * TOLERANCE * here.value)
+        done = (
+            (np.abs(predicted) <= self.tolerance * here.value) | (self.damping > 1e12) | (here.value <= 1e-28)
+        )
+        done |= better & (gain <= 0.1 * self.tolerance * here.value)
         self.theta = np.where(better[:, None], trial, self.theta)
         self.here = here.replaced(better, there)
         self.damping = np.where(
@@ -182,7 +200,7 @@ class _Batch:
         )
         return done
 
-    def _end(self, rest: NDArray[np.bool_], stalled: NDArray[np.bool_]) -> None:
+    def _end(self, rest: Mask, stalled: Mask) -> None:
         at, here = self.live[rest], self.here.take(rest)
         self.ended.theta[at] = self.theta[rest]
         self.ended.value[at] = here.value

@@ -11,7 +11,7 @@ import polars as pl
 
 from speechscale.errors import UserError
 from speechscale.laws import allocation
-from speechscale.laws.bootstrap import draw_laws, interval
+from speechscale.laws.bootstrap import RESAMPLINGS, Resampling, draw_laws, interval
 from speechscale.laws.checks import influence
 from speechscale.laws.downstream import LEAST_RUNS, Downstream, ScoreData, fit_downstream
 from speechscale.laws.envelope import DEFINITIONS, LEAST_POINTS, EnvelopeFit, Points, fit_envelope
@@ -22,6 +22,7 @@ from speechscale.laws.repeated import GRID, RATES, RepeatedFit, fit_repeated, lo
 from speechscale.laws.scores import Saturating
 from speechscale.laws.single_epoch import Ladder, SingleEpochFit, fit_single_epoch
 
+LEAST_DRAWS = 100
 LAWS = ("single_epoch", "repeated", "envelope", "isoflop", "downstream", "efficiency")
 
 
@@ -33,12 +34,28 @@ class Options:
     delta: float | None = None
     tied: bool = False
     fixed: Mapping[str, float] = field(default_factory=dict)
+    exhaustive: bool = False
     bootstrap: int = 1000
+    resampling: Resampling = "noise"
     seed: int = 0
     envelope: str = "budgets"
     chance: float = 0.5
     ceiling: float | None = 1.0
     rollout: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, value, known in (
+            ("resampling", self.resampling, RESAMPLINGS),
+            ("envelope", self.envelope, DEFINITIONS),
+        ):
+            if value not in known:
+                raise UserError(f"{name} {value!r} is unknown; there are {', '.join(known)}.")
+        if self.bootstrap < LEAST_DRAWS:
+            raise UserError(
+                f"{self.bootstrap} draws cannot carry a 95 % interval; {LEAST_DRAWS} are the least."
+            )
+        if self.delta is not None and not self.delta > 0:
+            raise UserError(f"delta is {self.delta:g}; a number above zero is wanted.")
 
 
 @dataclass(frozen=True)
@@ -70,10 +87,11 @@ def single_epoch(table: pl.DataFrame, options: Options) -> tuple[dict[str, Any],
             delta=options.delta,
             tied=options.tied,
             fixed=options.fixed,
+            exhaustive=options.exhaustive,
         )
     except UserError as error:
         return {"missing": str(error)}, None
-    first = First(fit, draw_laws(fit, options.bootstrap, options.seed))
+    first = First(fit, draw_laws(fit, options.bootstrap, options.seed, options.resampling))
     values = to_values(first.draws)
     alpha, beta = first.draws[:, 3], first.draws[:, 4]
     split = {
@@ -111,6 +129,41 @@ def single_epoch(table: pl.DataFrame, options: Options) -> tuple[dict[str, Any],
             "influence": _rounded(moved),
         },
     }, first
+
+
+def rollout(single: pl.DataFrame, count: int, options: Options) -> dict[str, Any]:
+    """The law fitted to the `count` cheapest runs, held against the others."""
+    ordered = single.sort("flops", maintain_order=True)
+    cheap, dear = ordered.head(count), ordered.slice(count)
+    if not dear.height:
+        return {"missing": f"no runs are left to forecast beyond the {count} cheapest of {single.height}"}
+    _, first = single_epoch(cheap, options)
+    if first is None:
+        return {"missing": f"{cheap.height} runs are too few to fit"}
+    ladder = ladder_of(dear)
+    forecast = log_loss(first.laws, ladder.log_n, ladder.log_d)
+    error = forecast[0] - ladder.log_loss
+    # A new run carries noise of its own on top of what the law leaves open.
+    own = np.random.default_rng(options.seed).standard_normal(forecast[1:].shape) * first.fit.noise
+    low, high = np.quantile(forecast[1:] + own, [0.025, 0.975], axis=0)
+    held = (low <= ladder.log_loss) & (ladder.log_loss <= high)
+    rmse = float(np.sqrt(np.mean(error**2)))
+    return {
+        "fitted_on": cheap.height,
+        "forecast": dear.height,
+        "rmse_ln_loss": rmse,
+        "bias_ln_loss": float(error.mean()),
+        "held_by_interval95": float(held.mean()),
+        "runs": {
+            "run": dear["run"].to_list(),
+            "loss": _rounded(ladder.loss),
+            "forecast": _rounded(np.exp(forecast[0])),
+            "low": _rounded(np.exp(low)),
+            "high": _rounded(np.exp(high)),
+        },
+        "says": f"fitted on the {cheap.height} cheapest runs, the law misses the loss of the other {dear.height} by "
+        f"{rmse:.2%} (bias {error.mean():+.2%}); {held.sum()} of {dear.height} lie in their 95 % interval",
+    }
 
 
 def repeated(
@@ -183,9 +236,8 @@ def downstream(
         unknown = pl.Series(f"{name}_items", [None] * scored.height, dtype=pl.Float64)
         items = scored.get_column(f"{name}_items", default=unknown).fill_null(np.nan).to_numpy()
         chance = scored.get_column(f"{name}_chance", default=pl.Series([options.chance]))[0]
-        data = ScoreData.of(
-            *(scored[column].to_numpy() for column in ("flops", "loss", name)), items, float(chance)
-        )
+        flops, loss, score = (scored[column].to_numpy() for column in ("flops", "loss", name))
+        data = ScoreData.of(flops, loss, score, items, float(chance))
         fits[name] = fit_downstream(
             data,
             first.laws if first else None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
 
@@ -16,7 +16,10 @@ from speechscale.laws.minimise import Array, Minimum, minimise
 
 PAPER_DELTA = 0.03  # Cuervo and Marxer 2024
 EFFICIENT = 1.345  # residual deviations inside delta: 95 % efficiency under normal noise (Huber 1981)
+EXPONENTS = np.unique(np.append(np.geomspace(0.03, 2.0, 11), [0.5, 1.0, 1.5]))  # 0 itself would duplicate E
 SMALLEST_DELTA = 1e-6  # below this the objective is a kink to double precision
+NEAR = 0.1  # damping of a descent that begins at the optimum of nearly the same runs
+ENOUGH = 1e-6  # predicted relative decrease that ends it: the last step still squares the error
 AGREE = 1e-8  # relative distance to the least objective at which a start has reached it
 FLAT = 1e-5  # scaled gradient at which a minimum is one
 
@@ -182,6 +185,7 @@ def fit_single_epoch(
     delta: float | None = None,
     tied: bool = False,
     fixed: Mapping[str, float] | None = None,
+    exhaustive: bool = False,
 ) -> SingleEpochFit:
     """Fit the single-epoch law to runs.
 
@@ -193,6 +197,8 @@ def fit_single_epoch(
         delta: Huber's delta on ln L; from the scale of the residuals when None.
         tied: alpha = beta.
         fixed: parameters held at given values, by name.
+        exhaustive: descend from each of the 4,500 published starts as it stands as well, terms that have vanished
+            and all; the starts left after A, B and E are eliminated have found the same optimum wherever tried.
 
     Raises:
         UserError: too few runs for the free parameters, or a bad value.
@@ -207,7 +213,7 @@ def fit_single_epoch(
         )
     if delta is None:
         delta = _delta_from_residuals(ladder, constraint)
-    return _search(ladder, constraint, delta, published_starts())
+    return _search(ladder, constraint, delta, published_starts() if exhaustive else None)
 
 
 def refit(fit: SingleEpochFit, log_losses: Array, weights: Array) -> Array:
@@ -221,7 +227,13 @@ def refit(fit: SingleEpochFit, log_losses: Array, weights: Array) -> Array:
     count = len(log_losses) if log_losses.ndim == 2 else len(weights)
     start = np.repeat(centre.centred(fit.theta)[None], count, axis=0)
     found = minimise(
-        fit.ladder.objective(fit.delta), start, log_losses, weights, basis=_basis(fit.constraint, centre)
+        fit.ladder.objective(fit.delta),
+        start,
+        log_losses,
+        weights,
+        basis=_basis(fit.constraint, centre),
+        damping=NEAR,
+        tolerance=ENOUGH,
     )
     return centre.restored(found.theta)
 
@@ -239,14 +251,14 @@ def published_starts() -> Array:
     return np.array(list(product(terms, terms, np.arange(-1.0, 1.1, 0.5), exponents, exponents)))
 
 
-def profiled_starts(ladder: Ladder, exponents: Sequence[float] | None = None) -> Array:
-    """Starts (S, 5) whose A, B and E are optimal for their alpha and beta in the sense of relative least squares.
+def profiled_starts(ladder: Ladder, exponents: Array = EXPONENTS) -> Array:
+    """Starts (S, 5) on a plane of exponents, with A, B and E optimal for each by relative least squares.
 
-    At fixed exponents the law is linear in A, B and E (variable projection, Golub and Pereyra 1973), so a plane of
-    exponents stands for the whole space, and no start begins where a term of the law has vanished.
+    At fixed exponents the law is linear in A, B and E (variable projection: Golub and Pereyra 1973). Eliminating them
+    leaves 25 of the 4,500 published starts, one for each pair of exponents; the plane holds these and fills it up.
+    No start on it begins where a term of the law has vanished.
     """
-    grid = np.geomspace(0.03, 2.0, 14) if exponents is None else np.asarray(exponents)
-    alpha, beta = (axis.ravel() for axis in np.meshgrid(grid, grid, indexing="ij"))
+    alpha, beta = (axis.ravel() for axis in np.meshgrid(exponents, exponents, indexing="ij"))
     centre = ladder.centring
     columns = np.stack(
         [
@@ -292,18 +304,20 @@ def _delta_from_residuals(ladder: Ladder, constraint: Constraint) -> float:
     """Huber's delta at EFFICIENT robust deviations of the residuals; two rounds from the paper's value."""
     delta = PAPER_DELTA
     for _ in range(3):
-        fit = _search(ladder, constraint, delta, np.empty((0, 5)))
+        fit = _search(ladder, constraint, delta)
         delta = max(EFFICIENT * fit.noise, SMALLEST_DELTA)
     return delta
 
 
-def _search(ladder: Ladder, constraint: Constraint, delta: float, further_starts: Array) -> SingleEpochFit:
+def _search(
+    ladder: Ladder, constraint: Constraint, delta: float, further_starts: Array | None = None
+) -> SingleEpochFit:
     """The least minimum over the profiled starts and further ones."""
     centre = ladder.centring
     objective, basis = ladder.objective(delta), _basis(constraint, centre)
     minima: list[Minimum] = []
     for starts in (profiled_starts(ladder), further_starts):
-        if len(starts):
+        if starts is not None:
             start = centre.centred(constraint.project(starts))
             minima.append(minimise(objective, start, ladder.log_loss, ladder.weights, basis=basis, race=True))
     value = np.concatenate([m.value for m in minima])

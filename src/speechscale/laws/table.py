@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from speechscale.errors import UserError, nearest
@@ -72,11 +73,15 @@ def _fit_series(
     once = pl.col("tokens") <= pl.col("unique_tokens") * ONE_EPOCH
     single, multi = done.filter(once), done.filter(~once)
     content: dict[str, Any] = {"rows": _rows(table, multi), "checks": check_table(done)}
+    if "bits_per_second" in done.columns:  # loss per second over loss per token
+        content["tokens_per_second"] = (done["bits_per_second"] * np.log(2) / done["loss"]).median()
 
     # Every later law leans on the single-epoch one, so it is fitted even where it was not asked for.
     content["single_epoch"], first = sections.single_epoch(single, options)
     if first is not None:
         content["checks"] += check_ladder(first.fit, first.draws, single["run"].to_list())
+    if options.rollout is not None:
+        content["rollout"] = sections.rollout(single, options.rollout, options)
     if "repeated" in options.laws:
         content["repeated"] = sections.repeated(first, done, multi, options)
     if "envelope" in options.laws:
