@@ -1,12 +1,18 @@
-"""A lean process that speaks: one fork of itself for every utterance.
+"""A lean process that speaks: one fork for every utterance, made from a process that has its voice but never spoke.
 
 espeak-ng keeps state between utterances that no call of its interface resets, so the same sentence sounds different
 after another one. A fork always starts from the same untouched state, which makes the samples a function of (text,
-voice, rate, seed) alone. Forking is cheap only in a small process: hence this file imports nothing but the standard library
-and is run as a script of its own (`synthesis.py` does), never imported. docs/LOG.md has the measurements.
+voice, rate, seed) alone. Three generations share the work:
+
+- the *server* reads requests and passes on answers; it never loads the library;
+- a *singer* for each voice has loaded the library and the voice, which costs as much as forking, and then only forks;
+- an *utterance* speaks once, leaves its answer in a scratch file and ends. If it crashes, that is its answer.
+
+Forking is cheap only in a small process: hence this file imports nothing but the standard library and runs as a script
+of its own (`synthesis.py` does), never imported.
 
 Protocol: one JSON request a line on stdin; on stdout an 8-byte header (status, length; little-endian int32) and then
-`length` bytes: int16 samples or UTF-8 text when the status is 0, a UTF-8 message otherwise.
+`length` bytes: int16 samples or UTF-8 text when the status is 0, a UTF-8 message otherwise. It ends with its stdin.
 """
 
 import ctypes
@@ -20,74 +26,148 @@ _SYNCHRONOUS = 2  # espeak_AUDIO_OUTPUT: samples go to the callback, on the call
 _UTF8, _PHONEMES = 1, 0x100  # espeak_Synth flags
 _RATE = 1  # espeak_PARAMETER: words per minute
 _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)
+_HEADER = struct.Struct("<ii")  # status, length
+_STATUS = struct.Struct("<i")  # of an utterance's process, as waitpid tells it
+_PIECE = 1 << 20  # bytes passed on at a time
 
 
-def load(library: str, data: str) -> ctypes.CDLL:
-    """The library, initialised; its sample rate must be the 22,050 Hz that the caller expects."""
-    lib = ctypes.CDLL(library)
-    rate = lib.espeak_Initialize(_SYNCHRONOUS, 0, os.fsencode(data), 0)
-    if rate != 22050:
-        raise SystemExit(f"espeak-ng did not start (it answered {rate} for the sample rate)")
-    lib.espeak_TextToPhonemes.restype = ctypes.c_char_p
-    return lib
+class Voice:
+    """The library with one voice, ready to speak once."""
 
+    def __init__(self, library: str, data: str, name: str) -> None:
+        self.chunks: list = []
+        self.lib = ctypes.CDLL(library)
+        self.libc = ctypes.CDLL(None)
+        self.callback = _CALLBACK(self._keep)  # must live as long as the library may call it
+        rate = self.lib.espeak_Initialize(_SYNCHRONOUS, 0, os.fsencode(data), 0)
+        if rate != 22050:
+            raise SystemExit(f"espeak-ng did not start (it answered {rate} for the sample rate)")
+        self.lib.espeak_TextToPhonemes.restype = ctypes.c_char_p
+        self.lib.espeak_SetSynthCallback(self.callback)
+        self.known = has_variant(data, name) and self.lib.espeak_SetVoiceByName(name.encode()) == 0
 
-def speak(lib: ctypes.CDLL, request: dict) -> bytes:
-    chunks: list = []
-
-    def keep(samples, count, _events):
+    def _keep(self, samples, count, _events) -> int:
         if samples and count > 0:
-            chunks.append(ctypes.string_at(samples, 2 * count))
+            self.chunks.append(ctypes.string_at(samples, 2 * count))
         return 0
 
-    callback = _CALLBACK(keep)
-    lib.espeak_SetSynthCallback(callback)
-    set_voice(lib, request)
-    lib.espeak_SetParameter(_RATE, request["rate"], 0)
-    lib.espeak_ng_SetRandSeed(request["seed"])
-    ctypes.CDLL(None).srand(request["seed"])
-    text = request["text"].encode()
-    flags = _UTF8 | (_PHONEMES if request["phonemes"] else 0)
-    status = lib.espeak_Synth(text, len(text) + 1, 0, 0, 0, flags, None, None)
-    if status != 0:
-        raise RuntimeError(f"espeak-ng answered {status} for {request['text']!r}")
-    return b"".join(chunks)
+    def answer(self, request: dict) -> bytes:
+        if not self.known:
+            raise RuntimeError(f"espeak-ng has no voice {request['voice']!r}")
+        return self.speak(request) if request["op"] == "speak" else self.phonemes(request)
+
+    def speak(self, request: dict) -> bytes:
+        self.lib.espeak_SetParameter(_RATE, request["rate"], 0)
+        self.lib.espeak_ng_SetRandSeed(request["seed"])
+        self.libc.srand(request["seed"])
+        text = request["text"].encode()
+        if b"\0" in text:
+            raise RuntimeError("the text holds a NUL, at which espeak-ng would stop")
+        flags = _UTF8 | (_PHONEMES if request["phonemes"] else 0)
+        status = self.lib.espeak_Synth(text, len(text) + 1, 0, 0, 0, flags, None, None)
+        if status != 0:
+            raise RuntimeError(f"espeak-ng answered {status} for {request['text']!r}")
+        return b"".join(self.chunks)
+
+    def phonemes(self, request: dict) -> bytes:
+        """The mnemonics of a word, separated by underscores."""
+        pointer = ctypes.c_char_p(request["text"].encode())
+        return self.lib.espeak_TextToPhonemes(ctypes.byref(pointer), _UTF8, ord("_") << 8)
 
 
-def phonemes(lib: ctypes.CDLL, request: dict) -> bytes:
-    """The mnemonics of a word, separated by underscores."""
-    set_voice(lib, request)
-    pointer = ctypes.c_char_p(request["text"].encode())
-    return lib.espeak_TextToPhonemes(ctypes.byref(pointer), _UTF8, ord("_") << 8)
+def has_variant(data: str, name: str) -> bool:
+    """Whether the variant of a voice (`f2` in `en-us+f2`) exists; espeak-ng would speak without it and not say so."""
+    _language, plus, variant = name.partition("+")
+    return not plus or (variant != "" and os.access(f"{data}/voices/!v/{variant}", os.R_OK))
 
 
-def set_voice(lib: ctypes.CDLL, request: dict) -> None:
-    if lib.espeak_SetVoiceByName(request["voice"].encode()) != 0:
-        raise RuntimeError(f"espeak-ng has no voice {request['voice']!r}")
+class Singer:
+    """The server's end of a process that holds one voice."""
 
-
-def answer(lib: ctypes.CDLL, request: dict) -> None:
-    """In the fork: do the work and write the reply."""
-    try:
-        status, payload = 0, (speak if request["op"] == "speak" else phonemes)(lib, request)
-    except Exception as error:  # whatever went wrong is the caller's to report
-        status, payload = 1, str(error).encode()
-    reply = memoryview(struct.pack("<ii", status, len(payload)) + payload)
-    while reply:
-        reply = reply[os.write(1, reply) :]
-
-
-def main() -> None:
-    lib = load(sys.argv[1], sys.argv[2])
-    gc.freeze()  # a collection in the fork would touch, and so copy, every page
-    for line in sys.stdin:
-        child = os.fork()
-        if child == 0:
+    def __init__(self, library: str, data: str, name: str, scratch: int) -> None:
+        inbox, self.requests = os.pipe()
+        self.statuses, outbox = os.pipe()
+        if os.fork() == 0:
+            # Its own ends alone: a pipe ends when its last writer does, and the server's end must be the last.
+            os.close(self.requests)
+            os.close(self.statuses)
             try:
-                answer(lib, json.loads(line))
+                sing(Voice(library, data, name), inbox, outbox, scratch)
             finally:
                 os._exit(0)
-        os.waitpid(child, 0)
+        os.close(inbox)
+        os.close(outbox)
+
+    def ask(self, line: bytes) -> int:
+        """Have a request answered in the scratch file; the status that the utterance's process ended with."""
+        write_all(self.requests, line)
+        status = os.read(self.statuses, _STATUS.size)
+        if not status:
+            raise SystemExit("a process that held a voice was lost")
+        return _STATUS.unpack(status)[0]
 
 
-main()
+def sing(voice: Voice, inbox: int, outbox: int, scratch: int) -> None:
+    gc.freeze()  # a collection in the fork would touch, and so copy, every page
+    with os.fdopen(inbox, "rb") as lines:
+        for line in lines:
+            child = os.fork()
+            if child == 0:
+                try:
+                    utter(voice, json.loads(line), scratch)
+                    os._exit(0)
+                finally:
+                    os._exit(1)
+            os.write(outbox, _STATUS.pack(os.waitpid(child, 0)[1]))
+
+
+def utter(voice: Voice, request: dict, scratch: int) -> None:
+    try:
+        status, payload = 0, voice.answer(request)
+    except Exception as error:  # whatever went wrong is the caller's to report
+        status, payload = 1, str(error).encode()
+    os.lseek(scratch, 0, os.SEEK_SET)
+    write_all(scratch, _HEADER.pack(status, len(payload)))
+    write_all(scratch, payload)
+
+
+def write_all(file: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(file, rest) :]
+
+
+def pass_on(scratch: int) -> None:
+    """The answer in the scratch file, to stdout."""
+    os.lseek(scratch, 0, os.SEEK_SET)
+    while piece := os.read(scratch, _PIECE):
+        write_all(1, piece)
+
+
+def open_scratch() -> int:
+    """A file without a name, in memory where the system has such files."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("answer")
+    import tempfile
+
+    return os.dup(tempfile.TemporaryFile().fileno())
+
+
+def main(library: str, data: str) -> None:
+    scratch = open_scratch()
+    singers: dict = {}
+    for line in sys.stdin.buffer:
+        name = json.loads(line)["voice"]
+        if name not in singers:
+            singers[name] = Singer(library, data, name, scratch)
+        os.ftruncate(scratch, 0)
+        status = singers[name].ask(line)
+        if status == 0:
+            pass_on(scratch)
+        else:
+            message = f"espeak-ng crashed (the process ended with status {status})".encode()
+            write_all(1, _HEADER.pack(1, len(message)) + message)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2])

@@ -6,8 +6,8 @@ import json
 import struct
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Iterable, Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Self
 
@@ -20,6 +20,7 @@ from speechscale.records.manifest import SAMPLE_RATE, Synthesis
 ESPEAK = "espeak-ng"
 _ESPEAK_RATE = 22_050  # Hz; fixed in espeak-ng
 _AHEAD = 4  # requests sent before their answers are read, so that speaking and encoding overlap
+_AHEAD_BYTES = 32_768  # and together at most so long: what a pipe holds can be sent while nobody reads
 
 
 class Speaker:
@@ -41,6 +42,7 @@ class Speaker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
+        self._owed = 0  # answers that were asked for and not yet read
 
     def __enter__(self) -> Self:
         return self
@@ -61,46 +63,48 @@ class Speaker:
         return answer
 
     def speak_all(self, requests: Iterable[tuple[str, Synthesis]]) -> Iterator[np.ndarray | SampleFault]:
-        """The answers in the order of the requests; a refused utterance is an error in its place."""
-        pending = iter(requests)
-        sent = [self._send(request) for request in islice(pending, _AHEAD)]
-        while sent:
-            text = sent.pop(0)
-            answer = self._receive()
-            sent.extend(self._send(request) for request in islice(pending, 1))
-            yield _waveform(text, answer)
+        """The answers in the order of the requests; a refused utterance is an error in its place.
+
+        One call at a time: what an unfinished one has left unread is thrown away when the next begins.
+        """
+        self._settle()
+        sent: deque[tuple[str, int]] = deque()  # text and bytes of each request on its way
+        for text, how in requests:
+            request = _request(text, how)
+            while len(sent) >= _AHEAD or (sent and sum(n for _, n in sent) + len(request) > _AHEAD_BYTES):
+                yield _waveform(sent.popleft()[0], self._receive())
+            self._send(request)
+            sent.append((text, len(request)))
+        for text, _ in sent:
+            yield _waveform(text, self._receive())
 
     def phonemes(self, word: str, voice: str) -> list[str]:
-        """Mnemonics of the sounds of one word, as espeak-ng names them."""
-        self._write({"op": "phonemes", "text": word, "voice": voice})
+        """Mnemonics of the sounds of one word, as espeak-ng names them.
+
+        Raises:
+            SampleFault: unknown voice.
+        """
+        self._settle()
+        self._send(_line({"op": "phonemes", "text": word, "voice": voice}))
         answer = self._receive()
         if isinstance(answer, SampleFault):
             raise answer
         return [sound for sound in answer.decode().split("_") if sound]
 
-    def _send(self, request: tuple[str, Synthesis]) -> str:
-        text, how = request
-        said = f"[[{text}]]" if how.phonemes else text
-        self._write(
-            {
-                "op": "speak",
-                "text": said,
-                "voice": how.voice,
-                "rate": how.words_per_minute,
-                "seed": how.seed,
-                "phonemes": how.phonemes,
-            }
-        )
-        return text
+    def _settle(self) -> None:
+        while self._owed:
+            self._receive()
 
-    def _write(self, request: dict[str, object]) -> None:
+    def _send(self, request: bytes) -> None:
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(request).encode() + b"\n")
+        self._process.stdin.write(request)
         self._process.stdin.flush()
+        self._owed += 1
 
     def _receive(self) -> bytes | SampleFault:
         status, length = struct.unpack("<ii", self._read(8))
         payload = self._read(length)
+        self._owed -= 1
         return SampleFault("not spoken", payload.decode()) if status else payload
 
     def _read(self, count: int) -> bytes:
@@ -109,6 +113,23 @@ class Speaker:
         if len(data) != count:
             raise RuntimeError("the synthesiser process ended unexpectedly")
         return data
+
+
+def _request(text: str, how: Synthesis) -> bytes:
+    return _line(
+        {
+            "op": "speak",
+            "text": f"[[{text}]]" if how.phonemes else text,
+            "voice": how.voice,
+            "rate": how.words_per_minute,
+            "seed": how.seed,
+            "phonemes": how.phonemes,
+        }
+    )
+
+
+def _line(request: dict[str, object]) -> bytes:
+    return json.dumps(request).encode() + b"\n"
 
 
 def _waveform(text: str, answer: bytes | SampleFault) -> np.ndarray | SampleFault:
