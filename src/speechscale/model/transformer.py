@@ -40,7 +40,7 @@ class Block(nn.Module):
         batch, length, dim = x_BTD.shape
         qkv = self.qkv(x_BTD).view(batch, length, 3, self.heads, dim // self.heads).permute(2, 0, 3, 1, 4)
         q_BHTK, k_BHTK = _rotate(qkv[:2], rotary)
-        mixed = F.scaled_dot_product_attention(q_BHTK, k_BHTK, qkv[2], is_causal=True)
+        mixed = _causal_attention(q_BHTK, k_BHTK, qkv[2])
         return self.out(mixed.transpose(1, 2).reshape(batch, length, dim))
 
 
@@ -98,7 +98,17 @@ def rotary_tables(length: int, head_dim: int) -> tuple[Tensor, Tensor]:
 def _rotate(x: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
     cos, sin = rotary
     swapped = torch.roll(x, x.shape[-1] // 2, dims=-1)
-    return (x * cos + swapped * sin).to(x.dtype)
+    return x * cos + swapped * sin
+
+
+def _causal_attention(q_BHTK: Tensor, k_BHTK: Tensor, v_BHTK: Tensor) -> Tensor:
+    if q_BHTK.device.type != "cpu":
+        return F.scaled_dot_product_attention(
+            q_BHTK.to(v_BHTK.dtype), k_BHTK.to(v_BHTK.dtype), v_BHTK, is_causal=True
+        )
+    # On CPUs the flash kernel is faster in float32 than in bfloat16 (docs/LOG.md), so autocast must not cast it down.
+    with torch.autocast("cpu", enabled=False):
+        return F.scaled_dot_product_attention(q_BHTK.float(), k_BHTK.float(), v_BHTK.float(), is_causal=True)
 
 
 def _norm(x: Tensor, weight: Tensor) -> Tensor:

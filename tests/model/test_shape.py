@@ -1,0 +1,58 @@
+"""Counts from the shape alone, held against the real module and against the published sizes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from pydantic import ValidationError
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from speechscale.model.shape import ModelShape
+from speechscale.model.transformer import Transformer
+
+# layers, dim, heads of the study; its sizes are total parameters in millions, tied embedding counted once.
+PUBLISHED = {
+    20.71: (6, 512, 8),
+    85.34: (12, 768, 12),
+    154.68: (12, 1024, 16),
+    308.85: (24, 1024, 16),
+    823.18: (16, 2048, 32),
+}
+
+
+@pytest.mark.parametrize("millions", PUBLISHED)
+def test_published_sizes(millions: float) -> None:
+    layers, dim, heads = PUBLISHED[millions]
+    shape = ModelShape(layers=layers, dim=dim, heads=heads, vocabulary=502, context=2050)
+    assert round(shape.params_total / 1e6, 2) == millions
+
+
+def test_smallest_published_model_without_embedding() -> None:
+    assert ModelShape(layers=6, dim=512, heads=8, vocabulary=502, context=2050).params == 20_453_888
+
+
+@pytest.mark.parametrize("dims", [(1, 16, 1, 16), (3, 48, 2, 32), (2, 64, 4, 256)])
+def test_counts_are_those_of_the_module(dims: tuple[int, int, int, int]) -> None:
+    layers, dim, heads, multiple = dims
+    shape = ModelShape(
+        layers=layers, dim=dim, heads=heads, vocabulary=50, context=32, hidden_multiple=multiple
+    )
+    model = Transformer(shape)
+    assert sum(p.numel() for p in model.parameters()) == shape.params_total
+    assert shape.params_total - model.embedding.weight.numel() == shape.params
+
+
+def test_exact_flops_are_those_that_torch_counts() -> None:
+    """torch counts attention without its causal half, so the test adds that half to ours."""
+    shape = ModelShape(layers=2, dim=32, heads=2, vocabulary=50, context=64, hidden_multiple=16)
+    model = Transformer(shape)
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        model(torch.zeros(3, 64, dtype=torch.long))
+    unmasked_half = shape.layers * 4 * shape.dim * (64 - (64 + 1) / 2) * 3 * 64
+    assert counter.get_total_flops() == pytest.approx(shape.flops_exact(3 * 64) / 3 + unmasked_half)
+
+
+def test_heads_that_do_not_divide_are_refused() -> None:
+    with pytest.raises(ValidationError, match="dim 30 must be an even multiple of heads 4"):
+        ModelShape(layers=1, dim=30, heads=4, vocabulary=9, context=8)

@@ -1,0 +1,108 @@
+"""The transformer against a plain second implementation, and its initialisations."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from speechscale.errors import UserError
+from speechscale.model.likelihood import negative_log_likelihoods
+from speechscale.model.shape import ModelShape
+from speechscale.model.transformer import Transformer
+
+SHAPE = ModelShape(layers=2, dim=32, heads=2, vocabulary=20, context=40, hidden_multiple=16)
+
+
+@pytest.fixture
+def model() -> Transformer:
+    torch.manual_seed(0)
+    model = Transformer(SHAPE)
+    with torch.no_grad():  # far from the tiny initial weights, so that every part matters
+        for parameter in model.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    return model.eval()
+
+
+def plain_logits(model: Transformer, tokens: list[int]) -> torch.Tensor:
+    """One sequence, position by position, with complex rotations: written from the formulas."""
+    dim, heads, width = SHAPE.dim, SHAPE.heads, SHAPE.head_dim
+    angle = [[t * 10_000.0 ** (-2 * i / width) for i in range(width // 2)] for t in range(len(tokens))]
+    turn = torch.polar(torch.ones(len(tokens), width // 2), torch.tensor(angle))
+
+    def norm(x: torch.Tensor, gain: torch.Tensor) -> torch.Tensor:
+        return x / (x.pow(2).mean(-1, keepdim=True) + 1e-5).sqrt() * gain
+
+    def rotate(x: torch.Tensor) -> torch.Tensor:
+        turned = torch.complex(x[:, : width // 2], x[:, width // 2 :]) * turn
+        return torch.cat([turned.real, turned.imag], dim=1)
+
+    x = model.embedding.weight[tokens]
+    for block in model.blocks:
+        q, k, v = (norm(x, block.attention_norm) @ block.qkv.weight.T).split(dim, dim=1)
+        mixed = []
+        for head in range(heads):
+            part = slice(head * width, (head + 1) * width)
+            scores = rotate(q[:, part]) @ rotate(k[:, part]).T / math.sqrt(width)
+            scores = scores.masked_fill(torch.ones_like(scores).triu(1).bool(), -math.inf)
+            mixed.append(scores.softmax(-1) @ v[:, part])
+        x = x + torch.cat(mixed, dim=1) @ block.out.weight.T
+        gate, up = (norm(x, block.mlp_norm) @ block.gate_up.weight.T).split(SHAPE.hidden, dim=1)
+        x = x + (gate * torch.sigmoid(gate) * up) @ block.down.weight.T
+    return norm(x, model.norm) @ model.embedding.weight.T
+
+
+def test_logits_are_those_of_the_formulas(model: Transformer) -> None:
+    tokens = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3]
+    with torch.no_grad():
+        assert torch.allclose(model(torch.tensor([tokens]))[0], plain_logits(model, tokens), atol=2e-4)
+
+
+def test_the_future_is_not_seen(model: Transformer) -> None:
+    tokens = torch.randint(0, 20, (2, 12))
+    changed = tokens.clone()
+    changed[:, 8:] = (changed[:, 8:] + 1) % 20
+    with torch.no_grad():
+        assert torch.allclose(model(tokens)[:, :8], model(changed)[:, :8], atol=1e-5)
+
+
+@pytest.mark.parametrize(("preset", "shrunk"), [("paper", "up"), ("modern", "down")])
+def test_presets_shrink_what_they_say(preset: str, shrunk: str) -> None:
+    torch.manual_seed(0)
+    shape = SHAPE.model_copy(update={"dim": 128, "layers": 8})
+    block = Transformer(shape, preset).blocks[0]  # type: ignore[arg-type]
+    gate, up = block.gate_up.weight.chunk(2)
+    small = 0.02 / math.sqrt(16)
+    deviations = {"gate": gate, "up": up, "down": block.down.weight, "out": block.out.weight}
+    for name, weight in deviations.items():
+        wanted = small if name in (shrunk, "out") else 0.02
+        assert weight.std().item() == pytest.approx(wanted, rel=0.05), name
+
+
+def test_likelihoods_do_not_depend_on_company_or_order(model: Transformer) -> None:
+    rng = np.random.default_rng(0)
+    sequences = [rng.integers(0, 20, length).astype(np.int16) for length in (1, 7, 30, 7, 2, 40)]
+    together = negative_log_likelihoods(model, sequences, bos=19, dtype=torch.float32)
+    alone = [negative_log_likelihoods(model, [s], bos=19, dtype=torch.float32)[0] for s in sequences]
+    assert np.allclose(together, alone, rtol=1e-5)
+    backwards = negative_log_likelihoods(model, sequences[::-1], bos=19, dtype=torch.float32)
+    assert np.allclose(together, backwards[::-1], rtol=1e-5)
+
+
+def test_likelihood_by_hand(model: Transformer) -> None:
+    with torch.no_grad():
+        log_p = F.log_softmax(plain_logits(model, [19, 5, 6]), dim=-1)
+    wanted = -(log_p[0, 5] + log_p[1, 6] + log_p[2, 7]).item()
+    found = negative_log_likelihoods(model, [np.array([5, 6, 7])], bos=19, dtype=torch.float32)[0]
+    assert found == pytest.approx(wanted, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("sequence", "said"), [([], "has 0 units"), ([1] * 41, "has 41 units"), ([20], "vocabulary ends at 19")]
+)
+def test_sequences_that_cannot_be_scored(model: Transformer, sequence: list[int], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        negative_log_likelihoods(model, [np.array(sequence, dtype=np.int16)], bos=19, dtype=torch.float32)

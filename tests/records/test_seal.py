@@ -1,0 +1,86 @@
+"""Publishing is all or nothing, and an artefact made otherwise is refused with the differing fields."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from speechscale.errors import UserError
+from speechscale.records.seal import (
+    differing_fields,
+    is_made,
+    published_folder,
+    read_seal,
+    sealed_folder,
+    sha256_json,
+    verify,
+    write_file,
+)
+
+SCHEMA = "test/1"
+
+
+def make(folder: Path, spec: dict) -> None:
+    with sealed_folder(folder, schema=SCHEMA, spec=spec, parents={"parent": "abc"}) as aside:
+        (aside / "a.txt").write_text("content")
+        assert not folder.exists()
+
+
+def test_a_sealed_folder_knows_what_made_it(tmp_path: Path) -> None:
+    folder = tmp_path / "made"
+    assert not is_made(folder, schema=SCHEMA, spec={"k": 1}, parents={"parent": "abc"})
+    make(folder, {"k": 1})
+    assert is_made(folder, schema=SCHEMA, spec={"k": 1}, parents={"parent": "abc"})
+    with pytest.raises(UserError, match=r"spec\.k: found 1, wanted 2"):
+        is_made(folder, schema=SCHEMA, spec={"k": 2}, parents={"parent": "abc"})
+    with pytest.raises(UserError, match=r"parents\.parent: found 'abc', wanted 'abd'"):
+        is_made(folder, schema=SCHEMA, spec={"k": 1}, parents={"parent": "abd"})
+
+
+def test_an_error_leaves_nothing_behind(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), published_folder(tmp_path / "x") as aside:
+        (aside / "half").write_text("written")
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_standing_folder_is_never_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "x").mkdir()
+    with pytest.raises(UserError, match="exists already"), published_folder(tmp_path / "x"):
+        pass
+
+
+def test_verify_finds_a_changed_byte_and_a_missing_file(tmp_path: Path) -> None:
+    make(tmp_path / "made", {})
+    verify(tmp_path / "made", SCHEMA)
+    (tmp_path / "made" / "a.txt").write_text("Content")
+    with pytest.raises(UserError, match=r"a\.txt: differs"):
+        verify(tmp_path / "made", SCHEMA)
+    (tmp_path / "made" / "a.txt").unlink()
+    with pytest.raises(UserError, match=r"a\.txt: missing"):
+        verify(tmp_path / "made", SCHEMA)
+
+
+def test_another_schema_is_refused(tmp_path: Path) -> None:
+    make(tmp_path / "made", {})
+    with pytest.raises(UserError, match="wanted 'other/1'"):
+        read_seal(tmp_path / "made", "other/1")
+
+
+@pytest.mark.skipif(os.geteuid() == 0 and not Path("/proc/self").exists(), reason="needs /proc to be refused by")
+def test_unwritable_place_is_a_sentence() -> None:
+    with pytest.raises(UserError, match="cannot be written"):
+        write_file(Path("/proc/self/nothing/file"), "x")
+
+
+def test_hash_does_not_depend_on_key_order() -> None:
+    assert sha256_json({"a": 1, "b": [2]}) == sha256_json({"b": [2], "a": 1})
+
+
+def test_differing_fields_names_leaves() -> None:
+    assert differing_fields({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3}, "d": 4}) == [
+        "a.c: found 2, wanted 3",
+        "d: found None, wanted 4",
+    ]

@@ -1,0 +1,72 @@
+"""Study files: every shipped one parses, and a bad one is answered in a sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from speechscale.errors import UserError
+from speechscale.study.ladder import ladder_runs
+from speechscale.study.spec import read_run, read_study
+
+STUDIES = sorted((Path(__file__).parents[2] / "studies").glob("*.toml"))
+SMOKE = (Path(__file__).parents[2] / "studies" / "smoke.toml").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_shipped_studies_parse_and_name_every_run_once(path: Path) -> None:
+    spec = read_study(path)
+    runs = ladder_runs(spec)
+    assert len({run.run for run in runs}) == len(runs) == len(spec.ladder.sizes) * len(spec.ladder.budgets)
+    assert len(spec.ladder.sizes) >= 4 and len(spec.ladder.budgets) >= 4
+    vocabulary = spec.units.kmeans.clusters + 2
+    costs = [run.shape(vocabulary).flops_exact(run.tokens) for run in runs]
+    assert costs == sorted(costs, reverse=True)
+
+
+def rejected(tmp_path: Path, text: str) -> str:
+    path = tmp_path / "study.toml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(UserError) as error:
+        read_study(path)
+    return str(error.value)
+
+
+def test_unknown_key_names_file_key_and_nearest(tmp_path: Path) -> None:
+    said = rejected(tmp_path, SMOKE.replace("words_per_minute", "word_per_minute"))
+    assert "study.toml" in said and "'world.word_per_minute'" in said
+    assert "did you mean 'words_per_minute'?" in said and "nothing was started" in said
+
+
+def test_unknown_key_in_a_size_is_found_too(tmp_path: Path) -> None:
+    said = rejected(tmp_path, SMOKE.replace("dim = 16, heads", "dim = 16, head = 1, heads"))
+    assert "'ladder.sizes.0.head'" in said and "did you mean 'heads'?" in said
+
+
+def test_wrong_type_names_the_key_and_the_value(tmp_path: Path) -> None:
+    said = rejected(tmp_path, SMOKE.replace("seed = 1\n", 'seed = "one"\n'))
+    assert "world.seed" in said and "'one'" in said
+
+
+def test_missing_key(tmp_path: Path) -> None:
+    assert "'world.prose' is missing" in rejected(tmp_path, SMOKE.replace("prose = 600\n", ""))
+
+
+def test_impossible_shape(tmp_path: Path) -> None:
+    assert "dim 24" in rejected(tmp_path, SMOKE.replace("dim = 24, heads = 2", "dim = 24, heads = 5"))
+
+
+def test_broken_toml_and_missing_file(tmp_path: Path) -> None:
+    assert "not valid TOML" in rejected(tmp_path, "name = ")
+    with pytest.raises(UserError, match="cannot be opened"):
+        read_study(tmp_path / "absent.toml")
+
+
+def test_run_file(tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text('run = "a"\nlayers = 1\ndim = 16\nheads = 1\nbatch = 2\ntokens = 1000\ncontext = 64\n')
+    assert read_run(path).steps == 1000 // 128
+    path.write_text('run = "../a"\nlayers = 1\ndim = 16\nheads = 1\nbatch = 2\ntokens = 1000\n')
+    with pytest.raises(UserError, match="run = '../a'"):
+        read_run(path)
