@@ -21,7 +21,7 @@ def draw_laws(fit: SingleEpochFit, count: int, seed: int, resampling: Resampling
     (randomised maximum likelihood: Oliver, He and Reynolds 1996). A residual is divided by sqrt(1 - leverage), which
     makes up for what the fit absorbed, and those of one draw share a random scale, which makes up for the noise
     being estimated, so that a draw follows a t and not a normal distribution. "runs": runs drawn with replacement
-    (Efron 1979); it needs no common noise, but under-covers on ladders of few runs (docs/laws.md has figures).
+    (Efron 1979); it needs no common noise, but holds the truth less often (docs/laws.md has figures).
     """
     rng = np.random.default_rng(seed)
     ladder = fit.ladder

@@ -16,6 +16,7 @@ from speechscale.laws.minimise import Array, Normal
 
 NAMES = ("A", "B", "E", "alpha", "beta")  # order of theta; the first three enter as logarithms
 TERMS = 3  # how many of them
+LARGEST = 700.0  # logarithm of the largest term told: exp() of more is infinite, and JSON has no infinity
 
 
 def to_theta(values: dict[str, float]) -> Array:
@@ -26,7 +27,7 @@ def to_theta(values: dict[str, float]) -> Array:
 def to_values(theta: Array) -> Array:
     """theta with A, B and E themselves in place of their logarithms; any leading shape."""
     values = np.array(theta, dtype=float)
-    values[..., :TERMS] = np.exp(values[..., :TERMS])
+    values[..., :TERMS] = np.exp(np.minimum(values[..., :TERMS], LARGEST))
     return values
 
 

@@ -60,7 +60,7 @@ class RepeatedData:
         self.log_unique = np.minimum(log_unique, log_d)
 
     def __call__(self, theta: Array, log_loss: Array, weights: Array) -> Normal:
-        predicted, jacobian = self._predict(theta)
+        predicted, jacobian = self.predict(theta)
         residual = predicted - log_loss
         clipped = np.clip(residual, -self.delta, self.delta)
         pull = weights * clipped
@@ -75,7 +75,7 @@ class RepeatedData:
             majoriser,
         )
 
-    def _predict(self, theta: Array) -> tuple[Array, Array]:
+    def predict(self, theta: Array) -> tuple[Array, Array]:
         """ln L (S, n) and its derivatives by theta (S, n, 7)."""
         a, b, _, alpha, beta, log_rate_d, log_rate_n = (theta[:, k, None] for k in range(7))
         with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
@@ -192,7 +192,7 @@ def _rise(objective: RepeatedData, theta: Array, runs: Ladder, free: int) -> flo
     """
     from scipy.special import stdtrit
 
-    residual = objective._predict(theta[None])[0][0] - runs.log_loss
+    residual = objective.predict(theta[None])[0][0] - runs.log_loss
     clipped = np.clip(residual, -objective.delta, objective.delta)
     spare = max(len(runs) - free, 1)
     inside = max(float(np.mean(np.abs(residual) <= objective.delta)), 1.0 / len(runs))

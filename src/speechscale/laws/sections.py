@@ -180,6 +180,12 @@ def repeated(
         name: _rounded(np.exp(draw))
         for name, draw in zip(RATES, _draw_rates(first, fit, runs, unique, options).T, strict=True)
     }
+    above = _excess(first, done)
+    section["note"] = (
+        f"{above} of {done.height} runs have more parameters than the best split gives to their unique tokens. N' counts "
+        "such parameters for less even in a run of one epoch, which the single-epoch law of the first stage does not "
+        "know: where many runs are like this, trust the joint fit."
+    )
     everything = fit_repeated(first.fit, ladder_of(done), done["unique_tokens"].to_numpy(), joint=True)
     section["joint"] = {**_rates(everything), "single_epoch": named(everything.theta[:5])}
     section["runs"] = multi["run"].to_list()
@@ -312,6 +318,14 @@ def _draw_rates(first: First, fit: RepeatedFit, runs: Ladder, unique: Array, opt
     residual *= np.sqrt(len(runs) / max(len(runs) - 2, 1))
     again = predicted + rng.choice(residual, (len(first.draws), len(runs)))
     return refit_rates(first.draws, runs, unique, first.fit.delta, fit.theta[5:], again)
+
+
+def _excess(first: First, runs: pl.DataFrame) -> int:
+    """How many runs have parameters in excess in the sense of N'."""
+    unique = np.minimum(runs["unique_tokens"].to_numpy(), runs["tokens"].to_numpy())
+    with np.errstate(invalid="ignore"):
+        matched = allocation.log_params_for(first.fit.theta, np.log(unique))
+    return int(np.sum(np.log(runs["params"].to_numpy()) > matched))
 
 
 def _rates(fit: RepeatedFit) -> dict[str, Any]:

@@ -1,0 +1,97 @@
+import numpy as np
+import polars as pl
+import pytest
+
+from speechscale.laws import draw_laws, fit_single_epoch
+from speechscale.laws.allocation import best_loss, log_optimum
+from speechscale.laws.checks import check_ladder, check_table, flat_range, influence
+from speechscale.laws.forms import log_loss
+
+
+def _names(runs, **options) -> dict[str, str]:
+    fit = fit_single_epoch(*runs, **options)
+    names = [f"run {k}" for k in range(len(runs[0]))]
+    return {c["check"]: c["says"] for c in check_ladder(fit, draw_laws(fit, 200, 0), names)}
+
+
+def test_a_good_ladder_passes(make_runs):
+    assert set(_names(make_runs(60, noise=0.001))) <= {"flat optimum", "best D/N outside"}
+
+
+def test_few_runs_are_said(make_runs):
+    assert "9 runs carry 5 free parameters" in _names(make_runs(9, noise=0.003))["few runs"]
+
+
+def test_runs_along_one_line_are_said(truth):
+    params = np.geomspace(1e7, 1e9, 20)
+    tokens = 20 * params * (1 + 0.01 * np.arange(20) % 3)
+    loss = np.exp(log_loss(truth, np.log(params), np.log(tokens)))
+    assert "correlated at" in _names((params, tokens, loss))["collinear"]
+
+
+def test_one_size_is_said(truth):
+    params, tokens = np.full(20, 1e8), np.geomspace(1e9, 1e11, 20)
+    loss = np.exp(log_loss(truth, np.log(params), np.log(tokens)))
+    assert "same N" in _names((params, tokens, loss))["one value"]
+
+
+def test_a_narrow_range_is_said(truth):
+    rng = np.random.default_rng(0)
+    params, tokens = 1e8 * rng.uniform(1, 3, 30), 10 ** rng.uniform(9, 11, 30)
+    loss = np.exp(log_loss(truth, np.log(params), np.log(tokens)) + 0.002 * rng.standard_normal(30))
+    assert "less than a decade" in _names((params, tokens, loss))["narrow range"]
+
+
+def test_the_run_that_moves_the_law_is_named(make_runs):
+    params, tokens, loss = make_runs(30, noise=0.0005)
+    at = int(np.argmax(params * tokens))
+    loss[at] *= 1.05
+    found = _names((params, tokens, loss), delta=10.0)
+    assert f"without run 'run {at}'" in found["influential run"]
+
+
+def test_influence_is_that_of_leaving_one_out(make_runs):
+    params, tokens, loss = make_runs(25, noise=0.003)
+    fit = fit_single_epoch(params, tokens, loss, delta=0.005)
+    rest = np.arange(25) != 7
+    without = fit_single_epoch(params[rest], tokens[rest], loss[rest], delta=0.005)
+    budget = 10 * fit.ladder.flops.max()
+    change = np.log(best_loss(without.theta, budget)) - np.log(best_loss(fit.theta, budget))
+    assert influence(fit)[7] == pytest.approx(change, rel=1e-3)
+
+
+def test_flat_range_is_where_the_loss_is_a_thousandth_above(truth):
+    low, high = flat_range(truth, 1e20)
+    log_n, _ = log_optimum(truth, 1e20)
+    assert low < np.exp(log_n) < high
+    for edge in (low, high):
+        above = np.exp(log_loss(truth, np.log([edge]), np.log([1e20 / 6 / edge])))[0] / best_loss(truth, 1e20)
+        assert above == pytest.approx(1.001, abs=2e-5)
+
+
+def test_a_best_ratio_outside_the_runs_is_said(truth):
+    rng = np.random.default_rng(0)
+    params = 10 ** rng.uniform(7, 9, 30)
+    tokens = params * 10 ** rng.uniform(0, 1, 30)
+    loss = np.exp(log_loss(truth, np.log(params), np.log(tokens)))
+    assert "the allocation is an extrapolation" in _names((params, tokens, loss))["best D/N outside"]
+
+
+def _table(**columns) -> pl.DataFrame:
+    base = {"run": ["a", "b"], "params": [1e6, 2e6], "tokens": [1e8, 1e8], "flops": [6e14, 1.2e15]}
+    return pl.DataFrame({**base, **columns})
+
+
+def test_mixed_embedding_counts_are_said():
+    assert "mix both counts" in check_table(_table(params_total=[1e6, 2.5e6]))[0]["says"]
+    assert "run 'b' has more non-embedding" in check_table(_table(params_total=[2e6, 1e6]))[0]["says"]
+    assert check_table(_table(params_total=[1.1e6, 2.5e6])) == []
+
+
+def test_runs_still_warming_up_are_said():
+    found = check_table(_table(steps=[400.0, 10000.0], warmup_steps=[100.0, 100.0]))
+    assert found[0]["check"] == "warm-up" and found[0]["runs"] == ["a"]
+
+
+def test_another_convention_of_flops_is_said():
+    assert "times 6 N D" in check_table(_table(flops=[9e14, 1.2e15]))[0]["says"]

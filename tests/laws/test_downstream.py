@@ -1,0 +1,133 @@
+import numpy as np
+import pytest
+
+from speechscale.laws.allocation import best_loss
+from speechscale.laws.downstream import ScoreData, compare_forms, fit_downstream, fit_power
+from speechscale.laws.efficiency import compare
+from speechscale.laws.scores import Scored, binomial_variance, fit_line, fit_saturating
+
+ITEMS = 2000.0
+
+
+def _data(score: np.ndarray, flops: np.ndarray, loss: np.ndarray, items: float = ITEMS) -> ScoreData:
+    return ScoreData.of(flops, loss, score, np.full(len(score), items), 0.5)
+
+
+@pytest.fixture
+def runs(truth):
+    """24 compute-optimal runs: FLOPs and losses."""
+    flops = np.geomspace(1e17, 1e21, 24)
+    return flops, best_loss(truth, flops)
+
+
+def test_saturating_form_recovers_its_curve(runs):
+    _, loss = runs
+    score = 0.5 + 0.5 / (1 + np.exp(4 * (loss - 2.0)))
+    fit = fit_saturating(Scored(-loss, score, binomial_variance(score, np.full(24, ITEMS)), 0.5))
+    assert fit.curves[0] == pytest.approx([-2.0, 4.0, 1.0], rel=1e-4)
+    assert fit.at(0.75)[0] == pytest.approx(-2.0, rel=1e-4)
+
+
+def test_a_free_ceiling_is_found():
+    x = np.linspace(-6, 6, 40)
+    score = 0.5 + 0.3 / (1 + np.exp(-1.5 * (x - 0.3)))
+    fit = fit_saturating(Scored(x, score, np.full(40, 1e-4), 0.5), ceiling=None)
+    assert fit.curves[0] == pytest.approx([0.3, 1.5, 0.8], rel=1e-3)
+    assert np.isinf(fit.at(0.85)[0])
+
+
+def test_scores_below_chance_have_no_rising_curve(runs):
+    _, loss = runs
+    assert fit_saturating(Scored(-loss, np.full(24, 0.48), np.full(24, 1e-4), 0.5)) is None
+
+
+def test_power_law_goes_through_the_running_maximum():
+    flops = np.geomspace(1e17, 1e21, 20)
+    score = 0.3 * flops**0.02
+    score[5] *= 0.8  # a run that beats nothing must not count
+    fit = fit_power(_data(score, flops, np.ones(20)), 0, 0)
+    assert fit.gamma == pytest.approx(0.02, rel=1e-9)
+    assert fit.coefficient == pytest.approx(0.3, rel=1e-6)
+    assert not fit.records[5] and fit.records.sum() == 19
+
+
+def test_line_is_that_of_weighted_numpy():
+    rng = np.random.default_rng(0)
+    x, y, weights = rng.normal(size=15), rng.normal(size=15), rng.uniform(0.5, 2, 15)
+    slope, intercept, r2, error = fit_line(x, y, weights)
+    assert [slope, intercept] == pytest.approx(np.polyfit(x, y, 1, w=np.sqrt(weights)))
+    assert 0 <= r2 <= 1 and error > 0
+
+
+def test_binomial_variance_is_never_zero():
+    assert binomial_variance(np.array([0.0, 0.5, 1.0]), np.full(3, 100.0)) == pytest.approx(
+        [2 / 104 * 102 / 104 / 100, 0.0025, 2 / 104 * 102 / 104 / 100]
+    )
+
+
+def test_forecast_comparison_prefers_the_form_that_made_the_data(runs):
+    flops, loss = runs
+    saturating = 0.5 + 0.5 / (1 + np.exp(12 * (loss - 2.1)))
+    errors = compare_forms(_data(saturating, flops, loss), 1.0)
+    assert errors["saturating_loss"] < 0.01 < errors["power_compute"]
+    assert min(errors, key=errors.get) == "saturating_loss"
+
+
+def test_emergence_is_where_the_curve_clears_chance(runs, truth):
+    flops, loss = runs
+    rng = np.random.default_rng(0)
+    score = rng.binomial(int(ITEMS), 0.5 + 0.5 / (1 + np.exp(9 * (loss - 2.0)))) / ITEMS
+    fit = fit_downstream(_data(score, flops, loss), truth[None], resamples=200)
+    emergence = fit.emergence
+    assert emergence.margin == pytest.approx(1.96 * np.sqrt(0.25 / ITEMS), rel=1e-3)
+    assert -fit.with_loss.at(0.5 + emergence.margin)[0] == pytest.approx(
+        float(best_loss(truth, emergence.flops)), rel=1e-6
+    )
+    assert "expected above chance" in emergence.says
+
+
+def test_emergence_of_noise_is_not_claimed(runs, truth):
+    flops, loss = runs
+    score = np.random.default_rng(0).binomial(500, 0.5, 24) / 500
+    emergence = fit_downstream(_data(score, flops, loss, 500.0), truth[None], resamples=200).emergence
+    assert emergence.flops is None and emergence.says.startswith("the law cannot say")
+
+
+def test_emergence_below_the_irreducible_loss_is_never(truth):
+    loss = np.linspace(3.4, 2.2, 24)
+    flops = np.geomspace(1e15, 1e18, 24)
+    score = 0.5 + 0.5 / (1 + np.exp(25 * (loss - 1.45)))
+    score[-1] += 0.006
+    score += 0.0005 * np.arange(24)
+    fit = fit_downstream(_data(score, flops, loss, 40.0), truth[None], resamples=100)
+    if fit.with_loss is not None and fit.emergence.flops is None:
+        assert "never" in fit.emergence.says or "cannot say" in fit.emergence.says
+
+
+def test_efficiency_is_the_ratio_of_exponents_and_says_what_it_means(runs, truth):
+    flops, loss = runs
+    fitted = {
+        name: {"blimp": fit_downstream(_data(k * flops**gamma, flops, loss), truth[None], resamples=400)}
+        for name, k, gamma in (("text", 0.04, 0.066), ("speech", 0.24, 0.021))
+    }
+    found = compare("text", "speech", fitted)["blimp"]
+    assert found["ratio"] == pytest.approx(0.066 / 0.021, rel=1e-6)
+    low, high = found["interval95"]
+    assert low < found["ratio"] < high
+    assert "10^3.14 step" in found["says"] and "not a fixed multiple" in found["says"]
+    assert found["crossing"]["score"] == pytest.approx(0.04 * 1e21**0.066)
+
+
+def test_a_ceiling_below_the_goal_is_never_reached(runs, truth):
+    flops, loss = runs
+    low = 0.5 + 0.1 / (1 + np.exp(-2 * (np.log(flops) - 43)))
+    fitted = {
+        "text": {
+            "blimp": fit_downstream(_data(0.04 * flops**0.066, flops, loss), truth[None], resamples=100)
+        },
+        "speech": {
+            "blimp": fit_downstream(_data(low, flops, loss), truth[None], ceiling=None, resamples=100)
+        },
+    }
+    crossing = compare("text", "speech", fitted)["blimp"]["crossing"]
+    assert crossing["flops"] is None and "never reaches" in crossing["says"]

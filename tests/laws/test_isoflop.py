@@ -1,0 +1,43 @@
+import numpy as np
+import pytest
+
+from speechscale.laws.forms import log_loss
+from speechscale.laws.isoflop import fit_isoflop
+from speechscale.laws.single_epoch import Ladder
+
+BUDGETS = np.geomspace(1e18, 1e21, 4)
+
+
+def _slices(truth, reach: float, budgets: np.ndarray = BUDGETS) -> Ladder:
+    """Nine sizes a budget, up to `reach` in ln N around the best split."""
+    from speechscale.laws.allocation import log_optimum
+
+    params = np.concatenate(
+        [np.exp(log_optimum(truth, c)[0] + np.linspace(-reach, reach, 9)) for c in budgets]
+    )
+    tokens = np.repeat(budgets, 9) / 6 / params
+    return Ladder.of(params, tokens, np.exp(log_loss(truth, np.log(params), np.log(tokens))))
+
+
+def test_exponents_of_bracketed_minima_are_those_of_the_law(truth):
+    found = fit_isoflop(_slices(truth, 0.8))
+    assert all(m.refused is None for m in found.minima) and len(found.minima) == 4
+    assert found.exponents["a"] == pytest.approx(0.24 / 0.49, abs=0.01)
+    assert found.exponents["a"] + found.exponents["b"] == 1
+
+
+def test_a_minimum_at_the_edge_is_refused(truth):
+    whole = _slices(truth, 1.0)
+    half = whole.take(np.tile(np.arange(9) >= 5, 4))  # every size above the best one
+    found = fit_isoflop(half)
+    assert all("not bracketed: the best loss is at the smallest size" in m.refused for m in found.minima)
+    assert found.exponents is None and "0 of 4 budgets" in found.why
+
+
+def test_budgets_that_runs_do_not_share_are_interpolated(truth):
+    sizes = np.geomspace(1e7, 3e9, 9)
+    params = np.repeat(sizes, 8)
+    tokens = np.tile(np.geomspace(1e8, 1e13, 8), 9)
+    ladder = Ladder.of(params, tokens, np.exp(log_loss(truth, np.log(params), np.log(tokens))))
+    found = fit_isoflop(ladder)
+    assert found.exponents["a"] == pytest.approx(0.24 / 0.49, abs=0.15)

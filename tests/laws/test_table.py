@@ -1,0 +1,204 @@
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+
+from speechscale.errors import UserError
+from speechscale.laws import fit_table
+from speechscale.laws.forms import log_loss, to_theta
+from speechscale.laws.repeated import log_effective
+from speechscale.laws.telling import tell
+from speechscale.records.law import read_law, write_law
+
+NANO = {"E": 0.5, "A": 8.0, "B": 60.0, "alpha": 0.25, "beta": 0.35}
+
+
+def nano_table(
+    noise: float = 0.004, seed: int = 0, series: str = "speech", lift: float = 2.0
+) -> pl.DataFrame:
+    """A study of the nano shape: six sizes, five budgets, 1 M unique tokens, two scores."""
+    rng = np.random.default_rng(seed)
+    params = np.repeat(np.geomspace(3e4, 1e6, 6), 5)
+    tokens = np.tile([1e5, 2.5e5, 6e5, 1e6, 4e6], 6)
+    unique = np.minimum(tokens, 1e6)
+    theta = np.append(to_theta(NANO), np.log([10.0, 8.0]))
+    log_n, log_d = log_effective(theta[None], np.log(params), np.log(tokens), np.log(unique))
+    loss = np.exp(log_loss(theta[None, :5], log_n, log_d)[0] + noise * rng.standard_normal(30))
+    rising = 0.5 + 0.5 / (1 + np.exp(lift * (loss - 1.2)))
+    return pl.DataFrame(
+        {
+            "run": [f"{series}-{k}" for k in range(30)],
+            "series": series,
+            "status": "done",
+            "preset": "paper",
+            "params": params.astype(int),
+            "params_total": params.astype(int) + 6000,
+            "tokens": tokens.astype(int),
+            "unique_tokens": unique.astype(int),
+            "epochs": tokens / unique,
+            "steps": 300,
+            "seconds": 12.5,
+            "seed": 0,
+            "loss": loss,
+            "loss_se": 0.002,
+            "bits_per_second": loss / np.log(2) * 19.0,
+            "agreement": rng.binomial(500, rising) / 500,
+            "agreement_items": 500,
+            "lexical": rng.binomial(500, 0.5, 30) / 500,
+            "lexical_items": 500,
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def law():
+    return fit_table(nano_table(), bootstrap=200)
+
+
+def test_every_section_of_the_contract_is_there(law):
+    speech = law["series"]["speech"]
+    assert law["schema"] == "speechscale.law/1"
+    assert set(speech["single_epoch"]["params"]) == {"E", "A", "B", "alpha", "beta"}
+    assert set(speech["single_epoch"]["interval95"]) == {"E", "A", "B", "alpha", "beta"}
+    assert {"a", "b", "G"} <= set(speech["single_epoch"]["allocation"])
+    assert set(speech["repeated"]["params"]) == {"R_D", "R_N"}
+    assert set(speech["envelope"]["params"]) == {"coefficient", "gamma"}
+    assert {"value", "interval95"} == set(speech["envelope"]["curvature"])
+    assert set(speech["downstream"]) == {"agreement", "lexical"}
+    assert {"slope", "intercept", "r2"} <= set(speech["downstream"]["agreement"]["linear"])
+    assert {"floor", "ceiling"} <= set(speech["downstream"]["agreement"]["saturating"])
+    assert law["efficiency"] == {"missing": "one series only; a comparison takes two"}
+
+
+def test_runs_of_several_epochs_are_left_out_by_rule_and_named(law):
+    rows = law["series"]["speech"]["rows"]
+    assert rows["used"] == 24
+    assert rows["dropped"][0] == {"run": "speech-4", "why": "4 epochs: for the repeated-data law only"}
+
+
+def test_tokens_per_second_come_from_the_two_losses(law):
+    assert law["series"]["speech"]["tokens_per_second"] == pytest.approx(19.0)
+
+
+def test_the_unrising_score_is_not_said_to_emerge(law):
+    lexical = law["series"]["speech"]["downstream"]["lexical"]
+    assert lexical["emergence"]["flops"] is None
+    assert "cannot say" in lexical["emergence"]["says"]
+
+
+def test_draws_agree_with_their_intervals(law):
+    first = law["series"]["speech"]["single_epoch"]
+    for name, draws in first["draws"].items():
+        assert len(draws) == 200
+        assert np.quantile(draws, [0.025, 0.975]) == pytest.approx(first["interval95"][name], rel=1e-5)
+
+
+def test_the_same_seed_gives_the_same_file(law, tmp_path):
+    for name, content in (("one", law), ("two", fit_table(nano_table(), bootstrap=200))):
+        write_law(content, tmp_path / name)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    assert read_law(tmp_path / "one") == json.loads((tmp_path / "two").read_text())
+
+
+def test_telling_names_every_law_and_check(law):
+    told = tell(law)
+    for word in ("alpha", "R_D", "envelope", "IsoFLOP", "agreement", "flat optimum"):
+        assert word in told
+
+
+def test_failed_runs_are_named_and_left_out():
+    table = nano_table().with_columns(
+        status=pl.when(pl.col("run") == "speech-2").then(pl.lit("diverged")).otherwise(pl.lit("done")),
+        loss=pl.when(pl.col("run") == "speech-2").then(None).otherwise("loss"),
+    )
+    rows = fit_table(table, bootstrap=100, laws=["single_epoch"])["series"]["speech"]["rows"]
+    assert {"run": "speech-2", "why": "status is 'diverged', not 'done'"} in rows["dropped"]
+
+
+def test_a_few_runs_leave_words_instead_of_numbers(tmp_path):
+    law = fit_table(nano_table().head(4), bootstrap=100)
+    speech = law["series"]["speech"]
+    assert "cannot determine 5 parameters" in speech["single_epoch"]["missing"]
+    assert "missing" in speech["repeated"] and "missing" in speech["isoflop"]
+    assert "missing" in speech["downstream"]["agreement"]
+    write_law(law, tmp_path / "law.json")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_any_table_makes_a_file_of_plain_numbers(seed, tmp_path):
+    """Noise without a law in it, few runs, one size: the file has words where numbers would be infinite."""
+    rng = np.random.default_rng(seed)
+    count = int(rng.integers(7, 14))
+    table = pl.DataFrame(
+        {
+            "N": 10 ** rng.uniform(4, 6, count) if seed % 2 else np.full(count, 1e5),
+            "D": 10 ** rng.uniform(5, 7, count),
+            "unique_tokens": 10 ** rng.uniform(5, 6, count),
+            "L": rng.uniform(1, 3, count),
+            "task": rng.uniform(0.3, 0.7, count),
+        }
+    )
+    write_law(fit_table(table, bootstrap=100), tmp_path / "law.json")
+    tell(read_law(tmp_path / "law.json"))
+
+
+def test_two_series_are_compared_both_ways():
+    both = pl.concat([nano_table(series="text", lift=4.0), nano_table(series="speech", seed=1)])
+    law = fit_table(both, bootstrap=200, laws=["downstream", "efficiency"])
+    assert set(law["efficiency"]) == {"text/speech", "speech/text"}
+    found = law["efficiency"]["text/speech"]["agreement"]
+    assert found["ratio"] > 1 and found["interval95"][0] < found["ratio"] < found["interval95"][1]
+
+
+def test_learning_curves_serve_the_envelope():
+    table = nano_table()
+    steps = np.linspace(0.1, 1.0, 10)
+    curves = pl.concat(
+        [
+            pl.DataFrame(
+                {
+                    "run": row["run"],
+                    "series": "speech",
+                    "params": float(row["params"]),
+                    "tokens": row["tokens"] * steps,
+                    "flops": 6.0 * row["params"] * row["tokens"] * steps,
+                    "loss": row["loss"] * steps**-0.1,
+                }
+            )
+            for row in table.iter_rows(named=True)
+        ]
+    )
+    content = fit_table(table, curves=curves, bootstrap=100, laws=["envelope"])["series"]["speech"][
+        "envelope"
+    ]
+    assert content["params"]["gamma"] < 0
+    assert min(content["points"]["flops"]) < 6 * 3e4 * 1e5 * 0.2
+
+
+def test_rollout_forecasts_the_dear_runs():
+    table = nano_table(noise=0.002).filter(pl.col("tokens") <= pl.col("unique_tokens"))
+    found = fit_table(table, bootstrap=200, rollout=16, laws=["single_epoch"])["series"]["speech"]["rollout"]
+    assert (found["fitted_on"], found["forecast"]) == (16, 8)
+    assert found["rmse_ln_loss"] < 0.1
+    assert len(found["runs"]["run"]) == 8
+
+
+def test_unknown_choices_are_refused_with_the_nearest():
+    with pytest.raises(UserError, match=r"law 'envelop' is unknown \(did you mean 'envelope'"):
+        fit_table(nano_table(), laws=["envelop"])
+    with pytest.raises(UserError, match="series 'speach' is unknown"):
+        fit_table(nano_table(), series=["speach"])
+    with pytest.raises(UserError, match="envelope 'best' is unknown"):
+        fit_table(nano_table(), envelope="best")
+    with pytest.raises(UserError, match="20 draws cannot carry"):
+        fit_table(nano_table(), bootstrap=20)
+    with pytest.raises(UserError, match="delta is -1"):
+        fit_table(nano_table(), delta=-1.0)
+
+
+def test_any_mapping_of_columns_will_do():
+    frame = nano_table()
+    columns = {"N": frame["params"].to_list(), "D": frame["tokens"].to_numpy(), "L": list(frame["loss"])}
+    law = fit_table(columns, bootstrap=100, laws=["single_epoch"])
+    assert law["series"]["runs"]["rows"]["used"] == 30

@@ -1,0 +1,71 @@
+"""Known ways in which fits of scaling laws go wrong without a word; each must not happen here, or must be said."""
+
+import numpy as np
+import pytest
+
+from speechscale.laws import fit_single_epoch, fit_table
+from speechscale.laws.checks import resolution
+from speechscale.laws.minimise import minimise
+from speechscale.laws.single_epoch import Ladder, published_starts
+
+
+def test_a_tiny_objective_is_still_minimised(make_runs):
+    """SciPy's L-BFGS stops at the start when the objective is a mean of 1e-6; here the units of the objective are moot."""
+    params, tokens, loss = make_runs(40, noise=1e-4)
+    plain = fit_single_epoch(params, tokens, loss, delta=1e-4)
+    mean = fit_single_epoch(params, tokens, loss, delta=1e-4, weights=np.full(40, 1e-12 / 40))
+    assert mean.params == pytest.approx(plain.params, rel=1e-4)
+
+
+def test_starts_with_both_exponents_zero_do_not_yield_nan(make_runs):
+    ladder = Ladder.of(*make_runs(40, noise=0.003))
+    starts = published_starts()
+    zeros = starts[(starts[:, 3] == 0) & (starts[:, 4] == 0)]
+    found = minimise(
+        ladder.objective(0.03), ladder.centring.centred(zeros), ladder.log_loss, ladder.weights, steps=40
+    )
+    assert np.isfinite(found.value).all() and np.isfinite(found.theta).all()
+
+
+def test_starts_that_cannot_move_are_counted_and_not_believed(make_runs):
+    """Most published starts begin where A/N^alpha or B/D^beta is nothing, with a gradient of nothing."""
+    fit = fit_single_epoch(*make_runs(40, noise=0.003), exhaustive=True)
+    assert fit.convergence.stalled > 2000
+    assert fit.convergence.agreeing >= 10
+    assert fit.convergence.reached
+
+
+def test_a_kink_is_warned_of_when_delta_is_below_the_resolution_of_the_losses(make_runs):
+    params, tokens, loss = make_runs(40, noise=0.003)
+    table = {"params": params, "tokens": tokens, "loss": np.round(loss, 2)}
+    checks = fit_table(table, delta=1e-4, bootstrap=100)["series"]["runs"]["checks"]
+    assert any(c["check"] == "delta below resolution" for c in checks)
+    fine = fit_table({**table, "loss": loss}, delta=1e-4, bootstrap=100)["series"]["runs"]["checks"]
+    assert not any(c["check"] == "delta below resolution" for c in fine)
+
+
+def test_resolution_of_losses():
+    assert resolution(np.array([2.01, 2.5, 3.14])) == pytest.approx(0.005 / 2.5)
+    assert resolution(np.array([2.0123456789, 2.5])) == 0.0
+
+
+def test_six_n_d_does_not_overflow(truth):
+    """6 N D of 1e11 parameters and 1e13 tokens is 6e24; int64 ends at 9.2e18."""
+    rng = np.random.default_rng(0)
+    params = (10 ** rng.uniform(9, 11, 30)).astype(np.int64)
+    tokens = (10 ** rng.uniform(11, 13, 30)).astype(np.int64)
+    loss = 1.73 + 13.9 / params**0.25 + 39.8 / tokens**0.24
+    law = fit_table({"params": params, "tokens": tokens, "loss": loss}, bootstrap=100)
+    low, high = law["series"]["runs"]["single_epoch"]["range"]["flops"]
+    assert 0 < low < high == pytest.approx(float(np.max(6.0 * params.astype(float) * tokens.astype(float))))
+
+
+def test_a_law_that_loses_a_term_says_so():
+    """Losses that do not depend on N."""
+    rng = np.random.default_rng(0)
+    params, tokens = 10 ** rng.uniform(7, 9, 40), 10 ** rng.uniform(8, 11, 40)
+    loss = (1.7 + 40 / tokens**0.24) * np.exp(0.003 * rng.standard_normal(40))
+    checks = fit_table({"params": params, "tokens": tokens, "loss": loss}, bootstrap=200)["series"]["runs"][
+        "checks"
+    ]
+    assert {"vanished", "not identified"} & {c["check"] for c in checks}

@@ -1,0 +1,106 @@
+import polars as pl
+import pytest
+
+from speechscale.errors import UserError
+from speechscale.records.runs import canonical_table, read_curves, read_table, score_names
+
+HEADER = "run,series,N,D,L,status,sblimp,sblimp_items\n"
+
+
+@pytest.fixture
+def table(tmp_path):
+    def write(text: str | bytes, name: str = "runs.csv"):
+        path = tmp_path / name
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return path
+
+    return write
+
+
+def test_aliases_become_canonical_names_and_flops_are_6nd(table):
+    found = read_table(table(HEADER + "a,speech,1e6,2e7,3.1,done,55,500\n"))
+    assert found.select("run", "series", "params", "tokens", "loss", "flops", "unique_tokens", "sblimp").row(0) == (
+        "a", "speech", 1e6, 2e7, 3.1, 1.2e14, 2e7, 0.55,
+    )  # fmt: skip
+
+
+def test_series_status_and_names_have_defaults(table):
+    found = read_table(table("params,tokens,loss\n1e6,2e7,3.1\n2e6,2e7,3.0\n"))
+    assert found["run"].to_list() == ["row 1", "row 2"]
+    assert found["series"].to_list() == ["runs", "runs"] and found["status"].to_list() == ["done", "done"]
+
+
+def test_a_failed_run_needs_no_loss(table):
+    found = read_table(table(HEADER + "a,s,1e6,2e7,,failed,,\nb,s,1e6,3e7,2.9,done,,\n"))
+    assert found["loss"].to_list() == [None, 2.9]
+
+
+def test_parquet_and_tabs_are_read_too(table, tmp_path):
+    pl.DataFrame({"N": [10**6], "D": [2 * 10**7], "L": [3.1]}).write_parquet(tmp_path / "runs.parquet")
+    assert read_table(tmp_path / "runs.parquet")["flops"].item() == 1.2e14
+    assert read_table(table("N\tD\tL\n1e6\t2e7\t3.1\n", "runs.tsv"))["loss"].item() == 3.1
+
+
+def test_only_scores_are_scores(table):
+    text = (
+        "N,D,L,params_total,epochs,steps,flops_exact,loss_se,seconds,seed,preset,sblimp,sblimp_items,note\n"
+        "1e6,2e7,3.1,2000000,1,5050,1e15,0.01,3600,1,paper,0.55,500,fine\n"
+    )
+    assert score_names(read_table(table(text))) == ["sblimp"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "the file is empty"),
+        (HEADER, "the table has no rows"),
+        ("run,N,D\na,1e6,2e7\n", "column 'loss' is missing"),
+        ("params,tokns,loss\n1e6,2e7,3\n", r"column 'tokens' is missing \(did you mean 'tokns'"),
+        (HEADER + "a,s,1e6,2e7,3,done,,\nb,s,2M,2e7,3,done,,\n", r"row 2, column 'params': '2M' is not a finite number"),
+        (HEADER + "a,s,1e6,2e7,NaN,done,,\n", "row 1, column 'loss': 'NaN' is not a finite number"),
+        (HEADER + "a,s,1e6,inf,3,done,,\n", "row 1, column 'tokens': 'inf' is not a finite number"),
+        (HEADER + "a,s,1e6,2e7,,done,,\n", "row 1, column 'loss': .* is empty"),
+        (HEADER + "a,s,-5,2e7,3,done,,\n", "row 1, column 'params': -5 is not above zero"),
+        (HEADER + "a,s,1e6,0,3,done,,\n", "row 1, column 'tokens': 0 is not above zero"),
+        (HEADER + "a,s,1e6,2e7,3,done,,\na,s,2e6,2e7,3,done,,\n", "rows 1 and 2, column 'run': the name 'a' occurs twice"),
+        (HEADER + "a,s,1e6,2e7,3,done,140,\n", "row 1, column 'sblimp': 140 is no score"),
+        (HEADER + "a,s,1e6,2e7,3,done,-0.1,\n", "row 1, column 'sblimp': -0.1 is no score"),
+        (HEADER + "a,s,1e6,2e7,3,done,55,\nb,s,2e6,2e7,3,done,0.56,\n", "mixes percent and fractions: row 1 .* row 2"),
+        ("N,params,D,L\n1,1,1,1\n", "N and params name the same thing"),
+        ("run,N,D,L\né,1e6,2e7,3\n".encode("latin-1"), "save it as UTF-8"),
+    ],
+)  # fmt: skip
+def test_bad_tables_are_refused_in_a_sentence_with_the_place(table, text, message):
+    path = table(text)
+    with pytest.raises(UserError, match=message) as caught:
+        read_table(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_missing_file_is_a_sentence(tmp_path):
+    with pytest.raises(UserError, match="cannot be opened"):
+        read_table(tmp_path / "none.csv")
+
+
+def test_a_huge_file_is_refused_unread(tmp_path):
+    path = tmp_path / "runs.csv"
+    with path.open("wb") as stream:
+        stream.truncate(300 * 2**20)  # sparse: nothing is written
+    with pytest.raises(UserError, match="300 MiB is no table of runs"):
+        read_table(path)
+
+
+def test_the_same_name_in_two_series_is_two_runs(table):
+    assert read_table(table(HEADER + "a,s,1e6,2e7,3,done,,\na,t,2e6,2e7,3,done,,\n")).height == 2
+
+
+def test_whole_numbers_do_not_overflow():
+    found = canonical_table({"N": [10**11], "D": [10**13], "L": [1.9]})
+    assert found["flops"].item() == 6e24
+
+
+def test_curves_are_read_with_their_compute(table):
+    text = "run,series,params,step,tokens,flops,loss\na,s,1e6,10,1e6,0,5.0\na,s,1e6,20,2e6,0,4.0\n"
+    assert read_curves(table(text))["flops"].to_list() == [6e12, 1.2e13]
+    with pytest.raises(UserError, match="column 'run' is missing"):
+        read_curves(table("N,D,L\n1,1,1\n", "other.csv"))

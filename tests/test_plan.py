@@ -1,0 +1,176 @@
+import json
+
+import numpy as np
+import pytest
+
+from speechscale.errors import UserError
+from speechscale.laws.drawn import from_file, from_publication
+from speechscale.laws.forms import log_loss
+from speechscale.laws.table import fit_table
+from speechscale.plan import Constraints, parse_goal, plan_budget, plan_next, plan_target, tell
+from speechscale.records.law import read_law, write_law
+from speechscale.records.plan import Plan, write_plan
+
+
+@pytest.fixture(scope="module")
+def law_file(tmp_path_factory):
+    """Forty runs of the published speech law, some of several epochs, with a rising score."""
+    rng = np.random.default_rng(0)
+    speech = from_publication("speech")
+    params = np.repeat([2e7, 8.5e7, 1.5e8, 3e8, 8e8], 8)
+    tokens = params * np.tile([2, 8, 20, 64, 160, 320, 640, 1280], 5)
+    unique = np.minimum(tokens, 10.89e9)
+    exact = speech.log_loss(np.log(params), np.log(tokens), np.log(unique))[0]
+    # Only repetition is drawn from the whole law; the single-epoch runs obey the single-epoch law.
+    exact = np.where(tokens > unique, exact, log_loss(speech.theta[0, :5], np.log(params), np.log(tokens)))
+    loss = np.exp(exact + 0.002 * rng.standard_normal(40))
+    score = rng.binomial(5000, 0.5 + 0.5 / (1 + np.exp(4 * (loss - 1.9)))) / 5000
+    table = {
+        "run": [f"r{k}" for k in range(40)],
+        "params": params,
+        "tokens": tokens,
+        "unique_tokens": unique,
+        "loss": loss,
+        "sblimp": score,
+        "sblimp_items": np.full(40, 5000.0),
+    }
+    path = tmp_path_factory.mktemp("law") / "law.json"
+    write_law(fit_table(table, bootstrap=300), path)
+    return path
+
+
+@pytest.fixture
+def law(law_file):
+    return from_file(read_law(law_file), None)
+
+
+def test_published_speech_reproduces_its_own_formula():
+    plan = plan_budget(from_publication("speech"), 1e21)
+    g = (0.25 * 13.9 / (0.24 * 39.8)) ** (1 / 0.49)
+    assert plan.params.value == pytest.approx(g * (1e21 / 6) ** (0.24 / 0.49))
+    assert plan.params.value * plan.tokens.value * 6 == pytest.approx(1e21)
+    assert plan.loss.value == pytest.approx(
+        1.73 + 13.9 / plan.params.value**0.25 + 39.8 / plan.tokens.value**0.24
+    )
+    assert plan.loss.interval95 is None
+    assert any("without uncertainty" in note for note in plan.notes)
+    assert plan.audio_hours.value == pytest.approx(plan.tokens.value / 10.89e9 * 160_000)
+
+
+def test_a_fitted_law_plans_with_intervals(law):
+    plan = plan_budget(law, 1e21)
+    for estimate in (plan.params, plan.tokens, plan.loss, plan.scores["sblimp"]):
+        low, high = estimate.interval95
+        assert low < estimate.value < high
+    assert plan.flops.interval95 is None
+    assert plan.beyond["flops"] == pytest.approx(1e21 / law.largest["flops"])
+
+
+def test_a_goal_and_its_budget_agree(law):
+    goal = plan_target(law, "sblimp", 0.75)
+    back = plan_budget(law, goal.flops.value)
+    assert back.scores["sblimp"].value == pytest.approx(0.75, abs=1e-4)
+    assert goal.flops.interval95[0] < goal.flops.value < goal.flops.interval95[1]
+
+
+@pytest.mark.parametrize("limits", [Constraints(unique_tokens=5e9), Constraints(params=3e8)])
+def test_a_goal_under_constraints_and_its_budget_agree(law, limits):
+    goal = plan_target(law, "sblimp", 0.7, limits)
+    assert plan_budget(law, goal.flops.value, limits).scores["sblimp"].value == pytest.approx(0.7, abs=2e-3)
+
+
+def test_goals_out_of_reach_are_refused_with_the_reason(law):
+    with pytest.raises(UserError, match="between chance .* and its ceiling"):
+        plan_target(law, "sblimp", 1.0)
+    with pytest.raises(UserError, match="no budget is enough"):
+        plan_target(law, "sblimp", 0.99)
+    with pytest.raises(UserError, match=r"no rising curve for 'sblmp' \(did you mean 'sblimp'"):
+        plan_target(law, "sblmp", 0.8)
+
+
+def test_few_unique_tokens_are_repeated_and_cost_loss():
+    speech = from_publication("speech")
+    free = plan_budget(speech, 1e21)
+    tight = plan_budget(speech, 1e21, Constraints(unique_tokens=2e10))
+    assert tight.epochs.value == pytest.approx(tight.tokens.value / 2e10)
+    assert tight.epochs.value > 1 and tight.loss.value > free.loss.value
+    assert any("The data is repeated" in note for note in tight.notes)
+
+
+def test_the_constrained_split_is_the_least_loss_of_its_budget():
+    speech = from_publication("speech")
+    plan = plan_budget(speech, 1e21, Constraints(unique_tokens=2e10))
+    sizes = np.log(plan.params.value) + np.linspace(-3, 3, 2001)
+    losses = speech.log_loss(sizes, np.log(1e21 / 6) - sizes, np.array([np.log(2e10)]))[0]
+    assert plan.loss.value <= np.exp(losses.min()) * (1 + 1e-6)
+
+
+def test_enough_unique_tokens_change_nothing():
+    speech = from_publication("speech")
+    plan = plan_budget(speech, 1e19, Constraints(unique_tokens=1e15))
+    assert plan.params.value == pytest.approx(plan_budget(speech, 1e19).params.value, rel=0.03)
+    assert plan.epochs.value == 1
+
+
+def test_a_fixed_size_leaves_the_tokens():
+    plan = plan_budget(from_publication("speech"), 1e21, Constraints(params=8.23e8))
+    assert plan.params.value == pytest.approx(8.23e8)
+    assert plan.tokens.value == pytest.approx(1e21 / 6 / 8.23e8)
+
+
+def test_hours_and_cost_of_a_gpu():
+    gpu = plan_budget(from_publication("text"), 1e21, Constraints(gpu="a100", mfu=0.5, price=2.0)).gpu
+    assert gpu.hours.value == pytest.approx(1e21 / (312e12 * 0.5) / 3600)
+    assert gpu.cost.value == pytest.approx(2 * gpu.hours.value)
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        (Constraints(gpu="A1000"), "GPU 'A1000' is not in the table"),
+        (Constraints(mfu=1.5), "MFU of 1.5"),
+        (Constraints(params=-1.0), "params of -1"),
+    ],
+)
+def test_bad_constraints_are_refused(limits, message):
+    with pytest.raises(UserError, match=message):
+        plan_budget(from_publication("speech"), 1e20, limits)
+
+
+def test_a_law_without_repetition_cannot_plan_epochs():
+    with pytest.raises(UserError, match="not fitted to repeated data"):
+        plan_budget(from_publication("speech-unigram"), 1e21, Constraints(unique_tokens=6e9))
+
+
+def test_an_unknown_publication_is_refused():
+    with pytest.raises(UserError, match=r"no published law 'speach' \(did you mean 'speech'"):
+        from_publication("speach")
+
+
+def test_goals_are_read_in_both_scales():
+    assert parse_goal("sblimp=0.8") == parse_goal("sblimp=80") == ("sblimp", 0.8)
+    with pytest.raises(UserError, match=r"as in sblimp=0\.8"):
+        parse_goal("sblimp")
+
+
+def test_next_runs_and_plans_are_written_and_told(law, tmp_path):
+    plan = plan_budget(law, 1e21, Constraints(unique_tokens=2e10, gpu="H100", tokens_per_second=19))
+    write_plan(plan, tmp_path / "plan.json")
+    content = json.loads((tmp_path / "plan.json").read_text())
+    assert content["schema"] == "speechscale.plan/1" and Plan.model_validate(content["plan"]) == plan
+    for word in ("compute", "epochs", "sblimp", "hours of one H100", "times the largest"):
+        assert word in tell(plan)
+    runs = plan_next(law, 2, 1e20)
+    write_plan(runs, tmp_path / "next.json")
+    assert [r["params"] for r in json.loads((tmp_path / "next.json").read_text())["next"]] == [
+        r.params for r in runs
+    ]
+
+
+def test_a_series_must_be_chosen_among_several(law_file):
+    content = read_law(law_file)
+    content["series"]["other"] = content["series"]["runs"]
+    with pytest.raises(UserError, match="choose one with --series"):
+        from_file(content, None)
+    with pytest.raises(UserError, match="no series 'third'"):
+        from_file(content, "third")
