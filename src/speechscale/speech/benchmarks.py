@@ -297,7 +297,7 @@ def lexical(pronunciations: dict[str, list[str]], count: int, seed: int) -> Iter
     rng = Random(f"{seed}/lexical")
     made = non_words(spelling)
     candidates = {word: rng.sample(made[word], len(made[word])) for word in rng.sample(list(made), len(made))}
-    available = sum(map(len, candidates.values()))
+    available = len({other for others in made.values() for other in others})
     if available < count:
         raise UserError(
             f"lexical task: this world's words allow {available} legal non-words, {count} items are wanted; "
@@ -316,9 +316,13 @@ def lexical(pronunciations: dict[str, list[str]], count: int, seed: int) -> Iter
 
 
 def _in_turn(candidates: dict[Phones, list[Phones]]) -> Iterator[tuple[Phones, Phones]]:
-    """One non-word of each word, then a second of each that has one, and so on."""
+    """One non-word of each word, then a second of each that has one, and so on; no non-word twice."""
+    used: set[Phones] = set()
     for turn in zip_longest(*candidates.values()):
-        yield from ((word, other) for word, other in zip(candidates, turn, strict=True) if other)
+        for word, other in zip(candidates, turn, strict=True):
+            if other and other not in used:
+                used.add(other)
+                yield word, other
 
 
 def forbidden(items: Iterable[Item]) -> set[str]:
