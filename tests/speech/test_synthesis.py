@@ -8,7 +8,7 @@ import pytest
 from spoken import how
 
 from speechscale.errors import SampleFault
-from speechscale.speech.synthesis import Speaker
+from speechscale.speech.synthesis import Speaker, _request
 
 VOICES = ("en-us", "en-us+f2", "en-us+klatt2", "en-us+croak", "en-us+whisper")
 TEXT = "The old dog near the trees has broken the drum."
@@ -135,6 +135,14 @@ def test_all_processes_end_with_their_client():
     speaker._process.stdin.close()
     assert speaker._process.wait(timeout=10) == 0
     wait_for(lambda: not any(Path(f"/proc/{singer}").exists() for singer in singers))
+
+
+def test_leaving_early_does_not_wait_for_what_is_being_spoken():
+    with Speaker() as speaker:
+        speaker.speak("dog", how())
+        speaker._send(_request("word " * 10_000, how()))
+        begin = time.monotonic()
+    assert time.monotonic() - begin < 1.0
 
 
 def test_a_lost_server_is_no_fault_of_the_utterance():

@@ -88,9 +88,13 @@ class Singer:
         inbox, self.requests = os.pipe()
         self.statuses, outbox = os.pipe()
         if os.fork() == 0:
-            # Its own ends alone: a pipe ends when its last writer does, and the server's end must be the last.
+            # A pipe ends with its last holder, so the singer lets go of the server's end, and of stdin and stdout,
+            # to which the library might also write. (Ends of older singers it does hold: those end after it.)
             os.close(self.requests)
             os.close(self.statuses)
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            os.dup2(nowhere, 0)
+            os.dup2(nowhere, 1)
             try:
                 sing(Voice(library, data, name), inbox, outbox, scratch)
             finally:
