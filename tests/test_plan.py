@@ -80,7 +80,7 @@ def test_a_goal_under_constraints_and_its_budget_agree(law, limits):
 
 
 def test_goals_out_of_reach_are_refused_with_the_reason(law):
-    with pytest.raises(UserError, match="between chance .* and its ceiling"):
+    with pytest.raises(UserError, match=r"between chance .* and its ceiling"):
         plan_target(law, "sblimp", 1.0)
     with pytest.raises(UserError, match="no budget is enough"):
         plan_target(law, "sblimp", 0.99)

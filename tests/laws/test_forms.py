@@ -35,13 +35,13 @@ def test_gradient_and_hessian_are_those_of_finite_differences(truth, make_runs, 
     centre = Centring(19.0, 22.0)
     theta = (centre.centred(truth) + np.array([0.05, -0.1, 0.02, 0.03, -0.02]))[None]
     weights = np.linspace(0.5, 2.0, 30)
-    at = objective(theta, np.log(loss), weights)
+    at = objective(theta, np.log(loss), weights, np.zeros(1))
     for k in range(5):
         step = np.zeros(5)
         step[k] = 1e-6
-        up, down = (objective(theta + sign * step, np.log(loss), weights) for sign in (1, -1))
+        up, down = (objective(theta + sign * step, np.log(loss), weights, np.zeros(1)) for sign in (1, -1))
         assert (up.value - down.value) / 2e-6 == pytest.approx(at.gradient[:, k], rel=1e-5, abs=1e-9)
-        assert (up.gradient - down.gradient)[0] / 2e-6 == pytest.approx(at.hessian[0, k], rel=1e-4, abs=1e-6)
+        assert (up.gradient - down.gradient)[0] / 2e-6 == pytest.approx(at.matrix[0, k], rel=1e-4, abs=1e-6)
 
 
 def test_jacobian_is_that_of_finite_differences(truth, make_runs):
@@ -58,5 +58,7 @@ def test_jacobian_is_that_of_finite_differences(truth, make_runs):
 def test_majoriser_is_never_negative(truth, make_runs):
     params, tokens, loss = make_runs(20, noise=0.05)
     objective = SingleEpoch(np.log(params), np.log(tokens), 1e-3)
-    at = objective(truth[None] + 0.3, np.log(loss), np.ones(20))
-    assert np.linalg.eigvalsh(at.majoriser).min() > -1e-9 * np.trace(at.majoriser[0])
+    at, damped = (
+        objective(truth[None] + 0.3, np.log(loss), np.ones(20), np.array([d])).matrix[0] for d in (0.0, 1.0)
+    )
+    assert np.linalg.eigvalsh(damped - at).min() > -1e-9 * np.trace(damped)

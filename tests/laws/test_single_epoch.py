@@ -43,7 +43,7 @@ def test_no_start_of_brute_force_ends_lower(seed):
     rng = np.random.default_rng(seed)
 
     def both(theta: np.ndarray) -> tuple[float, np.ndarray]:
-        at = objective(theta[None], np.log(loss), np.ones(len(loss)))
+        at = objective(theta[None], np.log(loss), np.ones(len(loss)), np.zeros(1))
         return at.value[0], at.gradient[0]
 
     starts = np.concatenate(

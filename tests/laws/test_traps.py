@@ -10,7 +10,7 @@ from speechscale.laws.single_epoch import Ladder, published_starts
 
 
 def test_a_tiny_objective_is_still_minimised(make_runs):
-    """SciPy's L-BFGS stops at the start when the objective is a mean of 1e-6; here the units of the objective are moot."""
+    """SciPy's L-BFGS stops at the start when its objective is a mean of 1e-6; here units of the objective are moot."""
     params, tokens, loss = make_runs(40, noise=1e-4)
     plain = fit_single_epoch(params, tokens, loss, delta=1e-4)
     mean = fit_single_epoch(params, tokens, loss, delta=1e-4, weights=np.full(40, 1e-12 / 40))

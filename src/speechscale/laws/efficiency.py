@@ -24,9 +24,11 @@ def _ratio(fast: str, slow: str, one: Downstream, other: Downstream) -> dict[str
         }
     rows = min(len(one.power.draws), len(other.power.draws))
     ratio = one.power.gamma / other.power.gamma
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = one.power.draws[:rows] / other.power.draws[:rows]
     return {
         "ratio": ratio,
-        "interval95": interval(one.power.draws[:rows] / other.power.draws[:rows]),
+        "interval95": interval(ratios),
         "says": f"a tenfold step of compute for {fast} matches a 10^{ratio:.2f} step for {slow}: "
         "a rate per decade, not a fixed multiple",
         "crossing": _crossing(fast, slow, one, other),

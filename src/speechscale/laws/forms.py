@@ -86,13 +86,13 @@ class SingleEpoch:
     def __init__(self, log_n: Array, log_d: Array, delta: float) -> None:
         self.log_n, self.log_d, self.delta = log_n, log_d, delta
         one = np.ones_like(log_n)
+        self._line_n, self._line_d = np.stack([one, -log_n]), np.stack([one, -log_d])
         self._powers_n = np.stack([one, -log_n, log_n**2], axis=1)
         self._powers_d = np.stack([one, -log_d, log_d**2], axis=1)
         self._cross = np.stack([one, -log_n, -log_d, log_n * log_d], axis=1)
 
-    def __call__(self, theta: Array, log_loss: Array, weights: Array) -> Normal:
-        shares, log_total = self._shares(theta)
-        residual = log_total - log_loss
+    def __call__(self, theta: Array, log_loss: Array, weights: Array, damping: Array) -> Normal:
+        shares, residual = self._shares(theta, log_loss)
         clipped = np.clip(residual, -self.delta, self.delta)
         pull = weights * clipped
         value = np.einsum("sn,sn->s", pull, residual - 0.5 * clipped)
@@ -103,23 +103,33 @@ class SingleEpoch:
         gradient = np.column_stack([pulls_n[:, 0], pulls_d[:, 0], pull_e, pulls_n[:, 1], pulls_d[:, 1]])
 
         trust = self.delta / np.maximum(np.abs(residual), self.delta)  # 1 inside delta, falling outside
-        hessian = self._gram(weights * (trust == 1.0) - pull, *shares)
-        hessian += _second_derivatives(pulls_n, pulls_d, pull_e)
-        return Normal(value, gradient, hessian, self._gram(weights * trust, *shares))
+        matrix = self._gram(weights * ((trust == 1.0) + damping[:, None] * trust) - pull, *shares)
+        matrix += _second_derivatives(pulls_n, pulls_d, pull_e)
+        return Normal(value, gradient, matrix)
 
     def jacobian(self, theta: Array) -> Array:
         """d ln L / d theta at one theta (5,): (n, 5)."""
-        (of_n, of_d, of_e), _ = self._shares(theta[None])
+        (of_n, of_d, of_e), _ = self._shares(theta[None], np.zeros_like(self.log_n))
         return np.stack([of_n, of_d, of_e, -of_n * self.log_n, -of_d * self.log_d], axis=-1)[0]
 
-    def _shares(self, theta: Array) -> tuple[tuple[Array, Array, Array], Array]:
-        """What part of the loss each term is, three (S, n), and ln L (S, n)."""
-        of_n, of_d, e = log_terms(theta, self.log_n, self.log_d)
-        top = np.maximum(np.maximum(of_n, of_d), e)
-        of_n, of_d, of_e = np.exp(of_n - top), np.exp(of_d - top), np.exp(e - top)
-        total = of_n + of_d + of_e
-        inverse = 1.0 / total
-        return (of_n * inverse, of_d * inverse, of_e * inverse), np.log(total) + top
+    def _shares(self, theta: Array, log_loss: Array) -> tuple[tuple[Array, Array, Array], Array]:
+        """What part of the predicted loss each term is, three (S, n), and ln predicted - ln observed (S, n).
+
+        Terms are taken relative to the observed loss, which saves finding the largest of them: only at a theta
+        hundreds of e-folds away could one overflow, and a step that goes there is turned down as not a number.
+        """
+        with np.errstate(over="ignore", invalid="ignore"):
+            of_n = np.exp(theta[:, [0, 3]] @ self._line_n - log_loss)
+            of_d = np.exp(theta[:, [1, 4]] @ self._line_d - log_loss)
+            of_e = np.exp(theta[:, 2, None] - log_loss)
+            total = of_n + of_d
+            total += of_e
+            residual = np.log(total)
+            inverse = np.divide(1.0, total, out=total)
+            of_n *= inverse
+            of_d *= inverse
+            of_e *= inverse
+        return (of_n, of_d, of_e), residual
 
     def _gram(self, weights: Array, of_n: Array, of_d: Array, of_e: Array) -> Array:
         """sum_i weights_i J_i J_i^T with J = d ln L / d theta, (S, 5, 5)."""

@@ -32,42 +32,29 @@ RACE_MARGIN = 1.5  # … and stands this much above the best one is given up
 
 @dataclass(frozen=True)
 class Normal:
-    """Local picture of S objectives at S points: value (S,), gradient (S, p), Hessian and majoriser (S, p, p).
+    """Local picture of S objectives at S points: value (S,), gradient (S, p), and matrix (S, p, p) = H + lambda M.
 
-    The majoriser is the Gauss-Newton matrix with the weights of iteratively reweighted least squares: never
-    negative, and above the Hessian wherever the law is nearly linear.
+    H is the Hessian. The majoriser M is the Gauss-Newton matrix with the weights of iteratively reweighted least
+    squares: never negative, and above H wherever the law is nearly linear. One weighted sum over runs gives both.
     """
 
     value: Array
     gradient: Array
-    hessian: Array
-    majoriser: Array
+    matrix: Array
 
     def take(self, rows: Mask) -> Normal:
-        return Normal(self.value[rows], self.gradient[rows], self.hessian[rows], self.majoriser[rows])
+        return Normal(self.value[rows], self.gradient[rows], self.matrix[rows])
 
-    def replaced(self, rows: Mask, other: Normal) -> Normal:
-        """Rows of `other` where the mask `rows` holds, of self elsewhere."""
-        wide = rows[:, None, None]
-        return Normal(
-            np.where(rows, other.value, self.value),
-            np.where(rows[:, None], other.gradient, self.gradient),
-            np.where(wide, other.hessian, self.hessian),
-            np.where(wide, other.majoriser, self.majoriser),
-        )
+    def put(self, rows: Mask, other: Normal) -> None:
+        self.value[rows], self.gradient[rows], self.matrix[rows] = other.value, other.gradient, other.matrix
 
     def within(self, basis: Array) -> Normal:
         """The same objectives seen along the columns of basis (p, q)."""
-        return Normal(
-            self.value,
-            self.gradient @ basis,
-            basis.T @ self.hessian @ basis,
-            basis.T @ self.majoriser @ basis,
-        )
+        return Normal(self.value, self.gradient @ basis, basis.T @ self.matrix @ basis)
 
 
-# (theta (S, p), log losses (n,) or (S, n), weights (n,) or (S, n)) -> local picture
-Objective = Callable[[Array, Array, Array], Normal]
+# (theta (S, p), log losses (n,) or (S, n), weights (n,) or (S, n), lambda (S,)) -> local picture
+Objective = Callable[[Array, Array, Array, Array], Normal]
 
 
 @dataclass(frozen=True)
@@ -76,7 +63,7 @@ class Minimum:
 
     theta: Array
     value: Array
-    slope: Array  # largest |gradient_k| / sqrt(majoriser_kk * value): free of units, 0 at an optimum
+    slope: Array  # largest |gradient_k| / sqrt(matrix_kk * value): free of units, 0 at an optimum
     stalled: Mask
 
 
@@ -146,9 +133,9 @@ class _Batch:
         self.objective, self.basis = objective, basis
         self.log_loss, self.weights = log_loss, weights
         self.theta = start.copy()
-        self.here = self._look(start)
-        self.damping = np.full(len(start), damping)
         self.tolerance = tolerance
+        self.damping = np.full(len(start), damping)
+        self.here = self._look(start, slice(None), self.damping)
         self.live = np.arange(len(start))
         size = len(start)
         self.ended = Minimum(start.copy(), np.full(size, np.inf), np.full(size, np.inf), np.zeros(size, bool))
@@ -172,32 +159,38 @@ class _Batch:
                 break
         return self.ended
 
-    def _look(self, theta: Array) -> Normal:
-        normal = self.objective(theta, self.log_loss, self.weights)
+    def _look(self, theta: Array, rows: Mask | slice, damping: Array) -> Normal:
+        log_loss = self.log_loss[rows] if self.log_loss.ndim == 2 else self.log_loss
+        weights = self.weights[rows] if self.weights.ndim == 2 else self.weights
+        normal = self.objective(theta, log_loss, weights, damping)
         return normal if self.basis is None else normal.within(self.basis)
 
     def _step(self) -> Mask:
         """Move every live problem once if that lowers its objective; returns which are at their optimum."""
         here = self.here
-        step = _damped_newton(here, self.damping)
+        step = _damped_newton(here)
         predicted = -np.einsum("sp,sp->s", step, here.gradient)
         # Where the damped Hessian still has a negative direction the step may climb: go the other way.
         step = np.where(predicted[:, None] >= 0, step, -step)
         length = np.abs(step).max(axis=1, keepdims=True)
         step *= np.minimum(1.0, LARGEST_STEP / np.maximum(length, LARGEST_STEP))
         trial = self.theta + (step if self.basis is None else step @ self.basis.T)
-        there = self._look(trial)
+
+        eased = np.maximum(self.damping / 8, 1e-12)
+        there = self._look(trial, slice(None), eased)
         better = there.value < here.value
         gain = here.value - there.value
         done = (
             (np.abs(predicted) <= self.tolerance * here.value) | (self.damping > 1e12) | (here.value <= 1e-28)
         )
         done |= better & (gain <= 0.1 * self.tolerance * here.value)
+
         self.theta = np.where(better[:, None], trial, self.theta)
-        self.here = here.replaced(better, there)
-        self.damping = np.where(
-            better, np.maximum(self.damping / 8, 1e-12), np.maximum(self.damping * 6, 1e-4)
-        )
+        self.damping = np.where(better, eased, np.maximum(self.damping * 6, 1e-4))
+        worse = ~better
+        if worse.any():  # the same point again, under a stronger damping
+            there.put(worse, self._look(self.theta[worse], worse, self.damping[worse]))
+        self.here = there
         return done
 
     def _end(self, rest: Mask, stalled: Mask) -> None:
@@ -214,15 +207,14 @@ class _Batch:
             self.weights = self.weights[~rest]
 
 
-def _damped_newton(here: Normal, damping: Array) -> Array:
-    diagonal = np.einsum("sii->si", here.majoriser)
-    left = here.hessian + damping[:, None, None] * here.majoriser
-    ridge = RIDGE * diagonal.max(axis=1, keepdims=True) + 1e-6 * damping[:, None] * diagonal + 1e-300
-    np.einsum("sii->si", left)[...] += ridge
+def _damped_newton(here: Normal) -> Array:
+    diagonal = np.abs(np.einsum("sii->si", here.matrix))
+    left = here.matrix.copy()
+    np.einsum("sii->si", left)[...] += RIDGE * (diagonal + diagonal.max(axis=1, keepdims=True)) + 1e-300
     return np.linalg.solve(left, -here.gradient[..., None])[..., 0]
 
 
 def _scaled_slope(here: Normal) -> Array:
-    diagonal = np.einsum("sii->si", here.majoriser)
+    diagonal = np.abs(np.einsum("sii->si", here.matrix))
     scale = np.sqrt(np.maximum(diagonal * here.value[:, None], 1e-300))
     return np.max(np.where(here.value[:, None] > 1e-28, np.abs(here.gradient) / scale, 0.0), axis=1)

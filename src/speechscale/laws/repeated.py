@@ -59,20 +59,17 @@ class RepeatedData:
         self.log_n, self.log_d, self.delta = log_n, log_d, delta
         self.log_unique = np.minimum(log_unique, log_d)
 
-    def __call__(self, theta: Array, log_loss: Array, weights: Array) -> Normal:
+    def __call__(self, theta: Array, log_loss: Array, weights: Array, damping: Array) -> Normal:
         predicted, jacobian = self.predict(theta)
         residual = predicted - log_loss
         clipped = np.clip(residual, -self.delta, self.delta)
         pull = weights * clipped
         trust = self.delta / np.maximum(np.abs(residual), self.delta)
-        transposed = np.swapaxes(jacobian, 1, 2)
-        majoriser = transposed @ ((weights * trust)[..., None] * jacobian)
-        inner = transposed @ ((weights * (trust == 1.0))[..., None] * jacobian)
+        stiffness = weights * ((trust == 1.0) + (NEWTON_SHARE + damping[:, None]) * trust)
         return Normal(
             np.einsum("sn,sn->s", pull, residual - 0.5 * clipped),
             np.einsum("sn,snp->sp", pull, jacobian),
-            inner + NEWTON_SHARE * majoriser,
-            majoriser,
+            np.swapaxes(jacobian, 1, 2) @ (stiffness[..., None] * jacobian),
         )
 
     def predict(self, theta: Array) -> tuple[Array, Array]:
@@ -145,8 +142,8 @@ def fit_repeated(first: SingleEpochFit, runs: Ladder, unique: Array, *, joint: b
         # Steps are taken in centred coordinates, where ln A and alpha are not nearly the same direction.
         back = np.linalg.inv(centre)
 
-        def centred(theta: Array, log_loss: Array, weights: Array) -> Normal:
-            return objective(theta @ back.T, log_loss, weights).within(back)
+        def centred(theta: Array, log_loss: Array, weights: Array, damping: Array) -> Normal:
+            return objective(theta @ back.T, log_loss, weights, damping).within(back)
 
         found = minimise(centred, start @ centre.T, runs.log_loss, runs.weights, basis=centre @ free)
         return found.theta @ back.T, found.value

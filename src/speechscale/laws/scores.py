@@ -45,7 +45,7 @@ class Logistic:
     def __init__(self, x: Array, chance: float) -> None:
         self.x, self.chance = x, chance
 
-    def __call__(self, theta: Array, score: Array, weights: Array) -> Normal:
+    def __call__(self, theta: Array, score: Array, weights: Array, damping: Array) -> Normal:
         value, jacobian = self.predict(theta)
         residual = value - score
         transposed = np.swapaxes(jacobian, 1, 2)
@@ -53,8 +53,7 @@ class Logistic:
         return Normal(
             0.5 * np.einsum("sn,sn->s", weights * residual, residual),
             np.einsum("sn,snp->sp", weights * residual, jacobian),
-            gram,
-            gram,
+            gram * (1 + damping[:, None, None]),
         )
 
     def predict(self, theta: Array) -> tuple[Array, Array]:
