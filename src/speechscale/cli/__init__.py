@@ -26,11 +26,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain help starts faster, and reads the same when piped
 )
-for verb in (synthesize, manifest, kmeans, encode, train):
-    app.command()(verb)
+app.command()(synthesize)
+app.command()(manifest)
+app.command()(kmeans)
+app.command()(encode)
+app.command()(train)
 app.command(name="eval")(evaluate)
-for verb in (fit, plan, report):
-    app.command()(verb)
+app.command()(fit)
+app.command()(plan)
+app.command()(report)
 app.add_typer(study, name="study")
 
 

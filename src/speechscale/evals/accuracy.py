@@ -52,14 +52,15 @@ def macro(groups: list[pl.Series]) -> Score:
         return interval(groups[0])
     scores = [interval(group) for group in groups]
     mean = sum(score.accuracy for score in scores) / len(scores)
-    variance = sum(_variance(score) for score in scores) / len(scores) ** 2
+    variance = sum(_variance(score, 4 / len(scores)) for score in scores) / len(scores) ** 2
     half = Z95 * math.sqrt(variance)
     items = sum(score.items for score in scores)
     return Score(accuracy=mean, low=max(0.0, mean - half), high=min(1.0, mean + half), items=items)
 
 
-def _variance(score: Score) -> float:
-    """Binomial variance at the Agresti-Coull (1998) estimate, which is not 0 when all items are right."""
-    count = score.items + 4
-    estimate = (score.accuracy * score.items + 2) / count
+def _variance(score: Score, added: float) -> float:
+    """Binomial variance of an accuracy with `added` items put in, half of them right (Agresti & Coull 1998 add four in
+    all), so that it is not 0 when every item is right."""
+    count = score.items + added
+    estimate = (score.accuracy * score.items + added / 2) / count
     return estimate * (1 - estimate) / count

@@ -19,8 +19,8 @@ def negative_log_likelihoods(
 ) -> np.ndarray:
     """Summed negative log-likelihood, in nats, of every sequence given BOS; float64 [sequences].
 
-    Sequences of similar length share a batch, so little is spent on padding, which attention cannot see (it stands to the
-    right) and the sum leaves out.
+    Sequences of similar length share a batch, so little is spent on padding, which attention cannot see (it stands
+    to the right) and the sum leaves out.
 
     Raises:
         UserError: a sequence is empty, longer than the context, or has units outside the vocabulary.

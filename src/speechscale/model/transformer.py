@@ -7,6 +7,7 @@ Query, key and value share one matrix, and so do gate and up projection: fewer, 
 from __future__ import annotations
 
 import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn

@@ -1,8 +1,8 @@
 """Utterance and Manifest: what is to be heard, one JSON line an utterance.
 
-The field names are those of the study's own manifest. An utterance either lies in a file (`audio`, a path
-relative to the manifest's folder) or can be spoken again at any time from `synthesis`, because synthetic speech is a function of
-(text, voice, seed) alone.
+The field names are those of the study's own manifest. An utterance either lies in a file
+(`audio`, a path relative to the manifest's folder) or can be spoken again at any time from `synthesis`, because
+synthetic speech is a function of (text, voice, seed) alone.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def read_manifest(path: Path) -> Iterator[Utterance]:
     """
     seen: set[str] = set()
     try:
-        stream = Path(path).open(encoding="utf-8")
+        stream = Path(path).open(encoding="utf-8")  # noqa: SIM115 (closed by the `with` below)
     except OSError as error:
         raise UserError(
             f"{path}: cannot be opened ({error.strerror}); a manifest (JSON Lines) is wanted."

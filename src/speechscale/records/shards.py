@@ -1,7 +1,8 @@
 """Packed units on disk: the released shard format of the study (schema 2), and what may be read from it.
 
-A shard is a folder: `audio.bin` (int16 units of all samples, flat), `audio.len` (int64 lengths), `samples.jsonl` (one row a
-sample), `skips.jsonl` (what was left out, and why), `meta.json` (how it was made, and the SHA-256 of the other files).
+A shard is a folder: `audio.bin` (int16 units of all samples, flat), `audio.len` (int64 lengths), `samples.jsonl`
+(one row a sample), `skips.jsonl` (what was left out, and why), `meta.json` (how it was made, and the SHA-256 of the
+other files).
 Every sample ends in the EOS unit. Beyond the released fields a row carries `seconds` of audio, and so does the meta.
 """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -76,7 +77,7 @@ def facts(corpus: Corpus) -> dict[str, Any]:
 def make_corpus(spec: WorldSpec) -> Corpus:
     """Training and test texts and benchmark items; nothing of test or benchmarks occurs in training.
 
-    Benchmarks and test are made first; training rejects what they say. `check_apart` then verifies the result on its own.
+    Benchmarks and test are made first; training rejects what they say. `check_apart` then verifies the result.
 
     Raises:
         UserError: a voice stands on both lists.
@@ -110,19 +111,19 @@ def make_corpus(spec: WorldSpec) -> Corpus:
 
 
 def check_apart(train: list[list[str]], items: list[Item], test: list[list[str]]) -> None:
-    """Verify that no sentence of a minimal pair, no story of an item and no test utterance occurs in training.
+    """Verify that no run of sentences in training is a member of an item, and no training utterance one of the test.
 
     Raises:
-        UserError: naming the first that does.
+        UserError: naming the first that is.
     """
-    said = {sentence for text in train for sentence in text} | {" ".join(text) for text in train}
-    for item in items:
-        for text in (item.correct, item.wrong):
-            if not item.phonemes and text in said:
-                raise UserError(f"benchmark item {item.task}/{item.id} occurs in training: {text!r}")
-    for sentences in test:
-        if " ".join(sentences) in said:
-            raise UserError(f"a test utterance occurs in training: {' '.join(sentences)!r}")
+    spoken = benchmarks.forbidden(items)
+    held_out = {" ".join(sentences) for sentences in test}
+    for sentences in train:
+        text = " ".join(sentences)
+        if benchmarks.leaks(sentences, spoken):
+            raise UserError(f"a benchmark item occurs in the training text {text!r}")
+        if text in held_out:
+            raise UserError(f"a test utterance occurs in training: {text!r}")
 
 
 def words_of(sentence: str) -> list[str]:
@@ -143,30 +144,13 @@ def _distinct_prose(world: World, rng: Random, count: int, held_out: set[str]) -
 
 
 def _prose(world: World, rng: Random, count: int, held_out: set[str]) -> Iterator[list[str]]:
-    made = 0
-    while made < count:
-        text = world.prose(rng)
-        if held_out.isdisjoint(text) and " ".join(text) not in held_out:
-            made += 1
-            yield text
+    texts = iter(lambda: world.prose(rng), None)
+    return islice((text for text in texts if not benchmarks.leaks(text, held_out)), count)
 
 
 def _stories(world: World, rng: Random, count: int, held_out: set[str]) -> Iterator[list[str]]:
-    made = 0
-    while made < count:
-        story = world.story(rng)
-        if not any(said in story.text for said in _openings(story.sentences, held_out)):
-            made += 1
-            yield list(story.sentences)
-
-
-def _openings(sentences: tuple[str, ...], held_out: set[str]) -> Iterator[str]:
-    """Held-out texts that the story begins with or contains as a sentence."""
-    for end in range(1, len(sentences) + 1):
-        opening = " ".join(sentences[:end])
-        if opening in held_out:
-            yield opening
-    yield from (sentence for sentence in sentences if sentence in held_out)
+    texts = iter(lambda: list(world.story(rng).sentences), None)
+    return islice((text for text in texts if not benchmarks.leaks(text, held_out)), count)
 
 
 def _lexical(spec: WorldSpec, words: set[str]) -> list[Item]:

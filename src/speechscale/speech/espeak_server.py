@@ -19,6 +19,7 @@ import ctypes
 import gc
 import json
 import os
+import signal
 import struct
 import sys
 
@@ -174,4 +175,8 @@ def main(library: str, data: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-C is for the client, whose end closes our pipes
+    try:
+        main(sys.argv[1], sys.argv[2])
+    except BrokenPipeError:
+        os._exit(0)  # nobody is left to answer

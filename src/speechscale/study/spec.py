@@ -63,7 +63,7 @@ class LadderSpec(_Table):
 
 
 class LawsSpec(_Table):
-    bootstrap: int = Field(default=1000, ge=0)
+    bootstrap: int = Field(default=1000, ge=100)  # fewer draws carry no 95 % interval
     seed: int = Field(default=0, ge=0)
 
 

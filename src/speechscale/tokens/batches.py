@@ -14,8 +14,8 @@ from speechscale.records.shards import Shard
 class Windows:
     """Windows of `context` + 1 units over the concatenated samples of shards; inputs and targets overlap by one.
 
-    Window i predicts units i*context + 1 … (i+1)*context: every unit of the corpus but the first (and a tail shorter than a
-    window) is predicted exactly once an epoch.
+    Window i predicts units i*context + 1 … (i+1)*context: every unit of the corpus but the first (and a tail shorter
+    than a window) is predicted exactly once an epoch.
     """
 
     def __init__(self, shards: Sequence[Shard], context: int, limit: int | None = None) -> None:

@@ -1,8 +1,8 @@
 """One run, from shards to a run record and a checkpoint.
 
-The recipe is the study's, scaled down: AdamW with beta (0.9, 0.95), weight decay 0.1 on matrices, gradients clipped at norm 1,
-warm-up and half a cosine (`schedule.py`). Presets: `paper` keeps two quirks of the released code (the initialisation of
-the up projection, learning rate 0 at step 0), `modern` mends them.
+The recipe is the study's, scaled down: AdamW with beta (0.9, 0.95), weight decay 0.1 on matrices, gradients clipped at
+norm 1, warm-up and half a cosine (`schedule.py`). Presets: `paper` keeps two quirks of the released code (the
+initialisation of the up projection, learning rate 0 at step 0), `modern` mends them.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Manifest to shards: hear, encode, name, collapse, seal; each shard by itself, so that work can stop anywhere.
 
-A shard is the unit of work. It is made from a contiguous stretch of the manifest by one worker, and either stands sealed or does
-not stand at all; a second run makes what is missing. Only a fault of an utterance itself becomes a skip.
+A shard is the unit of work. It is made from a contiguous stretch of the manifest by one worker, and either stands
+sealed or does not stand at all; a second run makes what is missing. Only a fault of an utterance itself becomes a skip.
 """
 
 from __future__ import annotations

@@ -101,7 +101,7 @@ def save_code_book(book: CodeBook, path: Path) -> None:
     """Write a code book as safetensors, its encoder's identity inside."""
     from safetensors.numpy import save
 
-    tensors = {
+    tensors: dict[str, np.ndarray] = {
         "centroids": np.ascontiguousarray(book.centroids, dtype=np.float32),
         "mean": np.ascontiguousarray(book.mean, dtype=np.float32),
         "scale": np.array([book.scale], dtype=np.float64),

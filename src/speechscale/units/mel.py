@@ -57,7 +57,7 @@ def _hann(length: int) -> np.ndarray:
 
 @cache
 def _filters(spec: MelSpec) -> np.ndarray:
-    """Triangular filters [window/2 + 1, bands], equally spaced on the mel scale of O'Shaughnessy (1987), each summing to 1."""
+    """Triangular filters [window/2 + 1, bands], each summing to 1, equally spaced in mel (O'Shaughnessy 1987)."""
     edges = _hertz(np.linspace(_mel(spec.lowest), _mel(spec.highest), spec.bands + 2))
     bins = np.fft.rfftfreq(spec.window, 1 / SAMPLE_RATE)[:, None]
     rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])

@@ -1,0 +1,224 @@
+"""The main job through the installed command: a toy study from nothing to its report, interrupted and picked up."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from speechscale.records.law import read_law
+from speechscale.records.runs import read_record, read_table
+from speechscale.records.shards import open_shards, verify_shard
+
+COMMAND = Path(sys.executable).with_name("speechscale")
+STUDY = """
+name = "toy"
+title = "Toy"
+question = "Does it run?"
+[world]
+prose = 300
+stories = 60
+test = 30
+items = 30
+items_per_phenomenon = 4
+voices = ["en-us"]
+voices_unseen = ["en-us+f2"]
+words_per_minute = 320
+[units]
+utterances_per_shard = 100
+[units.kmeans]
+clusters = 40
+utterances = 30
+[ladder]
+context = 128
+hidden_multiple = 16
+preset = "modern"
+precision = "float32"
+curve = 1
+checkpoint_steps = 5
+sizes = [
+  { layers = 1, dim = 16, heads = 1, batch = 4, peak_rate = 4e-3 },
+  { layers = 2, dim = 32, heads = 1, batch = 4, peak_rate = 4e-3 },
+]
+budgets = [{ tokens = 6_000 }, { tokens = 12_000 }, { tokens = 12_000, unique = 6_000 }]
+[laws]
+bootstrap = 100
+"""
+
+
+def speechscale(*arguments: str | Path, expect: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run([COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=240)
+    assert done.returncode == expect, done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def spec(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("spec") / "toy.toml"
+    path.write_text(STUDY)
+    return path
+
+
+@pytest.fixture(scope="module")
+def study(spec: Path) -> Path:
+    folder = spec.parent / "study"
+    done = speechscale("study", "run", spec, "-o", folder)
+    assert "Report:" in done.stdout
+    assert done.stderr == ""  # quiet when piped
+    return folder
+
+
+def results(folder: Path) -> dict[str, object]:
+    """Everything that must be the same however the study was run: units, losses, scores."""
+    units = {
+        str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.glob("units/**/*")) if p.is_file()
+    }
+    records = [read_record(path) for path in sorted(folder.glob("runs/*/record.json"))]
+    return units | {r.run: (r.loss, r.loss_se, r.curve, r.scores) for r in records}
+
+
+def test_everything_is_there(study: Path) -> None:
+    for part in ("train", "test", "benchmarks"):
+        for shard in open_shards(study / "units" / part):
+            verify_shard(shard.folder)
+    table = read_table(study / "runs.csv")
+    assert len(table) == 6 and set(table["status"]) == {"done"}
+    assert {"lexical", "minimal_pairs", "sstorycloze", "tstorycloze", "tstorycloze_unseen"} <= set(
+        table.columns
+    )
+    for run in table["run"]:
+        scores = pl.read_parquet(study / "runs" / run / "scores.parquet")
+        assert set(scores["condition"]) == {"seen", "unseen"}
+        assert set(scores["task"]) == {"lexical", "minimal_pairs", "sstorycloze", "tstorycloze"}
+    assert "speech" in read_law(study / "law.json")["series"]
+    page = (study / "report.html").read_text()
+    assert "<audio" in page and "Toy" in page
+
+
+def test_run_record_says_what_each_number_is(study: Path) -> None:
+    record = read_record(next(iter(sorted(study.glob("runs/*-of-*/record.json")))))
+    assert record.flops == 6.0 * record.params * record.tokens < record.flops_exact
+    assert record.epochs == pytest.approx(record.tokens / record.unique_tokens) and record.epochs > 1.9
+    assert record.bits_per_second and record.loss_se
+
+
+def test_a_second_run_does_nothing_again(study: Path, spec: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in study.glob("runs/*/record.json")}
+    before |= {path: path.stat().st_mtime_ns for path in study.glob("units/**/meta.json")}
+    speechscale("study", "run", spec, "-o", study)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_interrupted_and_run_again_ends_the_same(
+    study: Path, spec: Path, tmp_path: Path, how: signal.Signals
+) -> None:
+    delay = {signal.SIGINT: 2.5, signal.SIGTERM: 7.0, signal.SIGKILL: 9.0}[how]
+    command = [str(COMMAND), "study", "run", str(spec), "-o", str(tmp_path / "again")]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    time.sleep(delay)
+    if process.poll() is None:
+        if how == signal.SIGINT:  # ctrl-C in a terminal reaches the whole group
+            os.killpg(process.pid, how)
+        else:
+            os.kill(process.pid, how)
+    _, errors = process.communicate()
+    assert "Traceback" not in errors
+    time.sleep(1.5)  # orphaned workers end by themselves
+    speechscale("study", "run", spec, "-o", tmp_path / "again")
+    assert results(tmp_path / "again") == results(study)
+
+
+def test_another_spec_is_refused_by_field(study: Path, spec: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.toml"
+    other.write_text(
+        STUDY.replace("seed = 0", "").replace("words_per_minute = 320", "words_per_minute = 300")
+    )
+    done = speechscale("study", "run", other, "-o", study, expect=1)
+    assert "spec.world.words_per_minute: found 320, wanted 300" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_status_and_plan(study: Path, spec: Path) -> None:
+    assert speechscale("study", "status", study).stdout.count(" done ") == 6
+    planned = speechscale("study", "plan", spec).stdout
+    assert "total" in planned and len(planned.strip().splitlines()) == 8
+
+
+def test_bad_study_starts_nothing(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.toml"
+    bad.write_text(STUDY.replace("prose", "proze"))
+    done = speechscale("study", "run", bad, "-o", tmp_path / "out", expect=1)
+    assert "unknown key 'world.proze' (did you mean 'prose'?)" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_output_that_cannot_be_written(spec: Path) -> None:
+    done = speechscale("study", "run", spec, "-o", "/proc/nowhere", expect=1)
+    assert "cannot be written" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_verbs_one_after_another(study: Path, tmp_path: Path) -> None:
+    """Synthesize, manifest, kmeans, encode, train, eval, fit, plan, report: each by itself."""
+    text = tmp_path / "lines.txt"
+    text.write_text("The dog sleeps.\n\nThe cats sleep near the house.\n" + "A girl sings.\n" * 30)
+    spoken = tmp_path / "spoken"
+    assert "32 utterances spoken, 1 skipped" in speechscale("synthesize", "--text", text, "-o", spoken).stdout
+    (skip,) = (json.loads(line) for line in (spoken / "skips.jsonl").read_text().splitlines())
+    assert skip["id"] == "lines/000001"
+    (spoken / "audio" / "broken.wav").write_bytes(b"RIFF")
+    listed = speechscale("manifest", spoken / "audio", "-o", tmp_path / "listed.jsonl")
+    assert "32 utterances" in listed.stdout and "broken.wav" in listed.stderr
+    manifest, book = spoken / "manifest.jsonl", tmp_path / "book.safetensors"
+    speechscale("kmeans", manifest, "--clusters", "30", "-o", book)
+    encoded = speechscale("encode", manifest, "--code-book", book, "-o", tmp_path / "shards")
+    assert "32 utterances" in encoded.stdout
+    run = tmp_path / "run.toml"
+    run.write_text('run = "one"\nlayers = 1\ndim = 16\nheads = 1\nbatch = 2\ncontext = 128\ntokens = 4000\n')
+    train = (
+        "train",
+        run,
+        "--shards",
+        study / "units/train",
+        "--test",
+        study / "units/test",
+        "-o",
+        tmp_path / "one",
+    )
+    assert "nats/token" in speechscale(*train).stdout
+    scored = speechscale("eval", tmp_path / "one", "--benchmarks", study / "units/benchmarks").stdout
+    assert "minimal_pairs.agreement" in scored
+    law = tmp_path / "law.json"
+    speechscale("fit", study / "runs.csv", "-o", law, "--bootstrap", "100")
+    assert "tokens" in speechscale("plan", "--published", "speech", "--flops", "1e20").stdout.lower()
+    page = tmp_path / "page.html"
+    speechscale("report", study, "-o", page)
+    assert page.exists()
+
+
+def test_encode_with_nothing_left_fails(tmp_path: Path, study: Path) -> None:
+    manifest = tmp_path / "m.jsonl"
+    manifest.write_text('{"id": "a", "dataset": "d", "split": "s", "audio": "gone.wav"}\n')
+    book = study / "units" / "code_book.safetensors"
+    done = speechscale("encode", manifest, "--code-book", book, "-o", tmp_path / "out", expect=1)
+    assert "no utterance is left" in done.stderr
+    skips = (tmp_path / "out" / "shard-00000" / "skips.jsonl").read_text()
+    assert '"reason": "missing"' in skips
+
+
+VERBS = ["synthesize", "manifest", "kmeans", "encode", "train", "eval", "fit", "plan", "report"]
+VERBS += ["study run", "study plan", "study status"]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_shows_an_example(verb: str) -> None:
+    assert f"speechscale {verb} " in speechscale(*verb.split(), "--help").stdout.split("Example", 1)[1]
