@@ -182,9 +182,9 @@ def repeated(
     }
     above = _excess(first, done)
     section["note"] = (
-        f"{above} of {done.height} runs have more parameters than the best split gives to their unique tokens. N' "
-        "counts such parameters for less even in a run of one epoch, which the single-epoch law of the first stage does not "
-        "know: where many runs are like this, trust the joint fit."
+        f"{above} of {done.height} runs have more parameters than the best split gives to their unique tokens. "
+        "N' counts such parameters for less even in a run of one epoch, which the single-epoch law of the first stage "
+        "does not know: where many runs are like this, trust the joint fit."
     )
     everything = fit_repeated(first.fit, ladder_of(done), done["unique_tokens"].to_numpy(), joint=True)
     section["joint"] = {**_rates(everything), "single_epoch": named(everything.theta[:5])}
