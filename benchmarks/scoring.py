@@ -13,7 +13,7 @@ from time import perf_counter
 import numpy as np
 import torch
 
-from speechscale.model.likelihood import _batch, negative_log_likelihoods
+from speechscale.model.likelihood import Piece, _score, negative_log_likelihoods
 from speechscale.model.shape import ModelShape
 from speechscale.model.transformer import Transformer
 
@@ -29,8 +29,9 @@ def main() -> None:
     members = [rng.integers(0, 100, int(length)).astype(np.int16) for length in rng.integers(8, 120, 1000)]
 
     def unsorted() -> np.ndarray:
-        pieces = [members[i : i + 16] for i in range(0, len(members), 16)]
-        return np.concatenate([_batch(model, piece, 100, torch.float32) for piece in pieces])
+        pieces = [Piece(i, np.append(100, member).astype(np.int64), 0) for i, member in enumerate(members)]
+        batches = [pieces[i : i + 16] for i in range(0, len(pieces), 16)]
+        return np.concatenate([_score(model, batch, torch.float32) for batch in batches])
 
     def ours() -> np.ndarray:
         return negative_log_likelihoods(model, members, bos=100, dtype=torch.float32)

@@ -215,7 +215,7 @@ def test_encode_with_nothing_left_fails(tmp_path: Path, study: Path) -> None:
     assert '"reason": "missing"' in skips
 
 
-VERBS = ["synthesize", "manifest", "kmeans", "encode", "train", "eval", "fit", "plan", "report"]
+VERBS = ["synthesize", "manifest", "kmeans", "encode", "train", "eval", "fit", "plan", "simulate", "report"]
 VERBS += ["study run", "study plan", "study status"]
 
 

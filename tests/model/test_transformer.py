@@ -100,9 +100,26 @@ def test_likelihood_by_hand(model: Transformer) -> None:
     assert found == pytest.approx(wanted, rel=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("sequence", "said"), [([], "has 0 units"), ([1] * 41, "has 41 units"), ([20], "vocabulary ends at 19")]
-)
+@pytest.mark.parametrize("length", [40, 41, 60, 61, 200])
+def test_long_sequences_count_every_unit_once_with_half_a_context_before_it(
+    model: Transformer, length: int
+) -> None:
+    """The rule written again, unit by unit: the window that first reaches a unit starts half a context before its
+    predecessor's end."""
+    sequence = np.random.default_rng(length).integers(0, 20, length)
+    tokens = torch.tensor([19, *sequence])
+    total, start = 0.0, 0
+    with torch.no_grad():
+        for place in range(length):  # predict tokens[place + 1]
+            if place >= start + 40:
+                start = place - 20
+            log_p = model(tokens[None, start : place + 1])[0, -1].log_softmax(-1)
+            total -= log_p[tokens[place + 1]].item()
+    found = negative_log_likelihoods(model, [sequence], bos=19, dtype=torch.float32)[0]
+    assert found == pytest.approx(total, rel=1e-4)
+
+
+@pytest.mark.parametrize(("sequence", "said"), [([], "has no units"), ([20], "vocabulary ends at 19")])
 def test_sequences_that_cannot_be_scored(model: Transformer, sequence: list[int], said: str) -> None:
     with pytest.raises(UserError, match=said):
         negative_log_likelihoods(model, [np.array(sequence, dtype=np.int16)], bos=19, dtype=torch.float32)

@@ -11,11 +11,12 @@ import torch
 from safetensors.torch import load_file
 
 from speechscale.errors import UserError
+from speechscale.model.device import precision_of
 from speechscale.records.shards import Shard
 from speechscale.tokens.batches import Windows
 from speechscale.train import loop
 from speechscale.train.checkpoint import MODEL, TRAINING, load_model
-from speechscale.train.loop import _Trainer, precision_of, train_run
+from speechscale.train.loop import _Trainer, train_run
 from speechscale.train.spec import RunSpec
 from speechscale.train.validate import read_test_loss
 

@@ -14,6 +14,7 @@ from speechscale.cli.kmeans import kmeans
 from speechscale.cli.manifest import manifest
 from speechscale.cli.plan import plan
 from speechscale.cli.report import report
+from speechscale.cli.simulate import simulate
 from speechscale.cli.study import study
 from speechscale.cli.synthesize import synthesize
 from speechscale.cli.train import train
@@ -34,6 +35,7 @@ app.command()(train)
 app.command(name="eval")(evaluate)
 app.command()(fit)
 app.command()(plan)
+app.command()(simulate)
 app.command()(report)
 app.add_typer(study, name="study")
 

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Preset = Literal["paper", "modern"]  # the released code's choices, quirks included; or those quirks mended
+Precision = Literal["auto", "float32", "bfloat16"]
 
 
 class ModelShape(BaseModel):

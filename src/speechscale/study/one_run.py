@@ -72,16 +72,15 @@ def _train_and_score(task: RunTask) -> RunRecord:
 
 def score_run(record: RunRecord, folder: Path, benchmarks: list[Shard]) -> RunRecord:
     """Score the model in `folder`, keep the per-item scores there, and put the accuracies into the record."""
-    import torch
-
     from speechscale.evals.accuracy import accuracies
     from speechscale.evals.score import score_pairs
     from speechscale.evals.tasks import read_pairs
+    from speechscale.model.device import compute_device, precision_of
     from speechscale.train.checkpoint import MODEL, load_model
-    from speechscale.train.loop import precision_of
 
-    model, _ = load_model(folder / MODEL)
-    dtype = precision_of("auto", torch.device("cpu"))
+    device = compute_device()
+    model = load_model(folder / MODEL)[0].to(device)
+    dtype = precision_of("auto", device)
     bos = benchmarks[0].preprocessing["eos_token"]
     scores = score_pairs(model, read_pairs(benchmarks), bos=bos, dtype=dtype)
     write_scores(scores, folder / "scores.parquet")

@@ -9,9 +9,9 @@ from typing import Any, TypeVar, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from speechscale.errors import UserError, nearest
-from speechscale.model.shape import ModelShape, Preset
+from speechscale.model.shape import ModelShape, Precision, Preset
 from speechscale.speech.corpus import WorldSpec
-from speechscale.train.spec import Precision, RunSpec
+from speechscale.train.spec import RunSpec
 from speechscale.units.kmeans import KMeansSpec
 from speechscale.units.mel import MelSpec
 

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from speechscale import __version__
+from speechscale.model.device import compute_device, precision_of
 from speechscale.model.transformer import Transformer
 from speechscale.records.runs import CurvePoint, RunRecord
 from speechscale.records.shards import Shard, shards_identity
@@ -29,7 +30,7 @@ from speechscale.train.checkpoint import (
     save_training,
 )
 from speechscale.train.schedule import learning_rate
-from speechscale.train.spec import Precision, RunSpec
+from speechscale.train.spec import RunSpec
 from speechscale.train.validate import read_test_loss
 
 Tick = Callable[[int, int], None]  # (steps done, steps in all)
@@ -85,7 +86,7 @@ class _Trainer:
     def __init__(self, spec: RunSpec, vocabulary: int, windows: Windows) -> None:
         torch.manual_seed(spec.seed)
         self.spec, self.windows = spec, windows
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = compute_device()
         self.dtype = precision_of(spec.precision, self.device)
         self.model = Transformer(spec.shape(vocabulary), spec.preset).to(self.device)
         matrices = [p for p in self.model.parameters() if p.ndim > 1]
@@ -116,14 +117,6 @@ class _Trainer:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return loss.item()
-
-
-def precision_of(wanted: Precision, device: torch.device) -> torch.dtype:
-    """bfloat16 where the hardware multiplies it faster than float32, else float32."""
-    if wanted != "auto":
-        return torch.bfloat16 if wanted == "bfloat16" else torch.float32
-    fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else torch.cpu._is_amx_tile_supported()
-    return torch.bfloat16 if fast else torch.float32
 
 
 def _reading_steps(spec: RunSpec) -> set[int]:

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import BaseModel, ConfigDict, Field
 
-from speechscale.model.shape import ModelShape, Preset
-
-Precision = Literal["auto", "float32", "bfloat16"]
+from speechscale.model.shape import ModelShape, Precision, Preset
 
 
 class RunSpec(BaseModel):
