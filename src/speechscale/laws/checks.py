@@ -10,8 +10,9 @@ import polars as pl
 from speechscale.laws import allocation
 from speechscale.laws.bootstrap import interval
 from speechscale.laws.forms import log_loss
+from speechscale.laws.influence import FARTHER, influence, log_forecast
 from speechscale.laws.minimise import Array
-from speechscale.laws.single_epoch import SingleEpochFit, refit
+from speechscale.laws.single_epoch import SingleEpochFit
 
 FEW_RUNS = 15
 COLLINEAR = 0.95
@@ -19,7 +20,6 @@ DECADE = 10.0
 WARMUP_SHARE = 0.1
 FLAT_LOSS = 1e-3
 WIDE = 4.0  # ratio of the ends of an exponent's interval beyond which it is not determined
-FARTHER = 10.0  # times the largest compute: where influence and forecasts are looked at
 
 
 def sentence(check: str, says: str, level: str = "warning", **values: Any) -> dict[str, Any]:
@@ -47,21 +47,6 @@ def check_ladder(fit: SingleEpochFit, draws: Array, runs: list[str]) -> list[dic
         _outside(fit),
     ]
     return [check for check in found if check]
-
-
-def influence(fit: SingleEpochFit) -> Array:
-    """Change of ln L forecast at FARTHER times the largest compute when each run is left out, (n,)."""
-    ladder = fit.ladder
-    if len(ladder) <= fit.constraint.free + 1:
-        return np.zeros(len(ladder))
-    left_out = np.where(np.eye(len(ladder), dtype=bool), 0.0, ladder.weights)
-    theta = refit(fit, ladder.log_loss, left_out)
-    return _forecast(fit, theta) - _forecast(fit, fit.theta)
-
-
-def _forecast(fit: SingleEpochFit, theta: Array) -> Array:
-    with np.errstate(invalid="ignore"):
-        return np.nan_to_num(np.log(allocation.best_loss(theta, FARTHER * fit.ladder.flops.max())))
 
 
 def _few(fit: SingleEpochFit) -> dict[str, Any] | None:
@@ -179,7 +164,7 @@ def _unidentified(draws: Array) -> list[dict[str, Any]]:
 
 def _influential(fit: SingleEpochFit, draws: Array, runs: list[str]) -> dict[str, Any] | None:
     moved = np.abs(influence(fit))
-    spread = float(np.nanstd(_forecast(fit, draws)))
+    spread = float(np.nanstd(log_forecast(fit, draws)))
     at = int(np.argmax(moved))
     if moved[at] <= 2 * spread or moved[at] < 1e-6:
         return None

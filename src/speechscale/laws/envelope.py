@@ -40,6 +40,16 @@ class Points:
     def curves(self) -> int:
         return int(self.curve.max()) + 1
 
+    @property
+    def budgets(self) -> Array:
+        """ln C of log-spaced budgets over the points, (BUDGETS,)."""
+        return np.linspace(self.log_c[0], self.log_c[-1], BUDGETS)
+
+    @property
+    def ends(self) -> Array:
+        """Where each curve but the last ends when points are sorted by curve, (curves - 1,)."""
+        return np.cumsum(np.bincount(self.curve, minlength=self.curves))[:-1]
+
 
 @dataclass(frozen=True)
 class Envelope:
@@ -67,7 +77,7 @@ def fit_envelope(points: Points, definition: str, *, resamples: int, seed: int) 
     chosen = np.ones((resamples + 1, points.curves), dtype=bool)
     for row in range(1, resamples + 1):
         chosen[row] = np.bincount(rng.integers(0, points.curves, points.curves), minlength=points.curves) > 0
-    size = max(1, IN_MEMORY // max(len(points.log_c), BUDGETS * points.curves))
+    size = max(1, IN_MEMORY // max(len(points.log_c), BUDGETS))
     parts = [envelopes(points, definition, chosen[at : at + size]) for at in range(0, len(chosen), size)]
     envelope = Envelope(
         parts[0].log_c, np.concatenate([p.log_l for p in parts]), np.concatenate([p.holds for p in parts])
@@ -82,18 +92,33 @@ def fit_envelope(points: Points, definition: str, *, resamples: int, seed: int) 
 
 def envelopes(points: Points, definition: str, chosen: Array) -> Envelope:
     """Envelopes of S subsets of curves, chosen (S, curves)."""
+    if definition == "interpolated":
+        return _interpolated(points, chosen)
+    values = np.where(chosen[:, points.curve], points.log_l, np.inf)
+    least = np.minimum.accumulate(values, axis=1)
     if definition == "records":
-        values = np.where(chosen[:, points.curve], points.log_l, np.inf)
-        before = np.minimum.accumulate(values, axis=1)[:, :-1]
         record = np.isfinite(values)
-        record[:, 1:] &= values[:, 1:] < before
+        record[:, 1:] &= values[:, 1:] < least[:, :-1]
         return Envelope(points.log_c, np.where(record, values, 0.0), record)
-    budgets = np.linspace(points.log_c[0], points.log_c[-1], BUDGETS)
-    reach = _running if definition == "budgets" else _interpolated
-    table = np.stack([reach(points, curve, budgets) for curve in range(points.curves)])  # (curves, budgets)
+    budgets = points.budgets
+    # A relative hair, so that a point lies at the budget that was computed from it.
+    reached = np.searchsorted(points.log_c, budgets + 1e-9, side="right") - 1
+    return _at_budgets(budgets, least[:, reached])
+
+
+def _interpolated(points: Points, chosen: Array) -> Envelope:
+    budgets = points.budgets
     least = np.full((len(chosen), BUDGETS), np.inf)
-    for curve in range(points.curves):
-        np.minimum(least, np.where(chosen[:, curve, None], table[curve], np.inf), out=least)
+    for curve, own in enumerate(np.split(np.argsort(points.curve, kind="stable"), points.ends)):
+        line = np.interp(budgets, points.log_c[own], points.log_l[own], left=np.inf, right=np.inf)
+        inside = np.isfinite(line)
+        if inside.any():
+            reach = np.where(chosen[:, curve, None], line[inside], np.inf)
+            least[:, inside] = np.minimum(least[:, inside], reach)
+    return _at_budgets(budgets, least)
+
+
+def _at_budgets(budgets: Array, least: Array) -> Envelope:
     holds = np.isfinite(least)
     return Envelope(budgets, np.where(holds, least, 0.0), holds)
 
@@ -111,19 +136,6 @@ def polynomial(x: Array, y: Array, holds: Array, degree: int) -> Array:
     found = np.linalg.solve(left + 1e-12 * np.eye(degree + 1), right[..., None])[..., 0]
     found[~enough] = np.nan
     return found
-
-
-def _running(points: Points, curve: int, budgets: Array) -> Array:
-    own = points.curve == curve
-    best = np.minimum.accumulate(points.log_l[own])
-    # A relative hair, so that a point lies at the budget that was computed from it.
-    reached = np.searchsorted(points.log_c[own], budgets + 1e-9, side="right")
-    return np.where(reached > 0, best[np.maximum(reached - 1, 0)], np.inf)
-
-
-def _interpolated(points: Points, curve: int, budgets: Array) -> Array:
-    own = points.curve == curve
-    return np.interp(budgets, points.log_c[own], points.log_l[own], left=np.inf, right=np.inf)
 
 
 def _with_offset(envelope: Envelope) -> Array:

@@ -12,10 +12,10 @@ import polars as pl
 from speechscale.errors import UserError
 from speechscale.laws import allocation
 from speechscale.laws.bootstrap import RESAMPLINGS, Resampling, draw_laws, interval
-from speechscale.laws.checks import influence
 from speechscale.laws.downstream import LEAST_RUNS, Downstream, ScoreData, fit_downstream
 from speechscale.laws.envelope import DEFINITIONS, LEAST_POINTS, EnvelopeFit, Points, fit_envelope
 from speechscale.laws.forms import NAMES, log_loss, named, to_values
+from speechscale.laws.influence import influence
 from speechscale.laws.isoflop import fit_isoflop
 from speechscale.laws.minimise import Array
 from speechscale.laws.repeated import GRID, RATES, RepeatedFit, fit_repeated, log_effective, refit_rates

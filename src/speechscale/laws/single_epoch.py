@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -301,12 +301,12 @@ def _basis(constraint: Constraint, centre: Centring) -> Array | None:
 
 
 def _delta_from_residuals(ladder: Ladder, constraint: Constraint) -> float:
-    """Huber's delta at EFFICIENT robust deviations of the residuals; two rounds from the paper's value."""
-    delta = PAPER_DELTA
-    for _ in range(3):
-        fit = _search(ladder, constraint, delta)
-        delta = max(EFFICIENT * fit.noise, SMALLEST_DELTA)
-    return delta
+    """Huber's delta at EFFICIENT robust deviations of the residuals, from the paper's value in three rounds."""
+    fit = _search(ladder, constraint, PAPER_DELTA)
+    for _ in range(2):
+        fit = replace(fit, delta=max(EFFICIENT * fit.noise, SMALLEST_DELTA))
+        fit = replace(fit, theta=refit(fit, ladder.log_loss[None], ladder.weights)[0])
+    return max(EFFICIENT * fit.noise, SMALLEST_DELTA)
 
 
 def _search(
