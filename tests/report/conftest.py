@@ -115,7 +115,7 @@ def fitted_law() -> dict[str, Any]:
         record.model_copy(update={"scores": {k: v for k, v in record.scores.items() if "." not in k}})
         for record in simulated_records()
     ]
-    return fit_table(pl.DataFrame([record.row() for record in records]), bootstrap=20)
+    return fit_table(pl.DataFrame([record.row() for record in records]), bootstrap=100)
 
 
 def write_study(folder: Path, records: list[RunRecord]) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any
 
 import polars as pl
@@ -61,16 +61,15 @@ def _best(runs: pl.DataFrame) -> str:
 
 def _falls(runs: pl.DataFrame) -> str:
     """Whether loss falls with D at the same N, and with N at about the same D, counted step by step."""
+    ladder = list(runs.sort("params", "tokens").select("params", "tokens", "loss").iter_rows())
     with_data = [
-        after < before
-        for _, of_size in runs.sort("tokens").group_by("params", maintain_order=True)
-        for before, after in pairwise(of_size["loss"])
+        much[2] < little[2]
+        for little, much in pairwise(ladder)
+        if little[0] == much[0] and much[1] > SAME_BUDGET * little[1]
     ]
-    ladder = list(runs.sort("params").select("params", "tokens", "loss").iter_rows())
     with_size = [
         large[2] < small[2]
-        for at, small in enumerate(ladder)
-        for large in ladder[at + 1 :]
+        for small, large in product(ladder, repeat=2)
         if large[0] > small[0] and max(large[1], small[1]) < SAME_BUDGET * min(large[1], small[1])
     ]
     return (

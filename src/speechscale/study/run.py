@@ -224,10 +224,14 @@ def fit_laws(spec: StudySpec, folder: StudyFolder, records: Sequence[RunRecord])
 
 
 def _listen_to(folder: StudyFolder) -> list[Utterance]:
-    """A training story, a held-out prose utterance, and a benchmark sentence in a new voice."""
+    """A training story, a held-out prose utterance, and a benchmark story in a voice never heard in training."""
     story = next((u for u in read_manifest(folder.corpus / TRAIN) if u.dataset == "stories"), None)
     prose = next(iter(read_manifest(folder.corpus / TEST)))
-    new_voice = next(u for u in read_manifest(folder.corpus / BENCHMARKS) if u.extra["condition"] == "unseen")
+    new_voice = next(
+        u
+        for u in read_manifest(folder.corpus / BENCHMARKS)
+        if u.extra["condition"] == "unseen" and u.extra["task"] == "tstorycloze"
+    )
     return [utterance for utterance in (story, prose, new_voice) if utterance]
 
 
