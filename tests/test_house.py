@@ -39,7 +39,9 @@ def imported_rooms(path: Path) -> set[str]:
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("speechscale."):
             found.add((node.module or "").split(".")[1])
         elif isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("speechscale.")}
+            found |= {
+                alias.name.split(".")[1] for alias in node.names if alias.name.startswith("speechscale.")
+            }
     return found
 
 
@@ -80,7 +82,11 @@ def test_readme_maps_every_file() -> None:
     """One line a file, so that the README is the table of contents."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     files = [path for path in SOURCE.rglob("*") if path.suffix in {".py", ".toml", ".css", ".js", ".html"}]
-    files += [*(ROOT / "studies").glob("*.toml"), *(ROOT / "benchmarks").glob("*.py"), *(ROOT / "docs").glob("*.md")]
+    files += [
+        *(ROOT / "studies").glob("*.toml"),
+        *(ROOT / "benchmarks").glob("*.py"),
+        *(ROOT / "docs").glob("*.md"),
+    ]
     names = {
         str(path.relative_to(SOURCE)) if path.is_relative_to(SOURCE) else str(path.relative_to(ROOT))
         for path in files

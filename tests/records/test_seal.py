@@ -69,7 +69,9 @@ def test_another_schema_is_refused(tmp_path: Path) -> None:
         read_seal(tmp_path / "made", "other/1")
 
 
-@pytest.mark.skipif(os.geteuid() == 0 and not Path("/proc/self").exists(), reason="needs /proc to be refused by")
+@pytest.mark.skipif(
+    os.geteuid() == 0 and not Path("/proc/self").exists(), reason="needs /proc to be refused by"
+)
 def test_unwritable_place_is_a_sentence() -> None:
     with pytest.raises(UserError, match="cannot be written"):
         write_file(Path("/proc/self/nothing/file"), "x")

@@ -51,9 +51,18 @@ def test_files_are_those_of_the_released_schema(tmp_path: Path) -> None:
     assert np.fromfile(folder / "audio.bin", dtype="<i2").tolist() == [1, 2, 10, 3, 10]
     assert np.fromfile(folder / "audio.len", dtype="<i8").tolist() == [3, 2]
     meta = json.loads((folder / "meta.json").read_text())
-    assert (meta["schema_version"], meta["num_samples"], meta["num_audio_steps"], meta["num_skipped"]) == (2, 2, 5, 1)
+    assert (meta["schema_version"], meta["num_samples"], meta["num_audio_steps"], meta["num_skipped"]) == (
+        2,
+        2,
+        5,
+        1,
+    )
     assert meta["seconds"] == pytest.approx(0.12)
-    assert json.loads((folder / "skips.jsonl").read_text()) == {"id": "c", "reason": "corrupt", "detail": "why"}
+    assert json.loads((folder / "skips.jsonl").read_text()) == {
+        "id": "c",
+        "reason": "corrupt",
+        "detail": "why",
+    }
 
 
 def test_units_outside_the_vocabulary_and_missing_eos_are_refused(tmp_path: Path) -> None:

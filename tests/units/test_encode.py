@@ -52,10 +52,15 @@ def test_shards_hold_what_was_heard_and_name_what_was_not(tmp_path: Path, code_b
     assert [encode_shard(task) for task in tasks] == [(1, 2), (2, 0)]
     first, second = open_shards(tmp_path / "out")
     verify_shard(first.folder)
-    assert [(skip["id"], skip["reason"]) for skip in first.skips()] == [("bad", "corrupt"), ("short", "empty")]
+    assert [(skip["id"], skip["reason"]) for skip in first.skips()] == [
+        ("bad", "corrupt"),
+        ("short", "empty"),
+    ]
     assert [row["id"] for row in second.rows()] == ["b", "c"]
     row = first.rows()[0]
-    assert row["seconds"] == pytest.approx(len(next(hear_noise(utterances("a"), tmp_path))) / 16_000, abs=1e-6)
+    assert row["seconds"] == pytest.approx(
+        len(next(hear_noise(utterances("a"), tmp_path))) / 16_000, abs=1e-6
+    )
     for shard in (first, second):
         for units in shard.samples():
             assert units[-1] == 8 and (np.diff(units) != 0).all()
