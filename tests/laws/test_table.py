@@ -91,7 +91,7 @@ def test_draws_agree_with_their_intervals(law):
     first = law["series"]["speech"]["single_epoch"]
     for name, draws in first["draws"].items():
         assert len(draws) == 200
-        assert np.quantile(draws, [0.025, 0.975]) == pytest.approx(first["interval95"][name], rel=1e-5)
+        assert np.quantile(draws, [0.025, 0.975]) == pytest.approx(first["interval95"][name], rel=1e-4)
 
 
 def test_the_same_seed_gives_the_same_file(law, tmp_path):

@@ -45,28 +45,33 @@ def fit(
 
         speechscale fit runs.csv -o law.json --bootstrap 4000
     """
+    from rich.console import Console
+
     from speechscale.laws import fit_table
     from speechscale.laws.telling import tell
     from speechscale.records.law import write_law
     from speechscale.records.runs import read_curves, read_table
 
-    law = fit_table(
-        read_table(runs),
-        curves=read_curves(curves) if curves else None,
-        series=series,
-        laws=laws,
-        delta=delta,
-        tied=tied,
-        fixed=_assignments(fix or []),
-        envelope=envelope,
-        chance=chance,
-        ceiling=None if ceiling == "free" else _number("--ceiling", ceiling),
-        rollout=rollout,
-        exhaustive=exhaustive,
-        resampling=resampling,
-        bootstrap=bootstrap,
-        seed=seed,
-    )
+    table = read_table(runs)
+    with Console(stderr=True).status("fitting") as status:  # shows nothing where stderr is no terminal
+        law = fit_table(
+            table,
+            curves=read_curves(curves) if curves else None,
+            series=series,
+            laws=laws,
+            delta=delta,
+            tied=tied,
+            fixed=_assignments(fix or []),
+            envelope=envelope,
+            chance=chance,
+            ceiling=None if ceiling == "free" else _number("--ceiling", ceiling),
+            rollout=rollout,
+            exhaustive=exhaustive,
+            resampling=resampling,
+            bootstrap=bootstrap,
+            seed=seed,
+            progress=lambda name: status.update(f"fitting {name}"),
+        )
     write_law(law, output)
     typer.echo(tell(law))
     typer.echo(f"\n{output}")

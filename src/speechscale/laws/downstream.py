@@ -12,6 +12,7 @@ from speechscale.laws.scores import CEILING, Saturating, Scored, binomial_varian
 
 LEAST_RUNS = 5
 NORMAL_975 = 1.959963984540054
+ONE_BUDGET = 0.05  # spread of ln C below which runs have the same compute
 CHEAP_SHARE = 2 / 3  # of the runs, the cheapest, that a form is fitted to when its forecasts are compared
 
 
@@ -120,7 +121,9 @@ def fit_power(data: ScoreData, resamples: int, seed: int) -> PowerLaw:
         mean_x, mean_y = weights @ x / total, (weights * log_q).sum(axis=1) / total
         apart = x - mean_x[:, None]
         gamma = (weights * apart * log_q).sum(axis=1) / (weights * apart**2).sum(axis=1)
-    gamma = np.where(record.sum(axis=1) >= 2, gamma, 0.0)  # one record: the cheapest run was never beaten
+        spread = (weights * apart**2).sum(axis=1) / total
+    # All records at one compute: no dearer run ever beat the cheapest, so the score has not grown.
+    gamma = np.where(spread > ONE_BUDGET**2, gamma, 0.0)
     return PowerLaw(float(np.exp(mean_y[0] - gamma[0] * mean_x[0])), float(gamma[0]), gamma[1:], record[0])
 
 

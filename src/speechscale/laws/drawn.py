@@ -116,7 +116,8 @@ def _theta_column(k: int, values: list[float]) -> Array:
 def _curve(part: Mapping[str, Any]) -> Saturating:
     names = ("midpoint_loss", "steepness", "ceiling")
     fitted = np.array([part[name] for name in names])
-    drawn = np.stack([np.array(part["draws"][name]) for name in names], axis=1)
+    draws = {"ceiling": [part["ceiling"]] * len(part["draws"]["steepness"]), **part["draws"]}
+    drawn = np.stack([np.array(draws[name]) for name in names], axis=1)
     curves = np.concatenate([fitted[None], drawn])
     curves[:, 0] *= -1  # the curve rises with -loss
     return Saturating(part["floor"], curves, part["dispersion"])

@@ -216,5 +216,7 @@ def _damped_newton(here: Normal) -> Array:
 
 def _scaled_slope(here: Normal) -> Array:
     diagonal = np.abs(np.einsum("sii->si", here.matrix))
+    # A direction in which nothing is left to gain (a vanished term) must not be scaled up to look steep.
+    diagonal = np.maximum(diagonal, 1e-6 * diagonal.max(axis=1, keepdims=True))
     scale = np.sqrt(np.maximum(diagonal * here.value[:, None], 1e-300))
     return np.max(np.where(here.value[:, None] > 1e-28, np.abs(here.gradient) / scale, 0.0), axis=1)

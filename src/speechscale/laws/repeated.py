@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from speechscale.laws.allocation import log_params_for
-from speechscale.laws.forms import log_terms
+from speechscale.laws.forms import LARGEST, log_terms
 from speechscale.laws.minimise import Array, Normal, minimise
 from speechscale.laws.single_epoch import Ladder, SingleEpochFit
 
@@ -119,7 +119,12 @@ class RepeatedFit:
 
     @property
     def rates(self) -> dict[str, float]:
-        return {"R_D": float(np.exp(self.theta[5])), "R_N": float(np.exp(self.theta[6]))}
+        return dict(zip(RATES, told_rates(self.theta[5:]).tolist(), strict=True))
+
+
+def told_rates(log_rates: Array) -> Array:
+    """R* of ln R*, kept to the profiled range: an optimum beyond its ends says no more than the end does."""
+    return np.clip(np.exp(np.clip(log_rates, -LARGEST, LARGEST)), GRID[0], GRID[-1])
 
 
 def fit_repeated(first: SingleEpochFit, runs: Ladder, unique: Array, *, joint: bool = False) -> RepeatedFit:

@@ -18,7 +18,15 @@ from speechscale.laws.forms import NAMES, log_loss, named, to_values
 from speechscale.laws.influence import influence
 from speechscale.laws.isoflop import fit_isoflop
 from speechscale.laws.minimise import Array
-from speechscale.laws.repeated import GRID, RATES, RepeatedFit, fit_repeated, log_effective, refit_rates
+from speechscale.laws.repeated import (
+    GRID,
+    RATES,
+    RepeatedFit,
+    fit_repeated,
+    log_effective,
+    refit_rates,
+    told_rates,
+)
 from speechscale.laws.scores import Saturating
 from speechscale.laws.single_epoch import Ladder, SingleEpochFit, fit_single_epoch
 
@@ -177,7 +185,7 @@ def repeated(
     fit = fit_repeated(first.fit, runs, unique)
     section = _rates(fit)
     section["draws"] = {
-        name: _rounded(np.exp(draw))
+        name: _rounded(told_rates(draw))
         for name, draw in zip(RATES, _draw_rates(first, fit, runs, unique, options).T, strict=True)
     }
     above = _excess(first, done)
@@ -267,7 +275,10 @@ def _score(fit: Downstream) -> dict[str, Any]:
         "coefficient": fit.power.coefficient,
         "interval95": interval(fit.power.draws),
         "linear": {"slope": slope, "intercept": intercept, "r2": r2, "slope_se": error},
-        "saturating": _curve(fit.with_loss, "midpoint_loss", lambda x: -x)
+        "saturating": {
+            **_curve(fit.with_loss, "midpoint_loss", lambda x: -x),
+            "draws": _curve_draws(fit.with_loss),
+        }
         if fit.with_loss
         else {"missing": never},
         "saturating_compute": _curve(fit.with_compute, "midpoint_flops", _flops)
@@ -283,9 +294,15 @@ def _score(fit: Downstream) -> dict[str, Any]:
             "margin": fit.emergence.margin,
             "flops": fit.emergence.flops,
             "interval95": interval(fit.emergence.draws) if fit.emergence.flops else None,
-            "says": fit.emergence.says,
+            "says": fit.emergence.says + _open_end(fit),
         },
     }
+
+
+def _open_end(fit: Downstream) -> str:
+    if fit.emergence.flops is None or interval(fit.emergence.draws) is not None:
+        return ""
+    return "; the upper end is open: some draws of the law never get there"
 
 
 def _curve(curve: Saturating, midpoint: str, unit: Any) -> dict[str, Any]:
@@ -301,12 +318,14 @@ def _curve(curve: Saturating, midpoint: str, unit: Any) -> dict[str, Any]:
             midpoint: interval(unit(centre[1:])),
             "steepness": interval(steepness[1:]),
         },
-        "draws": {
-            midpoint: _rounded(unit(centre[1:])),
-            "steepness": _rounded(steepness[1:]),
-            "ceiling": _rounded(ceiling[1:]),
-        },
     }
+
+
+def _curve_draws(curve: Saturating) -> dict[str, list[float]]:
+    """Draws of a curve in loss; the ceiling's only where it was fitted."""
+    centre, steepness, ceiling = curve.curves[1:].T
+    draws = {"midpoint_loss": _rounded(-centre), "steepness": _rounded(steepness)}
+    return draws if np.ptp(ceiling) == 0 else {**draws, "ceiling": _rounded(ceiling)}
 
 
 def _draw_rates(first: First, fit: RepeatedFit, runs: Ladder, unique: Array, options: Options) -> Array:
@@ -377,8 +396,8 @@ def _range(values: pl.Series) -> list[float]:
 
 
 def _rounded(values: Array) -> list[float]:
-    """Six significant digits: far finer than any interval, and short in the file."""
-    return [float(f"{value:.6g}") for value in values]
+    """Five significant digits: far finer than any interval, and short in the file."""
+    return [float(f"{value:.5g}") for value in values]
 
 
 def _number(value: float) -> float | None:
