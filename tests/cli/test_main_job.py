@@ -40,7 +40,6 @@ utterances = 30
 context = 128
 hidden_multiple = 16
 preset = "modern"
-precision = "float32"
 curve = 1
 checkpoint_steps = 5
 sizes = [
