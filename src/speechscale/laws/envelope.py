@@ -11,10 +11,14 @@ Source of the law: Kaplan et al. 2020 (arXiv 2001.08361), Cuervo and Marxer 2024
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from speechscale.laws.minimise import Array
+
+Whole = NDArray[np.signedinteger[Any]]
 
 DEFINITIONS = ("budgets", "records", "interpolated")
 BUDGETS = 40
@@ -29,10 +33,10 @@ class Points:
 
     log_c: Array
     log_l: Array
-    curve: Array
+    curve: Whole
 
     @classmethod
-    def of(cls, flops: Array, loss: Array, curve: Array) -> Points:
+    def of(cls, flops: Array, loss: Array, curve: Whole) -> Points:
         order = np.lexsort((loss, flops))
         return cls(np.log(flops[order]), np.log(loss[order]), curve[order])
 
@@ -46,7 +50,7 @@ class Points:
         return np.linspace(self.log_c[0], self.log_c[-1], BUDGETS)
 
     @property
-    def ends(self) -> Array:
+    def ends(self) -> Whole:
         """Where each curve but the last ends when points are sorted by curve, (curves - 1,)."""
         return np.cumsum(np.bincount(self.curve, minlength=self.curves))[:-1]
 
