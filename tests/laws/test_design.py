@@ -3,6 +3,7 @@ import pytest
 
 from speechscale.errors import UserError
 from speechscale.laws import draw_laws, fit_single_epoch
+from speechscale.laws.allocation import best_loss
 from speechscale.laws.design import choose_runs
 from speechscale.laws.drawn import DrawnLaw, from_publication
 from speechscale.laws.forms import log_loss
@@ -26,35 +27,42 @@ def drawn(ladder_fit):
     theta = np.column_stack(
         [np.concatenate([fit.theta[None], draw_laws(fit, 800, 0)]), np.full((801, 2), np.nan)]
     )
-    return DrawnLaw("speech", theta, {}, {"flops": float(fit.ladder.flops.max())}, fit.noise, None)
+    return DrawnLaw(
+        "speech",
+        theta,
+        {},
+        {"params": 2e7, "tokens": 4e7},
+        {"flops": float(fit.ladder.flops.max())},
+        fit.noise,
+        None,
+    )
 
 
 def test_chosen_runs_keep_to_the_budget_and_each_helps(drawn):
     design = choose_runs(drawn, 4, 2e19)
     assert len(design.chosen) == 4
     assert sum(c.flops for c in design.chosen) <= 2e19 * 1.001
+    assert min(c.params for c in design.chosen) >= 2e7 / 3
     assert design.before > design.after[0] > design.after[1] > design.after[-1] > 0
 
 
 def test_chosen_runs_tell_more_than_the_same_budget_in_equal_runs(drawn, ladder_fit):
     """Refit with the chosen runs, and with as many of the study's ratio: the forecast must vary less."""
     truth, fit = ladder_fit
-    design = choose_runs(drawn, 3, 2e19)
+    design = choose_runs(drawn, 3, 2e18)
     chosen = np.array([(c.params, c.tokens) for c in design.chosen])
-    plain = np.repeat([[np.sqrt(2e19 / 18 / 20), 20 * np.sqrt(2e19 / 18 / 20)]], 3, axis=0)
+    plain = np.repeat([[np.sqrt(2e18 / 18 / 20), 20 * np.sqrt(2e18 / 18 / 20)]], 3, axis=0)
     spreads = []
     for extra in (chosen, plain):
         params, tokens = (
             np.append(column, extra[:, k]) for k, column in enumerate((fit.ladder.params, fit.ladder.tokens))
         )
         forecasts = []
-        for seed in range(30):
+        for seed in range(24):
             noise = 0.002 * np.random.default_rng(seed).standard_normal(len(params))
             again = fit_single_epoch(
                 params, tokens, np.exp(log_loss(truth, np.log(params), np.log(tokens)) + noise)
             )
-            from speechscale.laws.allocation import best_loss
-
             forecasts.append(np.log(best_loss(again.theta, design.forecast_flops)))
         spreads.append(np.std(forecasts))
     assert spreads[0] < spreads[1]

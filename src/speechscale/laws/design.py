@@ -18,8 +18,9 @@ from speechscale.laws.minimise import Array
 
 FARTHER = 10.0  # times the largest run's budget: the forecast that a design serves unless another is named
 RATIOS = np.geomspace(1.0, 640.0, 20)  # D/N of candidate runs
-SIZES = 24
-SMALLEST = 1e-4  # share of the budget below which a run is not worth its trouble
+SIZES = 32
+BELOW = 3.0  # how many times smaller than the smallest fitted run a candidate may be
+SMALLEST = 1e-6  # share of the budget that the cheapest candidate takes
 LEAST_DRAWS = 100
 SWAPS = 3  # rounds of exchanging each chosen run for a better one
 
@@ -60,7 +61,11 @@ def choose_runs(law: DrawnLaw, count: int, flops: float, forecast_flops: float |
             f"{count} runs within {flops:g} FLOPs; at least one run and a budget above zero are wanted."
         )
     goal = forecast_flops or FARTHER * law.largest["flops"]
-    candidates = _candidates(flops, count)
+    candidates = _candidates(flops, law.smallest)
+    if not candidates:
+        raise UserError(
+            f"{flops:g} FLOPs are too few for any run as large as a third of the smallest fitted one."
+        )
     log_n, log_d = (np.log([getattr(c, name) for c in candidates]) for name in ("params", "tokens"))
     seen = law.log_loss(log_n, log_d)[1:]
     forecast = np.log(allocation.best_loss(law.theta[1:, :5], goal))
@@ -73,15 +78,15 @@ def choose_runs(law: DrawnLaw, count: int, flops: float, forecast_flops: float |
     return Design([candidates[k] for k in chosen], goal, float(np.sqrt(covariance[0, 0])), after)
 
 
-def _candidates(flops: float, count: int) -> list[Candidate]:
-    """Sizes and D/N ratios whose cost lies between a sliver of the budget and all of it."""
+def _candidates(flops: float, smallest: dict[str, float]) -> list[Candidate]:
+    """Runs that cost between a sliver of the budget and all of it, none far below those that the law was fitted to."""
     budgets = np.geomspace(SMALLEST, 1.0, SIZES) * flops
-    pairs = [
-        (np.sqrt(budget / (allocation.FLOPS_PER_PARAM_TOKEN * ratio)), ratio)
-        for budget in budgets
-        for ratio in RATIOS
-    ]
-    return [Candidate(float(params), float(params * ratio)) for params, ratio in pairs]
+    runs = []
+    for budget in budgets:
+        params = np.sqrt(budget / (allocation.FLOPS_PER_PARAM_TOKEN * RATIOS))
+        runs += [Candidate(float(n), float(n * ratio)) for n, ratio in zip(params, RATIOS, strict=True)]
+    least = {name: smallest.get(name, 0.0) / BELOW for name in ("params", "tokens")}
+    return [run for run in runs if run.params >= least["params"] and run.tokens >= least["tokens"]]
 
 
 def _variance(covariance: Array, chosen: list[int], noise: float) -> float:

@@ -26,7 +26,8 @@ class DrawnLaw:
     name: str
     theta: Array
     scores: dict[str, Saturating]  # in -loss
-    largest: dict[str, float]  # params, tokens and flops of the fitted runs
+    smallest: dict[str, float]  # params, tokens and flops of the fitted runs, where known
+    largest: dict[str, float]
     noise: float | None  # standard deviation of ln L of one run
     tokens_per_second: float | None
 
@@ -77,11 +78,15 @@ def from_file(law: Mapping[str, Any], series: str | None) -> DrawnLaw:
         for score, part in content.get("downstream", {}).items()
         if isinstance(part, dict) and "missing" not in part.get("saturating", {"missing": ""})
     }
+    smallest, largest = (
+        {key: first["range"][key][end] for key in ("params", "tokens", "flops")} for end in (0, 1)
+    )
     return DrawnLaw(
         name,
         theta,
         scores,
-        {key: first["range"][key][1] for key in ("params", "tokens", "flops")},
+        smallest,
+        largest,
         first["noise"],
         content.get("tokens_per_second"),
     )
@@ -99,13 +104,10 @@ def from_publication(name: str) -> DrawnLaw:
         )
     law = PUBLISHED[name]
     rates = [np.log(law.rates[rate]) if law.rates else np.nan for rate in RATES]
-    largest = {}
-    if law.params_range:
-        largest["params"] = law.params_range[1]
-    if law.tokens_range:
-        largest["tokens"] = law.tokens_range[1]
+    ranges = {"params": law.params_range, "tokens": law.tokens_range}
+    smallest, largest = ({name: span[end] for name, span in ranges.items() if span} for end in (0, 1))
     theta = np.append(to_theta(law.params), rates)[None]
-    return DrawnLaw(f"{name} ({law.source})", theta, {}, largest, None, law.tokens_per_second)
+    return DrawnLaw(f"{name} ({law.source})", theta, {}, smallest, largest, None, law.tokens_per_second)
 
 
 def _theta_column(k: int, values: list[float]) -> Array:

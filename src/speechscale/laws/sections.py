@@ -12,7 +12,6 @@ import polars as pl
 from speechscale.errors import UserError
 from speechscale.laws import allocation
 from speechscale.laws.bootstrap import RESAMPLINGS, Resampling, draw_laws, interval
-from speechscale.laws.downstream import LEAST_RUNS, Downstream, ScoreData, fit_downstream
 from speechscale.laws.envelope import DEFINITIONS, LEAST_POINTS, EnvelopeFit, Points, fit_envelope
 from speechscale.laws.forms import NAMES, log_loss, named, to_values
 from speechscale.laws.influence import influence
@@ -27,8 +26,8 @@ from speechscale.laws.repeated import (
     refit_rates,
     told_rates,
 )
-from speechscale.laws.scores import Saturating
 from speechscale.laws.single_epoch import Ladder, SingleEpochFit, fit_single_epoch
+from speechscale.records.law import rounded
 
 LEAST_DRAWS = 100
 LAWS = ("single_epoch", "repeated", "envelope", "isoflop", "downstream", "efficiency")
@@ -130,11 +129,11 @@ def single_epoch(table: pl.DataFrame, options: Options) -> tuple[dict[str, Any],
             "interval95": {name: interval(draw) for name, draw in split.items()},
         },
         "range": {name: _range(table[name]) for name in ("params", "tokens", "flops", "loss")},
-        "draws": {name: _rounded(values[:, k]) for k, name in enumerate(NAMES)},
+        "draws": {name: rounded(values[:, k]) for k, name in enumerate(NAMES)},
         "residuals": {
             "run": table["run"].to_list(),
-            "ln_predicted_over_observed": _rounded(fit.residuals),
-            "influence": _rounded(moved),
+            "ln_predicted_over_observed": rounded(fit.residuals),
+            "influence": rounded(moved),
         },
     }, first
 
@@ -164,10 +163,10 @@ def rollout(single: pl.DataFrame, count: int, options: Options) -> dict[str, Any
         "held_by_interval95": float(held.mean()),
         "runs": {
             "run": dear["run"].to_list(),
-            "loss": _rounded(ladder.loss),
-            "forecast": _rounded(np.exp(forecast[0])),
-            "low": _rounded(np.exp(low)),
-            "high": _rounded(np.exp(high)),
+            "loss": rounded(ladder.loss),
+            "forecast": rounded(np.exp(forecast[0])),
+            "low": rounded(np.exp(low)),
+            "high": rounded(np.exp(high)),
         },
         "says": f"fitted on the {cheap.height} cheapest runs, the law misses the loss of the other {dear.height} by "
         f"{rmse:.2%} (bias {error.mean():+.2%}); {held.sum()} of {dear.height} lie in their 95 % interval",
@@ -185,7 +184,7 @@ def repeated(
     fit = fit_repeated(first.fit, runs, unique)
     section = _rates(fit)
     section["draws"] = {
-        name: _rounded(told_rates(draw))
+        name: rounded(told_rates(draw))
         for name, draw in zip(RATES, _draw_rates(first, fit, runs, unique, options).T, strict=True)
     }
     above = _excess(first, done)
@@ -222,8 +221,8 @@ def envelope(single: pl.DataFrame, curves: pl.DataFrame | None, options: Options
         "curvature": {"value": _number(chosen.curvature[0]), "interval95": interval(chosen.curvature[1:])},
         "offset": _offset(chosen),
         "points": {
-            "flops": _rounded(np.exp(chosen.envelope.log_c[held])),
-            "loss": _rounded(np.exp(chosen.envelope.log_l[0, held])),
+            "flops": rounded(np.exp(chosen.envelope.log_c[held])),
+            "loss": rounded(np.exp(chosen.envelope.log_l[0, held])),
         },
         "definitions": {name: _power_law(fit) for name, fit in fits.items()},
     }
@@ -235,97 +234,6 @@ def isoflop(single: pl.DataFrame) -> dict[str, Any]:
     if found.exponents is None:
         return {"missing": found.why, "budgets": budgets}
     return {"params": found.exponents, "budgets": budgets}
-
-
-def downstream(
-    done: pl.DataFrame, names: list[str], first: First | None, options: Options
-) -> tuple[dict[str, Any], dict[str, Downstream]]:
-    content: dict[str, Any] = {}
-    fits: dict[str, Downstream] = {}
-    for name in names:
-        scored = done.filter(pl.col(name).is_not_null())
-        if scored.height < LEAST_RUNS:
-            content[name] = {"missing": f"{scored.height} runs have this score; {LEAST_RUNS} are the least"}
-            continue
-        unknown = pl.Series(f"{name}_items", [None] * scored.height, dtype=pl.Float64)
-        items = scored.get_column(f"{name}_items", default=unknown).fill_null(np.nan).to_numpy()
-        chance = scored.get_column(f"{name}_chance", default=pl.Series([options.chance]))[0]
-        flops, loss, score = (scored[column].to_numpy() for column in ("flops", "loss", name))
-        data = ScoreData.of(flops, loss, score, items, float(chance))
-        fits[name] = fit_downstream(
-            data,
-            first.laws if first else None,
-            ceiling=options.ceiling,
-            resamples=options.bootstrap,
-            seed=options.seed,
-        )
-        content[name] = _score(fits[name])
-    if not names:
-        return {"missing": "the table has no score columns"}, fits
-    return content, fits
-
-
-def _score(fit: Downstream) -> dict[str, Any]:
-    slope, intercept, r2, error = fit.line
-    never = "these scores do not rise above chance"
-    return {
-        "runs": len(fit.data.score),
-        "chance": fit.data.chance,
-        "gamma": fit.power.gamma,
-        "coefficient": fit.power.coefficient,
-        "interval95": interval(fit.power.draws),
-        "linear": {"slope": slope, "intercept": intercept, "r2": r2, "slope_se": error},
-        "saturating": {
-            **_curve(fit.with_loss, "midpoint_loss", lambda x: -x),
-            "draws": _curve_draws(fit.with_loss),
-        }
-        if fit.with_loss
-        else {"missing": never},
-        "saturating_compute": _curve(fit.with_compute, "midpoint_flops", _flops)
-        if fit.with_compute
-        else {"missing": never},
-        "out_of_sample": {
-            "rmse": fit.forecast_errors,
-            "best": min(fit.forecast_errors, key=fit.forecast_errors.__getitem__),
-        }
-        if fit.forecast_errors
-        else {"missing": "too few runs to fit on the cheap ones and forecast the dear ones"},
-        "emergence": {
-            "margin": fit.emergence.margin,
-            "flops": fit.emergence.flops,
-            "interval95": interval(fit.emergence.draws) if fit.emergence.flops else None,
-            "says": fit.emergence.says + _open_end(fit),
-        },
-    }
-
-
-def _open_end(fit: Downstream) -> str:
-    if fit.emergence.flops is None or interval(fit.emergence.draws) is not None:
-        return ""
-    return "; the upper end is open: some draws of the law never get there"
-
-
-def _curve(curve: Saturating, midpoint: str, unit: Any) -> dict[str, Any]:
-    centre, steepness, ceiling = curve.curves.T
-    return {
-        "floor": curve.floor,
-        "ceiling": float(ceiling[0]),
-        midpoint: float(unit(centre[0])),
-        "steepness": float(steepness[0]),
-        "dispersion": curve.dispersion,
-        "interval95": {
-            "ceiling": interval(ceiling[1:]),
-            midpoint: interval(unit(centre[1:])),
-            "steepness": interval(steepness[1:]),
-        },
-    }
-
-
-def _curve_draws(curve: Saturating) -> dict[str, list[float]]:
-    """Draws of a curve in loss; the ceiling's only where it was fitted."""
-    centre, steepness, ceiling = curve.curves[1:].T
-    draws = {"midpoint_loss": _rounded(-centre), "steepness": _rounded(steepness)}
-    return draws if np.ptp(ceiling) == 0 else {**draws, "ceiling": _rounded(ceiling)}
 
 
 def _draw_rates(first: First, fit: RepeatedFit, runs: Ladder, unique: Array, options: Options) -> Array:
@@ -355,8 +263,8 @@ def _rates(fit: RepeatedFit) -> dict[str, Any]:
         "objective": fit.objective,
         "near_equal_minima": fit.minima,
         "profile": {
-            "at": _rounded(GRID),
-            **{name: _rounded(profile.objective) for name, profile in fit.profiles.items()},
+            "at": rounded(GRID),
+            **{name: rounded(profile.objective) for name, profile in fit.profiles.items()},
         },
     }
 
@@ -383,21 +291,12 @@ def _offset(fit: EnvelopeFit) -> dict[str, Any]:
     }
 
 
-def _flops(log_flops: Array) -> Array:
-    return np.exp(np.minimum(log_flops, 700.0))
-
-
 def _correlation(one: Array, other: Array) -> float:
     return float(np.corrcoef(one, other)[0, 1])
 
 
 def _range(values: pl.Series) -> list[float]:
     return [float(values.min()), float(values.max())]  # type: ignore[arg-type]
-
-
-def _rounded(values: Array) -> list[float]:
-    """Five significant digits: far finer than any interval, and short in the file."""
-    return [float(f"{value:.5g}") for value in values]
 
 
 def _number(value: float) -> float | None:

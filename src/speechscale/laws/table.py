@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from speechscale.errors import UserError, nearest
-from speechscale.laws import sections
+from speechscale.laws import score_sections, sections
 from speechscale.laws.checks import check_ladder, check_table
 from speechscale.laws.downstream import Downstream
 from speechscale.laws.efficiency import compare
@@ -90,7 +90,7 @@ def _fit_series(
         content["isoflop"] = sections.isoflop(single)
     scores: dict[str, Downstream] = {}
     if "downstream" in options.laws or "efficiency" in options.laws:
-        content["downstream"], scores = sections.downstream(done, score_names(table), first, options)
+        content["downstream"], scores = score_sections.downstream(done, score_names(table), first, options)
     return content, scores
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -50,3 +51,8 @@ def read_law(path: Path) -> dict[str, Any]:
             f"belong to its numbers; {again}, or take the constants to `speechscale plan --published`."
         )
     return law
+
+
+def rounded(values: Iterable[float]) -> list[float]:
+    """Numbers for the file, to five significant digits: far finer than any interval, and short."""
+    return [float(f"{value:.5g}") for value in values]

@@ -1,0 +1,111 @@
+"""The downstream section of a law file: every score of one series told as JSON, or {"missing": why}."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from speechscale.laws.bootstrap import interval
+from speechscale.laws.downstream import LEAST_RUNS, Downstream, ScoreData, fit_downstream
+from speechscale.laws.minimise import Array
+from speechscale.laws.scores import Saturating
+from speechscale.laws.sections import First, Options
+from speechscale.records.law import rounded
+
+
+def downstream(
+    done: pl.DataFrame, names: list[str], first: First | None, options: Options
+) -> tuple[dict[str, Any], dict[str, Downstream]]:
+    content: dict[str, Any] = {}
+    fits: dict[str, Downstream] = {}
+    for name in names:
+        scored = done.filter(pl.col(name).is_not_null())
+        if scored.height < LEAST_RUNS:
+            content[name] = {"missing": f"{scored.height} runs have this score; {LEAST_RUNS} are the least"}
+            continue
+        unknown = pl.Series(f"{name}_items", [None] * scored.height, dtype=pl.Float64)
+        items = scored.get_column(f"{name}_items", default=unknown).fill_null(np.nan).to_numpy()
+        chance = scored.get_column(f"{name}_chance", default=pl.Series([options.chance]))[0]
+        flops, loss, score = (scored[column].to_numpy() for column in ("flops", "loss", name))
+        data = ScoreData.of(flops, loss, score, items, float(chance))
+        fits[name] = fit_downstream(
+            data,
+            first.laws if first else None,
+            ceiling=options.ceiling,
+            resamples=options.bootstrap,
+            seed=options.seed,
+        )
+        content[name] = _score(fits[name])
+    if not names:
+        return {"missing": "the table has no score columns"}, fits
+    return content, fits
+
+
+def _score(fit: Downstream) -> dict[str, Any]:
+    slope, intercept, r2, error = fit.line
+    never = "these scores do not rise above chance"
+    return {
+        "runs": len(fit.data.score),
+        "chance": fit.data.chance,
+        "gamma": fit.power.gamma,
+        "coefficient": fit.power.coefficient,
+        "interval95": interval(fit.power.draws),
+        "linear": {"slope": slope, "intercept": intercept, "r2": r2, "slope_se": error},
+        "saturating": {
+            **_curve(fit.with_loss, "midpoint_loss", lambda x: -x),
+            "draws": _curve_draws(fit.with_loss),
+        }
+        if fit.with_loss
+        else {"missing": never},
+        "saturating_compute": _curve(fit.with_compute, "midpoint_flops", _flops)
+        if fit.with_compute
+        else {"missing": never},
+        "out_of_sample": {
+            "rmse": fit.forecast_errors,
+            "best": min(fit.forecast_errors, key=fit.forecast_errors.__getitem__),
+        }
+        if fit.forecast_errors
+        else {"missing": "too few runs to fit on the cheap ones and forecast the dear ones"},
+        "emergence": {
+            "margin": fit.emergence.margin,
+            "flops": fit.emergence.flops,
+            "interval95": interval(fit.emergence.draws) if fit.emergence.flops else None,
+            "says": fit.emergence.says + _open_end(fit),
+        },
+    }
+
+
+def _open_end(fit: Downstream) -> str:
+    if fit.emergence.flops is None or interval(fit.emergence.draws) is not None:
+        return ""
+    return "; the upper end is open: some draws of the law never get there"
+
+
+def _curve(curve: Saturating, midpoint: str, unit: Callable[[Array], Array]) -> dict[str, Any]:
+    centre, steepness, ceiling = curve.curves.T
+    return {
+        "floor": curve.floor,
+        "ceiling": float(ceiling[0]),
+        midpoint: float(unit(centre[0])),
+        "steepness": float(steepness[0]),
+        "dispersion": curve.dispersion,
+        "interval95": {
+            "ceiling": interval(ceiling[1:]),
+            midpoint: interval(unit(centre[1:])),
+            "steepness": interval(steepness[1:]),
+        },
+    }
+
+
+def _curve_draws(curve: Saturating) -> dict[str, list[float]]:
+    """Draws of a curve in loss; the ceiling's only where it was fitted."""
+    centre, steepness, ceiling = curve.curves[1:].T
+    draws = {"midpoint_loss": rounded(-centre), "steepness": rounded(steepness)}
+    return draws if np.ptp(ceiling) == 0 else {**draws, "ceiling": rounded(ceiling)}
+
+
+def _flops(log_flops: Array) -> Array:
+    return np.exp(np.minimum(log_flops, 700.0))
