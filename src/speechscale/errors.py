@@ -10,6 +10,10 @@ class UserError(ValueError):
     """
 
 
+class CannotWrite(UserError):
+    """The place for the result refuses it: no space, no permission. Trying the next thing would not help."""
+
+
 class SampleFault(ValueError):
     """One utterance cannot be used and the fault is its own: it is skipped and recorded, the others go on.
 

@@ -110,7 +110,9 @@ def test_run_record_says_what_each_number_is(study: Path) -> None:
 
 def test_a_second_run_does_nothing_again(study: Path, spec: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in study.glob("runs/*/record.json")}
-    before |= {path: path.stat().st_mtime_ns for path in study.glob("units/**/meta.json")}
+    before |= {
+        path: path.stat().st_mtime_ns for path in [*study.glob("units/**/meta.json"), study / "law.json"]
+    }
     speechscale("study", "run", spec, "-o", study)
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
@@ -176,11 +178,16 @@ def test_verbs_one_after_another(study: Path, tmp_path: Path) -> None:
     assert skip["id"] == "lines/000001"
     (spoken / "audio" / "broken.wav").write_bytes(b"RIFF")
     listed = speechscale("manifest", spoken / "audio", "-o", tmp_path / "listed.jsonl")
-    assert "32 utterances" in listed.stdout and "broken.wav" in listed.stderr
+    assert "32 utterances" in listed.stdout and "1 files skipped" in listed.stdout
+    assert "broken.wav" in (tmp_path / "listed.skips.jsonl").read_text()
     manifest, book = spoken / "manifest.jsonl", tmp_path / "book.safetensors"
     speechscale("kmeans", manifest, "--clusters", "30", "-o", book)
     encoded = speechscale("encode", manifest, "--code-book", book, "-o", tmp_path / "shards")
     assert "32 utterances" in encoded.stdout
+    listed_again = ("--code-book", book, "--root", spoken / "audio", "-o", tmp_path / "listed")
+    assert "32 utterances" in speechscale("encode", tmp_path / "listed.jsonl", *listed_again).stdout
+    mixed = speechscale("eval", next(study.glob("runs/*")), "--benchmarks", tmp_path / "shards", expect=1)
+    assert "another code book" in mixed.stderr
     run = tmp_path / "run.toml"
     run.write_text('run = "one"\nlayers = 1\ndim = 16\nheads = 1\nbatch = 2\ncontext = 128\ntokens = 4000\n')
     train = (

@@ -31,19 +31,28 @@ def test_pairs_are_joined_by_label_whatever_the_order(tmp_path: Path) -> None:
     samples = [member("b", "wrong", [2]), member("a", "correct", [3, 4]), member("b", "correct", [1])]
     write_shard(tmp_path / "s0", samples, [], MADE)
     write_shard(tmp_path / "s1", [member("a", "wrong", [5])], [], MADE)
-    pairs = {pair.item: pair for pair in read_pairs(open_shards(tmp_path))}
+    whole, halves = read_pairs(open_shards(tmp_path))
+    pairs = {pair.item: pair for pair in whole}
+    assert halves == []
     assert pairs["a"].correct.tolist() == [3, 4, 10] and pairs["a"].wrong.tolist() == [5, 10]
     assert pairs["b"].correct.tolist() == [1, 10] and pairs["b"].wrong.tolist() == [2, 10]
+
+
+def test_an_item_without_its_twin_is_named_and_the_others_go_on(tmp_path: Path) -> None:
+    samples = [member("a", "correct", [1]), member("b", "correct", [1]), member("b", "wrong", [2])]
+    write_shard(tmp_path / "s0", samples, [], MADE)
+    whole, halves = read_pairs(open_shards(tmp_path))
+    assert [pair.item for pair in whole] == ["b"] and halves == ["t/seen/a"]
 
 
 @pytest.mark.parametrize(
     ("samples", "said"),
     [
-        ([member("a", "correct", [1])], "the wrong member is missing"),
+        ([member("a", "correct", [1])], "none of 1 items has both members"),
         ([member("a", "correct", [1]), Sample("x", np.array([10]), 1.0, {})], "x has no benchmark label"),
     ],
 )
-def test_an_item_without_its_twin_or_label_is_named(tmp_path: Path, samples: list[Sample], said: str) -> None:
+def test_no_pair_at_all_or_no_label_is_an_error(tmp_path: Path, samples: list[Sample], said: str) -> None:
     write_shard(tmp_path / "s0", samples, [], MADE)
     with pytest.raises(UserError, match=said):
         read_pairs(open_shards(tmp_path))

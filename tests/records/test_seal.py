@@ -13,6 +13,7 @@ from speechscale.records.seal import (
     is_made,
     published_folder,
     read_seal,
+    remove_leftovers,
     sealed_folder,
     sha256_json,
     verify,
@@ -75,6 +76,15 @@ def test_another_schema_is_refused(tmp_path: Path) -> None:
 def test_unwritable_place_is_a_sentence() -> None:
     with pytest.raises(UserError, match="cannot be written"):
         write_file(Path("/proc/self/nothing/file"), "x")
+
+
+def test_leftovers_of_a_kill_are_removed_and_nothing_else(tmp_path: Path) -> None:
+    make(tmp_path / "deep" / "made", {})
+    (tmp_path / "deep" / ".aside-x-1").mkdir()
+    (tmp_path / ".aside-y-2").write_text("half")
+    remove_leftovers(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["deep"]
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["made"]
 
 
 def test_hash_does_not_depend_on_key_order() -> None:

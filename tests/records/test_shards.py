@@ -95,6 +95,12 @@ def test_shards_in_the_making_are_not_seen_and_unlike_ones_refused(tmp_path: Pat
         open_shards(tmp_path)
 
 
+def test_a_shard_of_the_plan_that_is_missing_is_missed(tmp_path: Path) -> None:
+    write_shard(tmp_path / "shard-00000", [sample("a", [1])], [], MADE | {"plan_num_shards": 2})
+    with pytest.raises(UserError, match="1 of 2 shards are here"):
+        open_shards(tmp_path)
+
+
 def test_no_shards_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no shards of units here"):
         open_shards(tmp_path)

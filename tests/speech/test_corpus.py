@@ -6,12 +6,22 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from speechscale.errors import UserError
 from speechscale.records.items import Item
 from speechscale.records.manifest import read_manifest
 from speechscale.records.seal import verify
-from speechscale.speech.corpus import CORPUS_SCHEMA, Corpus, WorldSpec, check_apart, make_corpus, write_corpus
+from speechscale.speech import corpus as corpus_room
+from speechscale.speech.corpus import (
+    CORPUS_SCHEMA,
+    Corpus,
+    WorldSpec,
+    check_apart,
+    check_voices,
+    make_corpus,
+    write_corpus,
+)
 
 SPEC = WorldSpec(
     prose=2000,
@@ -87,8 +97,28 @@ def test_a_leak_is_caught_by_name() -> None:
 
 
 def test_one_voice_on_both_lists_is_refused() -> None:
-    with pytest.raises(UserError, match="en-us also stands in voices"):
-        make_corpus(SPEC.model_copy(update={"voices_unseen": ("en-us",)}))
+    with pytest.raises(ValidationError, match="en-us stands in voices and in voices_unseen"):
+        WorldSpec.model_validate(SPEC.model_dump() | {"voices_unseen": ("en-us",)})
+
+
+def test_unknown_world_and_unknown_voice_are_named() -> None:
+    with pytest.raises(ValidationError, match="choose one of large, small"):
+        WorldSpec.model_validate(SPEC.model_dump() | {"size": "medium"})
+    with pytest.raises(UserError, match="'en-uss' cannot speak"):
+        check_voices(SPEC.model_copy(update={"voices": ("en-us", "en-uss")}))
+
+
+def test_no_text_twice_in_training(corpus: Corpus) -> None:
+    """So that unique tokens are unique."""
+    assert len({u.transcript for u in corpus.train}) == len(corpus.train)
+
+
+def test_a_world_too_small_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(corpus_room, "_TRIES", 1)  # so that drawing one text twice is enough
+    with pytest.raises(UserError, match=r"world\.stories: .* ask for fewer"):
+        make_corpus(
+            SPEC.model_copy(update={"prose": 10, "test": 5, "stories": 3000, "items_per_phenomenon": 2})
+        )
 
 
 def test_sealed_folder(tmp_path: Path) -> None:

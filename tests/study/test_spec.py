@@ -57,10 +57,42 @@ def test_impossible_shape(tmp_path: Path) -> None:
     assert "dim 24" in rejected(tmp_path, SMOKE.replace("dim = 24, heads = 2", "dim = 24, heads = 5"))
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "key"),
+    [
+        ("prose = 600", 'prose = "600"', "world.prose"),
+        ("layers = 1", "layers = true", "ladder.sizes.0.layers"),
+        ("dim = 16", "dim = 16.0", "ladder.sizes.0.dim"),
+        ('size = "small"', 'size = "medium"', "medium"),
+        ("utterances_per_shard = 300", "utterances_per_shard = 300\n[units.mel]\nwindow = 512", "window 512"),
+        (
+            "utterances_per_shard = 300",
+            "utterances_per_shard = 300\n[units.mel]\nlowest = 7900.0",
+            "lowest 7900",
+        ),
+        ('voices_unseen = ["en-us+f2"]', 'voices_unseen = ["en-us"]', "keep them apart"),
+    ],
+)
+def test_values_are_not_bent_into_shape(tmp_path: Path, old: str, new: str, key: str) -> None:
+    assert old in SMOKE
+    assert key in rejected(tmp_path, SMOKE.replace(old, new, 1))
+
+
+def test_two_runs_of_one_name_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "study.toml"
+    path.write_text(SMOKE.replace("{ tokens = 16_000 }", "{ tokens = 8_000 }"))
+    with pytest.raises(UserError, match="a run of the same name"):
+        ladder_runs(read_study(path))
+
+
 def test_broken_toml_and_missing_file(tmp_path: Path) -> None:
     assert "not valid TOML" in rejected(tmp_path, "name = ")
     with pytest.raises(UserError, match="cannot be opened"):
         read_study(tmp_path / "absent.toml")
+
+
+def test_shipped_run_parses() -> None:
+    assert read_run(STUDIES[0].parent / "runs" / "one.toml").steps == 312
 
 
 def test_run_file(tmp_path: Path) -> None:
@@ -69,4 +101,7 @@ def test_run_file(tmp_path: Path) -> None:
     assert read_run(path).steps == 1000 // 128
     path.write_text('run = "../a"\nlayers = 1\ndim = 16\nheads = 1\nbatch = 2\ntokens = 1000\n')
     with pytest.raises(UserError, match=r"run = '\.\./a'"):
+        read_run(path)
+    path.write_text('run = "a"\nlayers = 1\ndim = 16\nheads = 3\nbatch = 2\ntokens = 1000\n')
+    with pytest.raises(UserError, match="dim 16 must be an even multiple of heads 3"):
         read_run(path)

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from speechscale.errors import UserError
 from speechscale.model.device import precision_of
-from speechscale.records.shards import Shard
+from speechscale.records.shards import Sample, Shard, open_shards, write_shard
 from speechscale.tokens.batches import Windows
 from speechscale.train import loop
 from speechscale.train.checkpoint import MODEL, TRAINING, load_model
@@ -88,6 +88,30 @@ def test_a_checkpoint_of_another_run_is_refused_by_field(
     (tmp_path / "run" / TRAINING).write_bytes(b"\x80\x04pickle")
     with pytest.raises(UserError, match="not a checkpoint"):
         train_run(spec, shards, test_shards, tmp_path / "run")
+
+
+def test_a_finished_run_is_kept_and_never_overwritten_by_another(
+    spec: RunSpec, shards: list[Shard], test_shards: list[Shard], tmp_path: Path
+) -> None:
+    record = train_run(spec, shards, test_shards, tmp_path / "run")
+    before = (tmp_path / "run" / MODEL).stat().st_mtime_ns
+    assert train_run(spec, shards, test_shards, tmp_path / "run") == record
+    assert (tmp_path / "run" / MODEL).stat().st_mtime_ns == before
+    with pytest.raises(UserError, match=r"spec\.seed: found 0, wanted 1"):
+        train_run(spec.model_copy(update={"seed": 1}), shards, test_shards, tmp_path / "run")
+
+
+def test_test_speech_of_another_code_book_is_refused(
+    spec: RunSpec, shards: list[Shard], tmp_path: Path
+) -> None:
+    made = {**shards[0].preprocessing, "kmeans": {"name": "other", "sha256": "other"}}
+    write_shard(tmp_path / "other" / "shard-0", shards_samples(shards), [], made)
+    with pytest.raises(UserError, match=r"encoded differently: kmeans\.name: found 'other', wanted 'k'"):
+        train_run(spec, shards, open_shards(tmp_path / "other"), tmp_path / "run")
+
+
+def shards_samples(shards: list[Shard]) -> list[Sample]:
+    return [Sample(str(i), units, 1.0, {}) for i, units in enumerate(shards[0].samples())]
 
 
 def test_a_run_that_stops_being_finite_is_recorded_before_the_update(

@@ -13,7 +13,7 @@ import pytest
 from speechscale.errors import SampleFault, UserError
 from speechscale.records.manifest import Utterance
 from speechscale.records.shards import open_shard, open_shards, verify_shard
-from speechscale.units.encode import encode_shard, is_encoded, make_code_book, plan_shards
+from speechscale.units.encode import CodeBookTask, encode_shard, is_encoded, make_code_book, plan_shards
 from speechscale.units.kmeans import KMeansSpec
 from speechscale.units.mel import MelSpec
 
@@ -37,7 +37,10 @@ def utterances(*names: str) -> list[Utterance]:
 @pytest.fixture
 def code_book(tmp_path: Path) -> Path:
     path = tmp_path / "book.safetensors"
-    make_code_book(utterances("k1", "k2"), tmp_path, MelSpec(), KMeansSpec(clusters=8), hear_noise, path)
+    speech = tuple(utterances("k1", "k2", "bad"))
+    task = CodeBookTask(speech, tmp_path, MelSpec(), KMeansSpec(clusters=8), path, hear_noise)
+    frames, faulty = make_code_book(task)
+    assert frames > 50 and faulty == 1
     return path
 
 
@@ -88,7 +91,7 @@ def test_a_shard_made_with_another_code_book_is_refused(tmp_path: Path, code_boo
     encode_shard(task)
     other = tmp_path / "other.safetensors"
     spec = KMeansSpec(clusters=8, seed=1)
-    make_code_book(utterances("k3", "k4"), tmp_path, MelSpec(), spec, hear_noise, other)
+    make_code_book(CodeBookTask(tuple(utterances("k3", "k4")), tmp_path, MelSpec(), spec, other, hear_noise))
     (again,) = plan_shards(names, tmp_path, other, tmp_path / "out", 5, hear_noise)
     with pytest.raises(UserError, match=r"kmeans\.sha256"):
         is_encoded(again)

@@ -48,6 +48,9 @@ def main() -> None:
     except UserError as error:
         print(f"speechscale: {error}", file=sys.stderr)
         sys.exit(1)
+    except OSError as error:
+        print(f"speechscale: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
+        sys.exit(1)
     except KeyboardInterrupt:
         print("speechscale: interrupted; run the same command again to go on.", file=sys.stderr)
         sys.exit(130)

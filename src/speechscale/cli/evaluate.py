@@ -16,7 +16,7 @@ def evaluate(
 
     Example:
 
-        speechscale eval demo/runs/804k-2.4M --benchmarks demo/units/benchmarks
+        speechscale eval one-run --benchmarks work/nano/units/benchmarks
     """
     from speechscale.records.runs import read_record, write_record
     from speechscale.records.shards import open_shards
@@ -24,6 +24,8 @@ def evaluate(
 
     record = score_run(read_record(run / "record.json"), run, open_shards(benchmarks))
     write_record(record, run / "record.json")
+    if record.note:
+        typer.echo(f"{record.note}.")
     for name, score in record.scores.items():
         typer.echo(
             f"{name:<40} {score.accuracy:6.3f}  [{score.low:.3f}, {score.high:.3f}]  "

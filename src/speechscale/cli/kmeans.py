@@ -26,12 +26,12 @@ def kmeans(
     """
     from speechscale.records.manifest import read_manifest
     from speechscale.speech.hearing import hear
-    from speechscale.units.encode import make_code_book
+    from speechscale.study.units import learn_code_book
+    from speechscale.units.encode import CodeBookTask
     from speechscale.units.kmeans import KMeansSpec
     from speechscale.units.mel import MelSpec
 
     spec = KMeansSpec(clusters=clusters, utterances=utterances, seed=seed)
-    frames = make_code_book(
-        list(read_manifest(manifest)), root or manifest.parent, MelSpec(), spec, hear, out
-    )
-    typer.echo(f"{out}: {clusters} units learnt from {frames} frames.")
+    speech = tuple(read_manifest(manifest))
+    learnt = learn_code_book(CodeBookTask(speech, root or manifest.parent, MelSpec(), spec, out, hear))
+    typer.echo(f"{out}: {learnt}")

@@ -20,7 +20,7 @@ def train(
 
     Example:
 
-        speechscale train studies/run.toml --shards demo/units/train --test demo/units/test -o one-run
+        speechscale train studies/runs/one.toml --shards work/nano/units/train --test work/nano/units/test -o one-run
     """
     from speechscale.errors import UserError
     from speechscale.records.runs import write_record
@@ -30,15 +30,15 @@ def train(
     from speechscale.train.loop import train_run
 
     spec = read_run(run)
+    speech, held_out = open_shards(shards), open_shards(test)
     with progress_bar() as bar:
         row = bar.add_task(spec.run, total=spec.steps)
-        record = train_run(
-            spec, open_shards(shards), open_shards(test), out, lambda done, _: bar.update(row, completed=done)
-        )
+        record = train_run(spec, speech, held_out, out, lambda done, _: bar.update(row, completed=done))
     write_record(record, out / "record.json")
     if record.loss is None:
         raise UserError(f"{spec.run} diverged ({record.note}); {out / 'record.json'} keeps it on record.")
     typer.echo(
         f"{spec.run}: {record.params:,} parameters (non-embedding), {record.tokens:,} tokens seen, test loss "
-        f"{record.loss:.4f} ± {record.loss_se:.4f} nats/token, {record.bits_per_second:.2f} bits/s"
+        f"{record.loss:.4f} ± {record.loss_se:.4f} nats/token"
+        + (f", {record.bits_per_second:.2f} bits per second of audio" if record.bits_per_second else "")
     )

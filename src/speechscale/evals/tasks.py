@@ -25,11 +25,11 @@ class Pair:
     wrong: np.ndarray
 
 
-def read_pairs(shards: Sequence[Shard]) -> list[Pair]:
-    """Join members on (task, condition, item).
+def read_pairs(shards: Sequence[Shard]) -> tuple[list[Pair], list[str]]:
+    """Join members on (task, condition, item); also names the items of which a member was skipped.
 
     Raises:
-        UserError: an utterance without labels, a member twice, or an item without its twin; the sentence names it.
+        UserError: an utterance without labels, a member twice, or no whole pair at all; the sentence names it.
     """
     members: dict[tuple[str, str, str], dict[str, tuple[Label, str, np.ndarray]]] = {}
     for shard in shards:
@@ -39,7 +39,11 @@ def read_pairs(shards: Sequence[Shard]) -> list[Pair]:
             if label.member in found:
                 raise UserError(f"{row['id']}: {label.task}/{label.item} has two {label.member} members.")
             found[label.member] = (label, row["speaker"] or "", units)
-    return [_pair(key, found) for key, found in members.items()]
+    whole = {key: found for key, found in members.items() if found.keys() == {"correct", "wrong"}}
+    halves = ["/".join(key) for key in members.keys() - whole.keys()]
+    if not whole:
+        raise UserError(f"none of {len(halves)} items has both members; skips.jsonl of the shards says why.")
+    return [_pair(found) for found in whole.values()], sorted(halves)
 
 
 def _label(row: dict, shard: Shard) -> Label:
@@ -49,11 +53,6 @@ def _label(row: dict, shard: Shard) -> Label:
         raise UserError(f"{shard.folder}: {row['id']} has no benchmark label ({error}).") from error
 
 
-def _pair(key: tuple[str, str, str], members: dict[str, tuple[Label, str, np.ndarray]]) -> Pair:
-    missing = {"correct", "wrong"} - members.keys()
-    if missing:
-        raise UserError(
-            f"{'/'.join(key)}: the {missing.pop()} member is missing; see skips.jsonl of its shard."
-        )
+def _pair(members: dict[str, tuple[Label, str, np.ndarray]]) -> Pair:
     label, voice, correct = members["correct"]
     return Pair(label.task, label.condition, label.item, label.group, voice, correct, members["wrong"][2])

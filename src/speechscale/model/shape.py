@@ -10,6 +10,18 @@ Preset = Literal["paper", "modern"]  # the released code's choices, quirks inclu
 Precision = Literal["auto", "float32", "bfloat16"]
 
 
+def check_heads(dim: int, heads: int) -> None:
+    """Every head needs an even share of the dimensions.
+
+    Raises:
+        ValueError: it has not.
+    """
+    if dim % heads or (dim // heads) % 2:
+        raise ValueError(
+            f"dim {dim} must be an even multiple of heads {heads}, for rotary positions turn pairs"
+        )
+
+
 class ModelShape(BaseModel):
     """A Llama: RMSNorm, rotary positions, SwiGLU, no biases, tied embeddings."""
 
@@ -24,10 +36,7 @@ class ModelShape(BaseModel):
 
     @model_validator(mode="after")
     def _heads_divide_dim(self) -> ModelShape:
-        if self.dim % self.heads or (self.dim // self.heads) % 2:
-            raise ValueError(
-                f"dim {self.dim} must be an even multiple of heads {self.heads}, for rotary positions turn pairs"
-            )
+        check_heads(self.dim, self.heads)
         return self
 
     @property

@@ -6,12 +6,13 @@ summed, any tie rule) can be applied afterwards without the model.
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 
 import polars as pl
 
 from speechscale.errors import UserError
-from speechscale.records.seal import cannot_write
+from speechscale.records.seal import write_file
 
 COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
     "task": pl.String,
@@ -28,12 +29,9 @@ COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
 
 def write_scores(table: pl.DataFrame, path: Path) -> None:
     """Write per-item scores as Parquet."""
-    aside = path.with_name(f".aside-{path.name}")
-    try:
-        table.select([pl.col(name).cast(kind) for name, kind in COLUMNS.items()]).write_parquet(aside)
-        aside.replace(path)
-    except OSError as error:
-        raise cannot_write(path, error) from error
+    buffer = BytesIO()
+    table.select([pl.col(name).cast(kind) for name, kind in COLUMNS.items()]).write_parquet(buffer)
+    write_file(path, buffer.getvalue())
 
 
 def read_scores(path: Path) -> pl.DataFrame:

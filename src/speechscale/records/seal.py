@@ -1,7 +1,7 @@
 """Publishing artefacts: write aside, flush to disk, hash, rename; and opening them again.
 
-Nothing half-written ever stands under a final name, because the only way to a final name is the rename at
-the end of `sealed_folder` or `write_file`. A sealed folder holds `seal.json`: what it is (schema), what it was
+Nothing half-written ever stands under a final name, because records get theirs only by the rename at the end of
+`write_file`, `published_folder` or `sealed_folder`. A sealed folder holds `seal.json`: what it is (schema), what it was
 made from (spec, parents' identities), which code made it, and the SHA-256 of every file in it.
 """
 
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from speechscale import __version__
-from speechscale.errors import UserError
+from speechscale.errors import CannotWrite, UserError
 
 SEAL = "seal.json"
 _ASIDE = ".aside-"  # prefix of folders and files in the making; readers skip dotted names
@@ -153,6 +153,12 @@ def is_made(folder: Path, *, schema: str, spec: Mapping[str, Any], parents: Mapp
     return True
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Delete what a kill left in the making anywhere below a folder. Only its owner may call this."""
+    for path in list(Path(folder).rglob(f"{_ASIDE}*")):
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
 def differing_fields(found: Any, wanted: Any, name: str = "") -> list[str]:
     """`field: found …, wanted …` for every leaf in which two JSON values differ."""
     if isinstance(found, dict) and isinstance(wanted, dict):
@@ -165,8 +171,8 @@ def differing_fields(found: Any, wanted: Any, name: str = "") -> list[str]:
     return [] if found == wanted else [f"{name}: found {found!r}, wanted {wanted!r}"]
 
 
-def cannot_write(path: Path, error: OSError) -> UserError:
-    return UserError(
+def cannot_write(path: Path, error: OSError) -> CannotWrite:
+    return CannotWrite(
         f"{path}: cannot be written ({error.strerror or error}); nothing was left under that name."
     )
 

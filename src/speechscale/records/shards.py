@@ -103,6 +103,11 @@ class Shard:
     lengths: np.ndarray  # int64 [samples]
 
     @property
+    def seconds(self) -> float | None:
+        """Seconds of audio; shards of other makers do not say."""
+        return self.meta.get("seconds")
+
+    @property
     def preprocessing(self) -> Mapping[str, Any]:
         return self.meta["preprocessing"]
 
@@ -152,12 +157,15 @@ def open_shards(folder: Path) -> list[Shard]:
     """All shards of a folder in name order; those in the making are not seen.
 
     Raises:
-        UserError: none there, or shards that were not made alike.
+        UserError: none there, some missing, or shards that were not made alike.
     """
     names = sorted(path.parent for path in Path(folder).glob("[!.]*/meta.json"))
     shards = [open_shard(name) for name in names]
     if not shards:
         raise UserError(f"{folder}: no shards of units here; `speechscale encode` makes them.")
+    planned = shards[0].preprocessing.get("plan_num_shards", len(shards))
+    if len(shards) != planned:
+        raise UserError(f"{folder}: {len(shards)} of {planned} shards are here; run the same `encode` again.")
     for shard in shards[1:]:
         differing = differing_fields(encoding_of(shard), encoding_of(shards[0]))
         if differing:
@@ -186,7 +194,7 @@ def verify_shard(folder: Path) -> None:
             f"{folder}: samples.jsonl repeats an id, or skips.jsonl has another count than meta.json."
         )
     for sample, row in zip(shard.samples(), rows, strict=True):
-        _check_units(Sample(row["id"], sample, row["seconds"], row), shard.preprocessing)
+        _check_units(Sample(row["id"], sample, row.get("seconds", 0.0), row), shard.preprocessing)
 
 
 _PLAN_FIELDS = ("manifest_sha256", "plan_num_shards", "assignment_sha256", "num_assigned_records")

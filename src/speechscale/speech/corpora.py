@@ -14,7 +14,7 @@ AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3", ".opus"})
 
 
 def folder_of_audio(folder: Path, dataset: str, split: str) -> Iterator[Utterance | SampleFault]:
-    """One utterance a file, in path order; its id is the path without suffix, its speaker unknown.
+    """One utterance a file, in path order; its id is the corpus and the path, its speaker unknown.
 
     A file that cannot be opened as audio comes out as a fault, named in the detail.
 

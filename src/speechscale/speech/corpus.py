@@ -10,9 +10,9 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from speechscale.errors import UserError
+from speechscale.errors import SampleFault, UserError
 from speechscale.records.items import Item, Label
 from speechscale.records.manifest import Synthesis, Utterance, write_manifest
 from speechscale.records.seal import sealed_folder, write_json
@@ -24,12 +24,13 @@ from speechscale.speech.synthesis import ESPEAK, Speaker
 CORPUS_SCHEMA = "speechscale.corpus/1"
 TRAIN, TEST, BENCHMARKS = "train.jsonl", "test.jsonl", "benchmarks.jsonl"
 CONDITIONS = ("seen", "unseen")
+_TRIES = 20  # texts drawn for each that is wanted, before the world is called too small
 
 
 class WorldSpec(BaseModel):
     """A story world, how much of it is written, and who speaks it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     size: str = "small"
     seed: int = Field(default=0, ge=0)
@@ -38,9 +39,24 @@ class WorldSpec(BaseModel):
     test: int = Field(ge=1)  # utterances of held-out prose
     items: int = Field(default=500, ge=1)  # of each task
     items_per_phenomenon: int = Field(default=100, ge=1)  # minimal pairs
-    voices: tuple[str, ...] = Field(min_length=1)  # of training
-    voices_unseen: tuple[str, ...] = Field(min_length=1)  # never heard in training
+    voices: tuple[str, ...] = Field(min_length=1, strict=False)  # of training
+    voices_unseen: tuple[str, ...] = Field(min_length=1, strict=False)  # never heard in training
     words_per_minute: int = Field(default=260, ge=80, le=450)
+
+    @field_validator("size")
+    @classmethod
+    def _world_is_known(cls, size: str) -> str:
+        load_lexicon(size)
+        return size
+
+    @model_validator(mode="after")
+    def _voices_are_apart(self) -> WorldSpec:
+        shared = set(self.voices) & set(self.voices_unseen)
+        if shared:
+            raise ValueError(
+                f"{', '.join(sorted(shared))} stands in voices and in voices_unseen; keep them apart"
+            )
+        return self
 
 
 @dataclass(frozen=True)
@@ -77,25 +93,21 @@ def facts(corpus: Corpus) -> dict[str, Any]:
 def make_corpus(spec: WorldSpec) -> Corpus:
     """Training and test texts and benchmark items; nothing of test or benchmarks occurs in training.
 
-    Benchmarks and test are made first; training rejects what they say. `check_apart` then verifies the result.
+    Benchmarks and test are made first; training rejects what they say, and says nothing twice. `check_apart` then
+    verifies the result.
 
     Raises:
-        UserError: a voice stands on both lists.
+        UserError: the world is too small for what is asked of it.
     """
-    shared = set(spec.voices) & set(spec.voices_unseen)
-    if shared:
-        raise UserError(
-            f"voices_unseen: {', '.join(sorted(shared))} also stands in voices; the two must not overlap."
-        )
     world = World(load_lexicon(spec.size))
     spoken = list(benchmarks.minimal_pairs(world, spec.items_per_phenomenon, spec.seed))
     spoken += benchmarks.sstorycloze(world, spec.items, spec.seed)
     spoken += benchmarks.tstorycloze(world, spec.items, spec.seed)
     held_out = benchmarks.forbidden(spoken)
-    test = list(_distinct_prose(world, Random(f"{spec.seed}/test"), spec.test, held_out))
+    test = _distinct("test", _prose(world, Random(f"{spec.seed}/test")), spec.test, held_out)
     held_out |= {" ".join(sentences) for sentences in test}
-    prose = list(_prose(world, Random(f"{spec.seed}/prose"), spec.prose, held_out))
-    stories = list(_stories(world, Random(f"{spec.seed}/stories"), spec.stories, held_out))
+    prose = _distinct("prose", _prose(world, Random(f"{spec.seed}/prose")), spec.prose, held_out)
+    stories = _distinct("stories", _stories(world, Random(f"{spec.seed}/stories")), spec.stories, held_out)
     check_apart([*prose, *stories], spoken, test)
     words = {word for text in [*prose, *stories] for sentence in text for word in words_of(sentence)}
     items = [*_lexical(spec, words), *spoken]
@@ -108,6 +120,22 @@ def make_corpus(spec: WorldSpec) -> Corpus:
         benchmarks=[u for item in items for condition in CONDITIONS for u in _members(spec, item, condition)],
         word_types=len(words),
     )
+
+
+def check_voices(spec: WorldSpec) -> None:
+    """Let every voice say a word.
+
+    Raises:
+        UserError: naming a voice that the synthesiser does not have.
+    """
+    voices = [*spec.voices, *spec.voices_unseen]
+    how = [Synthesis(engine=ESPEAK, voice=v, words_per_minute=spec.words_per_minute, seed=0) for v in voices]
+    with Speaker() as speaker:
+        for voice, answer in zip(voices, speaker.speak_all([("word", each) for each in how]), strict=True):
+            if isinstance(answer, SampleFault):
+                raise UserError(
+                    f"world.voices: {voice!r} cannot speak ({answer.detail}); nothing was started."
+                )
 
 
 def check_apart(train: list[list[str]], items: list[Item], test: list[list[str]]) -> None:
@@ -130,27 +158,25 @@ def words_of(sentence: str) -> list[str]:
     return sentence.lower().rstrip(".").split()
 
 
-def _distinct_prose(world: World, rng: Random, count: int, held_out: set[str]) -> Iterator[list[str]]:
-    seen: set[str] = set()
-    for text in _prose(world, rng, 20 * count, held_out):
-        if " ".join(text) not in seen:
-            seen.add(" ".join(text))
-            yield text
-        if len(seen) == count:
-            return
-    raise UserError(
-        f"world.test: this world is too small for {count} distinct test utterances; ask for fewer."
-    )
+def _distinct(key: str, texts: Iterator[list[str]], count: int, held_out: set[str]) -> list[list[str]]:
+    """The first `count` texts that differ from each other and hold nothing that is held out."""
+    found: dict[str, list[str]] = {}
+    for text in islice(texts, _TRIES * count):
+        if not benchmarks.leaks(text, held_out):
+            found.setdefault(" ".join(text), text)
+        if len(found) == count:
+            return list(found.values())
+    raise UserError(f"world.{key}: this world has too few different texts for {count}; ask for fewer.")
 
 
-def _prose(world: World, rng: Random, count: int, held_out: set[str]) -> Iterator[list[str]]:
-    texts = iter(lambda: world.prose(rng), None)
-    return islice((text for text in texts if not benchmarks.leaks(text, held_out)), count)
+def _prose(world: World, rng: Random) -> Iterator[list[str]]:
+    while True:
+        yield world.prose(rng)
 
 
-def _stories(world: World, rng: Random, count: int, held_out: set[str]) -> Iterator[list[str]]:
-    texts = iter(lambda: list(world.story(rng).sentences), None)
-    return islice((text for text in texts if not benchmarks.leaks(text, held_out)), count)
+def _stories(world: World, rng: Random) -> Iterator[list[str]]:
+    while True:
+        yield list(world.story(rng).sentences)
 
 
 def _lexical(spec: WorldSpec, words: set[str]) -> list[Item]:

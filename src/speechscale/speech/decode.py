@@ -1,7 +1,8 @@
-"""One segment of an audio file as mono float32 at 16 kHz."""
+"""One segment of an audio file as mono float32 at 16 kHz; and samples to a wav."""
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import soxr
 
 from speechscale.errors import SampleFault
 from speechscale.records.manifest import SAMPLE_RATE
+from speechscale.records.seal import write_file
 
 
 def decode(path: Path, offset: float = 0.0, duration: float | None = None) -> np.ndarray:
@@ -39,4 +41,14 @@ def decode(path: Path, offset: float = 0.0, duration: float | None = None) -> np
         raise SampleFault("empty", f"{path}: no samples")
     if not np.isfinite(samples).all():
         raise SampleFault("not finite", f"{path}: holds NaN or infinite samples")
-    return samples if rate == SAMPLE_RATE else soxr.resample(samples, rate, SAMPLE_RATE)
+    resampled = samples if rate == SAMPLE_RATE else soxr.resample(samples, rate, SAMPLE_RATE)
+    if len(resampled) == 0:
+        raise SampleFault("empty", f"{path}: less than one sample at {SAMPLE_RATE} Hz")
+    return resampled
+
+
+def write_wav(samples: np.ndarray, path: Path) -> None:
+    """Mono samples at 16 kHz as a 16-bit wav, whole or not at all."""
+    buffer = BytesIO()
+    soundfile.write(buffer, samples, SAMPLE_RATE, subtype="PCM_16", format="WAV")
+    write_file(path, buffer.getvalue())

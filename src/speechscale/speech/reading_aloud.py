@@ -7,11 +7,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 
-import soundfile
-
 from speechscale.errors import SampleFault, UserError
 from speechscale.records.manifest import SAMPLE_RATE, Synthesis, Utterance, write_manifest
 from speechscale.records.seal import published_folder
+from speechscale.speech.decode import write_wav
 from speechscale.speech.hearing import hear
 from speechscale.speech.lexicon import load_lexicon
 from speechscale.speech.stories import World
@@ -59,7 +58,7 @@ def read_aloud(
                 skips.append({"id": utterance.id, "reason": waveform.reason, "detail": waveform.detail})
                 continue
             file = f"audio/{utterance.id.replace('/', '-')}.wav"
-            soundfile.write(aside / file, waveform, SAMPLE_RATE, subtype="PCM_16")
+            write_wav(waveform, aside / file)
             told = {"audio": file, "sample_rate": SAMPLE_RATE, "duration": len(waveform) / SAMPLE_RATE}
             spoken.append(utterance.model_copy(update=told))
         if not spoken:

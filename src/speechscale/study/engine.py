@@ -12,11 +12,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from speechscale.errors import UserError
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -52,7 +55,14 @@ def run_tasks(
             done, _ = wait(pending, timeout=_POLL, return_when=FIRST_COMPLETED)
             for future in done:
                 task = pending.pop(future)
-                yield task, future.result()
+                try:
+                    result = future.result()
+                except BrokenProcessPool as error:
+                    raise UserError(
+                        f"{label}: a worker process was ended from outside, perhaps for memory; run the same command "
+                        "again to go on, with fewer --workers if it happens again."
+                    ) from error
+                yield task, result
                 finished += weight(task)
             underway = sum(
                 weight(task) * fraction(task) for future, task in pending.items() if future.running()

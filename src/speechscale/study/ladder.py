@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from speechscale.errors import UserError
 from speechscale.study.spec import BudgetSpec, SizeSpec, StudySpec
 from speechscale.train.spec import RunSpec
 
 
 def ladder_runs(study: StudySpec) -> list[RunSpec]:
-    """Every size with every budget, the dearest first, so that no long run is left for the end."""
+    """Every size with every budget, the dearest first, so that no long run is left for the end.
+
+    Raises:
+        UserError: two runs would share a name, and so a folder.
+    """
     runs = [_run(study, size, budget) for size in study.ladder.sizes for budget in study.ladder.budgets]
+    names = [run.run for run in runs]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise UserError(
+            f"ladder: two sizes or budgets make a run of the same name ({', '.join(twice)}); leave one out."
+        )
     vocabulary = study.units.kmeans.clusters + 2
     return sorted(runs, key=lambda run: (-run.shape(vocabulary).flops_exact(run.tokens), run.run))
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from speechscale.errors import CannotWrite, UserError
 from speechscale.records.runs import RunRecord, read_record, write_record
 from speechscale.records.scores import write_scores
 from speechscale.records.shards import Shard, open_shards
 from speechscale.train.spec import RunSpec
 
-_PROGRESS = "progress.json"  # {"done": steps, "steps": steps in all}, for the bar and for `study status`
+RECORD = "record.json"
+_PROGRESS = "progress.json"  # steps done, steps in all, process; for the bar and for `study status`
 _EVERY = 1.0  # seconds between two writes of it
 
 
@@ -30,19 +34,25 @@ class RunTask:
 
 def is_done(task: RunTask) -> bool:
     """Whether the run needs no more work; a failed one is tried again, a diverged one is a result."""
-    path = task.folder / "record.json"
+    path = task.folder / RECORD
     return path.exists() and read_record(path).status != "failed"
 
 
 def run_one(task: RunTask) -> RunRecord:
-    """Train and score; an error of this run becomes a `failed` record, so that the others go on."""
-    task.folder.mkdir(parents=True, exist_ok=True)
+    """Train and score; an error of this run becomes a `failed` record, so that the others go on.
+
+    Raises:
+        CannotWrite: the disk refuses; no other run would fare better.
+    """
+    (task.folder / RECORD).unlink(missing_ok=True)  # of a run that failed before
     started = time.perf_counter()
     try:
         record = _train_and_score(task)
+    except (CannotWrite, MemoryError):
+        raise
     except Exception as error:
         record = _failed(task, f"{type(error).__name__}: {error}", time.perf_counter() - started)
-    write_record(record, task.folder / "record.json")
+    write_record(record, task.folder / RECORD)
     (task.folder / _PROGRESS).unlink(missing_ok=True)
     return record
 
@@ -52,11 +62,12 @@ def fraction_done(task: RunTask) -> float:
 
 
 def read_progress(folder: Path) -> float | None:
-    """How far a run in progress is, from what it last wrote; None when it is not in progress."""
+    """How far a run in progress is, from what it last wrote; None when no living process is at it."""
     try:
         progress = json.loads((folder / _PROGRESS).read_text())
+        os.kill(progress["pid"], 0)  # signal 0 only asks whether the process is there
         return progress["done"] / progress["steps"]
-    except (OSError, ValueError):
+    except (OSError, ValueError, KeyError):
         return None
 
 
@@ -79,17 +90,26 @@ def score_run(record: RunRecord, folder: Path, benchmarks: list[Shard]) -> RunRe
     from speechscale.train.checkpoint import MODEL, load_model
 
     device = compute_device()
-    model = load_model(folder / MODEL)[0].to(device)
+    model, made_from = load_model(folder / MODEL)
+    encoding = benchmarks[0].preprocessing
+    if encoding["kmeans"]["sha256"] != made_from["kmeans"]:
+        raise UserError(
+            f"{folder / MODEL}: was trained on units of another code book ({made_from['kmeans'][:12]}…) "
+            f"than the benchmarks' ({encoding['kmeans']['sha256'][:12]}…); encode them with the model's."
+        )
+    pairs, halves = read_pairs(benchmarks)
     dtype = precision_of("auto", device)
-    bos = benchmarks[0].preprocessing["eos_token"]
-    scores = score_pairs(model, read_pairs(benchmarks), bos=bos, dtype=dtype)
+    scores = score_pairs(model.to(device), pairs, bos=encoding["eos_token"], dtype=dtype)
     write_scores(scores, folder / "scores.parquet")
-    return record.model_copy(update={"scores": accuracies(scores)})
+    note = f"{len(halves)} items lack a member and were not scored, the first {halves[0]}" if halves else ""
+    return record.model_copy(update={"scores": accuracies(scores), "note": note})
 
 
 def _failed(task: RunTask, why: str, seconds: float) -> RunRecord:
-    spec = task.spec
-    shape = spec.shape(open_shards(task.train)[0].preprocessing["vocab_size"])
+    spec, shards = task.spec, open_shards(task.train)
+    shape = spec.shape(shards[0].preprocessing["vocab_size"])
+    corpus = sum(shard.meta["num_audio_steps"] for shard in shards)
+    unique = min(corpus, spec.unique_tokens or corpus)
     return RunRecord(
         run=spec.run,
         series=spec.series,
@@ -98,12 +118,12 @@ def _failed(task: RunTask, why: str, seconds: float) -> RunRecord:
         seed=spec.seed,
         params=shape.params,
         params_total=shape.params_total,
-        tokens=spec.tokens,
-        unique_tokens=min(spec.tokens, spec.unique_tokens or spec.tokens),
-        epochs=1.0,
+        tokens=spec.tokens_seen,
+        unique_tokens=min(spec.tokens_seen, unique),
+        epochs=spec.tokens_seen / unique,
         steps=spec.steps,
-        flops=shape.flops(spec.tokens),
-        flops_exact=shape.flops_exact(spec.tokens),
+        flops=shape.flops(spec.tokens_seen),
+        flops_exact=shape.flops_exact(spec.tokens_seen),
         loss=None,
         loss_se=None,
         bits_per_second=None,
@@ -113,12 +133,14 @@ def _failed(task: RunTask, why: str, seconds: float) -> RunRecord:
 
 
 def _progress_writer(path: Path) -> Callable[[int, int], None]:
-    last = time.perf_counter()
+    last = 0.0
 
     def write(done: int, steps: int) -> None:
         nonlocal last
         if time.perf_counter() - last > _EVERY:
             last = time.perf_counter()
-            path.write_text(json.dumps({"done": done, "steps": steps}))
+            with suppress(OSError):  # a bar that stands still harms nobody
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(json.dumps({"done": done, "steps": steps, "pid": os.getpid()}))
 
     return write

@@ -14,14 +14,18 @@ Everything is published whole or not at all, so the folder can be left at any in
 
 from __future__ import annotations
 
+import fcntl
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from speechscale import __version__
 from speechscale.errors import UserError
+from speechscale.laws import fit_table
+from speechscale.records.law import read_law, write_law
 from speechscale.records.manifest import Utterance, read_manifest
 from speechscale.records.runs import (
     RunRecord,
@@ -31,17 +35,18 @@ from speechscale.records.runs import (
     write_curves,
     write_table,
 )
-from speechscale.records.seal import differing_fields, is_made, write_json
-from speechscale.records.shards import open_shards
-from speechscale.speech.corpus import BENCHMARKS, CORPUS_SCHEMA, TEST, TRAIN, write_corpus
+from speechscale.records.seal import differing_fields, is_made, remove_leftovers, sha256_file, write_json
+from speechscale.records.shards import open_shards, verify_shard
+from speechscale.report import write_report
+from speechscale.speech.corpus import BENCHMARKS, CORPUS_SCHEMA, TEST, TRAIN, check_voices, write_corpus
 from speechscale.speech.hearing import hear
 from speechscale.study.engine import Stopwatch, run_tasks
 from speechscale.study.ladder import ladder_runs
-from speechscale.study.one_run import RunTask, fraction_done, is_done, run_one
+from speechscale.study.one_run import RECORD, RunTask, fraction_done, is_done, run_one
 from speechscale.study.samples import write_samples
 from speechscale.study.spec import StudySpec
-from speechscale.study.units import encode_all, summarise
-from speechscale.units.encode import make_code_book, plan_shards
+from speechscale.study.units import encode_all, learn_code_book, summarise
+from speechscale.units.encode import CodeBookTask, plan_shards
 
 STUDY_SCHEMA = "speechscale.study/1"
 PARTS = {"train": TRAIN, "test": TEST, "benchmarks": BENCHMARKS}
@@ -77,29 +82,64 @@ def run_study(spec: StudySpec, root: Path, *, workers: int, say: Say = lambda _:
     """Bring a study folder to its end; returns the report's path.
 
     Raises:
-        UserError: the folder belongs to another spec (the fields are named), or nothing could be done.
+        UserError: the folder belongs to another spec (the fields are named) or is in use, or a run failed; in the last
+            case everything else is done first.
     """
     folder = StudyFolder(root)
+    ladder_runs(spec)
+    if not folder.corpus.exists():
+        check_voices(spec.world)
     claim(spec, folder)
-    clock = Stopwatch(_stages(folder))
-    try:
-        with clock.stage("corpus"):
-            make_corpus_folder(spec, folder)
-        with clock.stage("k-means"):
-            learn_units(spec, folder)
-        with clock.stage("speech to units"):
-            encode_parts(spec, folder, workers, say)
-        with clock.stage("ladder: train and score"):
-            records = run_ladder(spec, folder, workers, say)
-        with clock.stage("laws"):
-            fit_laws(spec, folder, records)
-    finally:
-        write_json(folder.root / "stages.json", clock.seconds)
-    write_samples(folder.root, folder.code_book, _listen_to(folder), hear)
-    write_study(spec, folder, clock.seconds)
-    from speechscale.report import write_report
+    with only_here(folder.root):
+        remove_leftovers(folder.root)
+        clock = Stopwatch(_stages(folder))
+        try:
+            records = _stages_to_laws(spec, folder, clock, workers, say)
+            with clock.stage("report"):
+                write_samples(folder.root, folder.code_book, _listen_to(folder), hear)
+                write_study(spec, folder, clock.seconds)
+                report = write_report(folder.root)
+        finally:
+            write_json(folder.root / "stages.json", clock.seconds)
+    failed = [f"{record.run} ({record.note})" for record in records if record.status == "failed"]
+    if failed:
+        raise UserError(
+            f"{report} is written, but {len(failed)} runs failed: {'; '.join(failed)}. Run again to retry."
+        )
+    return report
 
-    return write_report(folder.root)
+
+def _stages_to_laws(
+    spec: StudySpec, folder: StudyFolder, clock: Stopwatch, workers: int, say: Say
+) -> list[RunRecord]:
+    with clock.stage("corpus"):
+        make_corpus_folder(spec, folder)
+    with clock.stage("k-means"):
+        learn_units(spec, folder)
+    with clock.stage("speech to units"):
+        encode_parts(spec, folder, workers, say)
+    with clock.stage("ladder: train and score"):
+        records = run_ladder(spec, folder, workers, say)
+    with clock.stage("laws"):
+        fit_laws(spec, folder, records)
+    return records
+
+
+@contextmanager
+def only_here(root: Path) -> Iterator[None]:
+    """Hold the folder: a second `study run` on it would train the same runs side by side.
+
+    Raises:
+        UserError: another process holds it.
+    """
+    with (root / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UserError(
+                f"{root}: another `study run` is at work here; wait for it, or end it."
+            ) from error
+        yield
 
 
 def claim(spec: StudySpec, folder: StudyFolder) -> None:
@@ -164,9 +204,8 @@ def make_corpus_folder(spec: StudySpec, folder: StudyFolder) -> None:
 def learn_units(spec: StudySpec, folder: StudyFolder) -> None:
     """k-means on a seeded sample of the training utterances."""
     if not folder.code_book.exists():
-        utterances = list(read_manifest(folder.corpus / TRAIN))
-        units = spec.units
-        make_code_book(utterances, folder.corpus, units.mel, units.kmeans, hear, folder.code_book)
+        speech, units = tuple(read_manifest(folder.corpus / TRAIN)), spec.units
+        learn_code_book(CodeBookTask(speech, folder.corpus, units.mel, units.kmeans, folder.code_book, hear))
 
 
 def encode_parts(spec: StudySpec, folder: StudyFolder, workers: int, say: Say) -> None:
@@ -190,6 +229,9 @@ def run_ladder(spec: StudySpec, folder: StudyFolder, workers: int, say: Say) -> 
         for run in runs
     ]
     missing = [task for task in tasks if not is_done(task)]
+    if missing:  # once for all of them: a damaged shard would cost the whole ladder
+        for shard in (shard for part in PARTS for shard in open_shards(folder.units(part))):
+            verify_shard(shard.folder)
 
     def cost(task: RunTask) -> float:
         return task.spec.shape(vocabulary).flops_exact(task.spec.tokens)
@@ -198,29 +240,31 @@ def run_ladder(spec: StudySpec, folder: StudyFolder, workers: int, say: Say) -> 
     for task, record in ladder:
         loss = f"loss {record.loss:.4f}" if record.loss is not None else record.note
         say(f"{task.spec.run:>18}  {record.status:<8}  {loss}  {record.seconds:6.1f} s")
-    records = [
-        read_record(folder.run(run.run) / "record.json") for run in sorted(runs, key=lambda run: run.run)
-    ]
+    records = [read_record(folder.run(run.run) / RECORD) for run in sorted(runs, key=lambda run: run.run)]
     write_table(records, folder.root / "runs.csv")
     write_curves(records, folder.root / "curves.csv")
     return records
 
 
 def fit_laws(spec: StudySpec, folder: StudyFolder, records: Sequence[RunRecord]) -> None:
-    from speechscale.laws import fit_table
-    from speechscale.records.law import write_law
-
+    """The laws of the runs table; a law file that was fitted to the same tables the same way is kept."""
     if not any(record.status == "done" for record in records):
         raise UserError(
             f"{folder.root}: no run finished, so there is nothing to fit; see runs/*/record.json."
         )
+    runs, curves = folder.root / "runs.csv", folder.root / "curves.csv"
+    made_from = {
+        "code_version": __version__,
+        "runs": sha256_file(runs),
+        "curves": sha256_file(curves),
+        **spec.laws.model_dump(),
+    }
+    if folder.law.exists() and read_law(folder.law).get("made_from") == made_from:
+        return
     law = fit_table(
-        read_table(folder.root / "runs.csv"),
-        curves=read_curves(folder.root / "curves.csv"),
-        bootstrap=spec.laws.bootstrap,
-        seed=spec.laws.seed,
+        read_table(runs), curves=read_curves(curves), bootstrap=spec.laws.bootstrap, seed=spec.laws.seed
     )
-    write_law(law, folder.law)
+    write_law({**law, "made_from": made_from}, folder.law)
 
 
 def _listen_to(folder: StudyFolder) -> list[Utterance]:

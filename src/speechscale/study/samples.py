@@ -10,6 +10,7 @@ import numpy as np
 from speechscale.errors import SampleFault
 from speechscale.records.manifest import SAMPLE_RATE, Utterance
 from speechscale.records.seal import write_json
+from speechscale.speech.decode import write_wav
 from speechscale.units.collapse import collapse
 from speechscale.units.encode import Hear, encoder_for
 from speechscale.units.kmeans import load_code_book
@@ -17,17 +18,14 @@ from speechscale.units.kmeans import load_code_book
 
 def write_samples(root: Path, code_book: Path, utterances: Sequence[Utterance], hear: Hear) -> None:
     """`samples/*.wav` and `samples.json`: id, text, voice, seconds, file, units."""
-    import soundfile
-
     book = load_code_book(code_book)
     encoder = encoder_for(book)
-    (root / "samples").mkdir(exist_ok=True)
     entries = []
     for number, (utterance, waveform) in enumerate(zip(utterances, hear(utterances, root), strict=True)):
         if isinstance(waveform, SampleFault):
             continue
         file = f"samples/{number}.wav"
-        soundfile.write(root / file, waveform, SAMPLE_RATE, subtype="PCM_16")
+        write_wav(waveform, root / file)
         units = collapse(book.assign(encoder.encode(np.asarray(waveform))))
         entries.append(
             {

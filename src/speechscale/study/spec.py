@@ -9,7 +9,7 @@ from typing import Any, TypeVar, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from speechscale.errors import UserError, nearest
-from speechscale.model.shape import ModelShape, Precision, Preset
+from speechscale.model.shape import ModelShape, Precision, Preset, check_heads
 from speechscale.speech.corpus import WorldSpec
 from speechscale.train.spec import RunSpec
 from speechscale.units.kmeans import KMeansSpec
@@ -19,7 +19,7 @@ Spec = TypeVar("Spec", bound=BaseModel)
 
 
 class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 class UnitsSpec(_Table):
@@ -38,6 +38,11 @@ class SizeSpec(_Table):
     heads: int = Field(ge=1)
     batch: int = Field(ge=1)  # sequences per update
     peak_rate: float = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _heads_divide_dim(self) -> SizeSpec:
+        check_heads(self.dim, self.heads)
+        return self
 
 
 class BudgetSpec(_Table):
@@ -58,8 +63,8 @@ class LadderSpec(_Table):
     seed: int = Field(default=0, ge=0)
     curve: int = Field(default=4, ge=0)
     checkpoint_steps: int = Field(default=500, ge=1)
-    sizes: tuple[SizeSpec, ...] = Field(min_length=1)
-    budgets: tuple[BudgetSpec, ...] = Field(min_length=1)
+    sizes: tuple[SizeSpec, ...] = Field(min_length=1, strict=False)
+    budgets: tuple[BudgetSpec, ...] = Field(min_length=1, strict=False)
 
 
 class LawsSpec(_Table):
@@ -77,12 +82,6 @@ class StudySpec(_Table):
     units: UnitsSpec = UnitsSpec()
     ladder: LadderSpec
     laws: LawsSpec = LawsSpec()
-
-    @model_validator(mode="after")
-    def _shapes_are_possible(self) -> StudySpec:
-        for size in self.ladder.sizes:
-            self.shape(size)
-        return self
 
     def shape(self, size: SizeSpec) -> ModelShape:
         """The model of a size; the vocabulary is the clusters, EOS and padding."""

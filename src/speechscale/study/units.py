@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from speechscale.errors import UserError
 from speechscale.records.shards import Shard, open_shard
 from speechscale.study.engine import run_tasks
-from speechscale.units.encode import ShardTask, encode_shard, is_encoded
+from speechscale.units.encode import CodeBookTask, ShardTask, encode_shard, is_encoded, make_code_book
 
 
 @dataclass(frozen=True)
@@ -29,19 +29,28 @@ class Encoded:
         )
 
 
+def learn_code_book(task: CodeBookTask) -> str:
+    """Learn a code book in a worker, whose single thread adds in the same order whatever the machine."""
+    ((_, (frames, faulty)),) = run_tasks(make_code_book, [task], label="k-means", workers=1)
+    skipped = f"; {faulty} utterances of the sample could not be heard" if faulty else ""
+    return f"{task.kmeans.clusters} units learnt from {frames} frames{skipped}."
+
+
 def encode_all(tasks: Sequence[ShardTask], workers: int, label: str = "speech to units") -> Encoded:
     """Make the shards that do not stand yet.
 
     Raises:
         UserError: a shard was made from something else, or every utterance had to be skipped.
     """
+    if not tasks:
+        raise UserError("the manifest lists no utterances, so there is nothing to encode.")
     missing = [task for task in tasks if not is_encoded(task)]
     for _ in run_tasks(encode_shard, missing, label=label, workers=workers):
         pass
     encoded = summarise([open_shard(task.folder) for task in tasks])
     if not encoded.samples:
         raise UserError(
-            f"{tasks[0].folder.parent if tasks else 'the manifest'}: no utterance is left; skips.jsonl says why."
+            f"{tasks[0].folder.parent}: no utterance is left; skips.jsonl in each shard says why."
         )
     return encoded
 
@@ -52,5 +61,5 @@ def summarise(shards: Sequence[Shard]) -> Encoded:
         samples=sum(shard.meta["num_samples"] for shard in shards),
         skipped=sum(shard.meta["num_skipped"] for shard in shards),
         units=sum(shard.meta["num_audio_steps"] for shard in shards),
-        seconds=sum(shard.meta["seconds"] for shard in shards),
+        seconds=sum(shard.seconds or 0.0 for shard in shards),
     )

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from speechscale.errors import UserError
 from speechscale.model.shape import ModelShape
 from speechscale.model.transformer import Transformer
+from speechscale.records.runs import RunRecord
 from speechscale.records.seal import differing_fields, write_file
 
 MODEL, TRAINING = "model.safetensors", "training.safetensors"
@@ -28,9 +29,14 @@ class Progress:
     curve: list[tuple[int, float]]
 
 
-def save_model(model: Transformer, path: Path, made_from: dict[str, Any]) -> None:
-    """Weights alone, with the shape and what they were made from in the header."""
-    _save(dict(model.state_dict()), path, {"shape": model.shape.model_dump(), "made_from": made_from})
+def save_model(model: Transformer, path: Path, made_from: dict[str, Any], record: RunRecord) -> None:
+    """Weights, with the shape, what they were made from and the run's record in the header."""
+    header = {
+        "shape": model.shape.model_dump(),
+        "made_from": made_from,
+        "record": record.model_dump(mode="json"),
+    }
+    _save(dict(model.state_dict()), path, header)
 
 
 def load_model(path: Path) -> tuple[Transformer, dict[str, Any]]:
@@ -46,6 +52,19 @@ def load_model(path: Path) -> tuple[Transformer, dict[str, Any]]:
     except RuntimeError as error:
         raise UserError(f"{path}: the weights do not fit the shape in the header ({error}).") from error
     return model.eval(), header["made_from"]
+
+
+def finished_run(path: Path, made_from: dict[str, Any]) -> RunRecord | None:
+    """The record of the model at `path`; None when no model stands there.
+
+    Raises:
+        UserError: the model is of another run; the differing fields are named.
+    """
+    if not path.exists():
+        return None
+    _, header = _load(path)
+    _refuse_another(path, header["made_from"], made_from)
+    return RunRecord.model_validate(header["record"])
 
 
 def save_training(
@@ -73,12 +92,7 @@ def load_training(
     if not path.exists():
         return Progress(0, [])
     tensors, header = _load(path)
-    differing = differing_fields(header["made_from"], json.loads(json.dumps(made_from)))
-    if differing:
-        raise UserError(
-            f"{path}: belongs to another run; these differ: {'; '.join(differing)}. "
-            "Choose another output folder, or remove this one to start again."
-        )
+    _refuse_another(path, header["made_from"], made_from)
     model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
@@ -87,6 +101,15 @@ def load_training(
             state.setdefault(int(number), {})[key] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     return Progress(header["step"], [(step, loss) for step, loss in header["curve"]])
+
+
+def _refuse_another(path: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
+    differing = differing_fields(found, json.loads(json.dumps(wanted)))
+    if differing:
+        raise UserError(
+            f"{path}: belongs to another run; these differ: {'; '.join(differing)}. "
+            "Choose another output folder, or remove this one to start again."
+        )
 
 
 def _save(tensors: dict[str, Tensor], path: Path, header: dict[str, Any]) -> None:

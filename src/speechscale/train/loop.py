@@ -16,15 +16,18 @@ import torch
 import torch.nn.functional as F
 
 from speechscale import __version__
+from speechscale.errors import UserError
 from speechscale.model.device import compute_device, precision_of
 from speechscale.model.transformer import Transformer
 from speechscale.records.runs import CurvePoint, RunRecord
-from speechscale.records.shards import Shard, shards_identity
+from speechscale.records.seal import differing_fields
+from speechscale.records.shards import Shard, encoding_of, shards_identity
 from speechscale.tokens.batches import Windows
 from speechscale.train.checkpoint import (
     MODEL,
     TRAINING,
     Progress,
+    finished_run,
     load_training,
     save_model,
     save_training,
@@ -46,10 +49,16 @@ def train_run(
     """Train, or go on where an interrupted training stopped, and leave `model.safetensors` in `folder`.
 
     Returns the run's record without scores; its status is `diverged` when loss or gradient stopped being finite.
+
+    Raises:
+        UserError: `folder` holds another run, or training and test speech were encoded differently.
     """
     started = time.perf_counter()
-    windows = Windows(shards, spec.context, spec.unique_tokens)
     made_from = _made_from(spec, shards, test)
+    finished = finished_run(folder / MODEL, made_from)
+    if finished:
+        return finished
+    windows = Windows(shards, spec.context, spec.unique_tokens)
     trainer = _Trainer(spec, shards[0].preprocessing["vocab_size"], windows)
     progress = load_training(trainer.model, trainer.optimizer, folder / TRAINING, made_from)
     readings = _reading_steps(spec)
@@ -65,11 +74,9 @@ def train_run(
             tick(step + 1, spec.steps)
     except NotFinite as error:
         return _record(trainer, started, curve, status="diverged", note=str(error))
-    save_model(trainer.model, folder / MODEL, made_from)
-    (folder / TRAINING).unlink(missing_ok=True)
     final = read_test_loss(trainer.model, test, trainer.dtype)
     curve.append((spec.steps, final.loss))
-    return _record(
+    record = _record(
         trainer,
         started,
         curve,
@@ -78,6 +85,9 @@ def train_run(
         loss_se=final.error,
         bits_per_second=final.bits_per_second,
     )
+    save_model(trainer.model, folder / MODEL, made_from, record)
+    (folder / TRAINING).unlink(missing_ok=True)
+    return record
 
 
 class _Trainer:
@@ -125,6 +135,9 @@ def _reading_steps(spec: RunSpec) -> set[int]:
 
 
 def _made_from(spec: RunSpec, shards: Sequence[Shard], test: Sequence[Shard]) -> dict[str, Any]:
+    differing = differing_fields(encoding_of(test[0]), encoding_of(shards[0]))
+    if differing:
+        raise UserError(f"training and test speech were encoded differently: {'; '.join(differing)}.")
     return {
         "code_version": __version__,
         "spec": spec.model_dump(mode="json"),
@@ -137,7 +150,7 @@ def _made_from(spec: RunSpec, shards: Sequence[Shard], test: Sequence[Shard]) ->
 
 def _record(trainer: _Trainer, started: float, curve: list[tuple[int, float]], **outcome: Any) -> RunRecord:
     spec, shape = trainer.spec, trainer.model.shape
-    tokens = spec.steps * spec.batch * spec.context
+    tokens = spec.tokens_seen
     return RunRecord.model_validate(
         {
             "loss": None,

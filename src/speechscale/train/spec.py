@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from speechscale.model.shape import ModelShape, Precision, Preset
+from speechscale.model.shape import ModelShape, Precision, Preset, check_heads
 
 
 class RunSpec(BaseModel):
     """What to train, on how much, and how."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     run: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")  # also the name of its folder
     series: str = "speech"
@@ -29,6 +29,16 @@ class RunSpec(BaseModel):
     seed: int = Field(default=0, ge=0)
     curve: int = Field(default=4, ge=0)  # test losses read on the way
     checkpoint_steps: int = Field(default=500, ge=1)
+
+    @model_validator(mode="after")
+    def _heads_divide_dim(self) -> RunSpec:
+        check_heads(self.dim, self.heads)
+        return self
+
+    @property
+    def tokens_seen(self) -> int:
+        """D: whole updates of the budget."""
+        return self.steps * self.batch * self.context
 
     @property
     def steps(self) -> int:

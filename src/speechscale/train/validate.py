@@ -20,18 +20,23 @@ class TestLoss:
 
     loss: float
     error: float
-    bits_per_second: float
+    bits_per_second: float | None  # None when the shards do not say how long their audio is
     tokens: int
 
 
 def read_test_loss(model: Transformer, shards: Sequence[Shard], dtype: torch.dtype) -> TestLoss:
     """Every utterance by itself, after a BOS, to its EOS included; sums are weighted by units, not by utterance."""
     samples = [sample for shard in shards for sample in shard.samples()]
-    seconds = sum(row["seconds"] for shard in shards for row in shard.rows())
+    seconds = (
+        None
+        if any(shard.seconds is None for shard in shards)
+        else sum(shard.seconds or 0 for shard in shards)
+    )
     eos = shards[0].preprocessing["eos_token"]
     nll = negative_log_likelihoods(model, samples, bos=eos, dtype=dtype)
     lengths = np.array([len(sample) for sample in samples])
     loss = nll.sum() / lengths.sum()
     # Variance of a ratio of means over utterances (delta method).
     error = math.sqrt(((nll - loss * lengths) ** 2).sum()) / lengths.sum()
-    return TestLoss(float(loss), float(error), float(nll.sum() / math.log(2) / seconds), int(lengths.sum()))
+    bits = float(nll.sum() / math.log(2) / seconds) if seconds else None
+    return TestLoss(float(loss), float(error), bits, int(lengths.sum()))

@@ -49,28 +49,22 @@ def plan_shards(
     utterances: Sequence[Utterance], root: Path, code_book: Path, out: Path, per_shard: int, hear: Hear
 ) -> list[ShardTask]:
     """Cut a manifest into shards of at most `per_shard` utterances, in order."""
-    book = load_code_book(code_book)
-    ids = [utterance.id for utterance in utterances]
     pieces = [tuple(utterances[i : i + per_shard]) for i in range(0, len(utterances), per_shard)]
-    manifest = sha256_json(
-        [utterance.model_dump(mode="json", exclude_defaults=True) for utterance in utterances]
-    )
+    rows = [utterance.model_dump(mode="json", exclude_defaults=True) for utterance in utterances]
+    shared = {
+        "manifest_sha256": sha256_json(rows),
+        "plan_format_version": 1,
+        "plan_num_shards": len(pieces),
+        "assignment_sha256": sha256_json([[utterance.id for utterance in piece] for piece in pieces]),
+        **encoding(load_code_book(code_book), code_book),
+    }
     return [
         ShardTask(
             folder=out / f"shard-{number:05d}",
             utterances=piece,
             root=root,
             code_book=code_book,
-            preprocessing={
-                "manifest_sha256": manifest,
-                "plan_format_version": 1,
-                "plan_num_shards": len(pieces),
-                "assignment_sha256": sha256_json(
-                    [ids[i : i + per_shard] for i in range(0, len(ids), per_shard)]
-                ),
-                "num_assigned_records": len(piece),
-                **encoding(book, code_book),
-            },
+            preprocessing={**shared, "num_assigned_records": len(piece)},
             hear=hear,
         )
         for number, piece in enumerate(pieces)
@@ -130,23 +124,34 @@ def encode_shard(task: ShardTask) -> tuple[int, int]:
     return len(samples), len(skips)
 
 
-def make_code_book(
-    utterances: Sequence[Utterance], root: Path, mel: MelSpec, spec: KMeansSpec, hear: Hear, path: Path
-) -> int:
-    """Train k-means on the frames of a seeded sample of utterances and write the code book; returns the frames used.
+@dataclass(frozen=True)
+class CodeBookTask:
+    """Everything a worker needs to learn a code book."""
+
+    utterances: tuple[Utterance, ...]
+    root: Path  # what audio paths are relative to
+    mel: MelSpec
+    kmeans: KMeansSpec
+    path: Path
+    hear: Hear
+
+
+def make_code_book(task: CodeBookTask) -> tuple[int, int]:
+    """Train k-means on a seeded sample of utterances; returns the frames used and the utterances that were faulty.
 
     Raises:
         UserError: none of the sampled utterances could be heard.
     """
-    chosen = Random(spec.seed).sample(utterances, min(spec.utterances, len(utterances)))
-    encoder = MelEncoder(mel)
-    heard = (waveform for waveform in hear(chosen, root) if not isinstance(waveform, SampleFault))
-    frames = [encoder.encode(waveform) for waveform in heard]
+    spec = task.kmeans
+    chosen = Random(spec.seed).sample(task.utterances, min(spec.utterances, len(task.utterances)))
+    encoder = MelEncoder(task.mel)
+    heard = [waveform for waveform in task.hear(chosen, task.root) if not isinstance(waveform, SampleFault)]
+    frames = [encoder.encode(waveform) for waveform in heard if len(waveform)]
     if not frames:
         raise UserError(f"none of the {len(chosen)} utterances sampled for k-means could be heard.")
     sample = np.concatenate(frames)
-    save_code_book(train_kmeans(sample, spec, encoder_identity(mel)), path)
-    return len(sample)
+    save_code_book(train_kmeans(sample, spec, encoder_identity(task.mel)), task.path)
+    return len(sample), len(chosen) - len(frames)
 
 
 def encoder_for(book: CodeBook) -> MelEncoder:

@@ -18,7 +18,7 @@ from speechscale.units.mel import MelSpec
 class KMeansSpec(BaseModel):
     """How many units, and how much speech they are learnt from."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     clusters: int = Field(default=100, ge=2)
     utterances: int = Field(default=500, ge=1)  # a seeded sample of the training utterances

@@ -6,7 +6,7 @@ from functools import cache
 
 import numpy as np
 import scipy.fft
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from speechscale.records.manifest import SAMPLE_RATE
 
@@ -14,7 +14,7 @@ from speechscale.records.manifest import SAMPLE_RATE
 class MelSpec(BaseModel):
     """Log-mel spectrogram. The frame rate is that of mHuBERT-25Hz, so that units per second are comparable."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     bands: int = Field(default=40, ge=1)
     window: int = Field(default=1024, ge=2)  # samples; 64 ms
@@ -22,6 +22,16 @@ class MelSpec(BaseModel):
     lowest: float = Field(default=60.0, ge=0)  # Hz
     highest: float = Field(default=7600.0, gt=0)  # Hz
     floor: float = Field(default=1e-3, gt=0)  # added to the mel magnitude, so that silence has one value
+
+    @model_validator(mode="after")
+    def _frames_can_be_cut(self) -> MelSpec:
+        if self.window < self.hop:
+            raise ValueError(f"window {self.window} must not be shorter than hop {self.hop}")
+        if not self.lowest < self.highest <= SAMPLE_RATE / 2:
+            raise ValueError(
+                f"lowest {self.lowest} must lie below highest {self.highest}, at most {SAMPLE_RATE // 2} Hz"
+            )
+        return self
 
 
 class MelEncoder:
