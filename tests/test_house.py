@@ -94,3 +94,9 @@ def test_readme_maps_every_file() -> None:
     }
     missing = sorted(name for name in names if f"`{name}`" not in readme)
     assert not missing, f"not in the README's map: {missing}"
+
+
+def test_the_map_names_only_files_that_exist() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    named = [line.split("`")[1] for line in readme.splitlines() if line.startswith("- `")]
+    assert named and not [name for name in named if not ((SOURCE / name).exists() or (ROOT / name).exists())]

@@ -20,9 +20,11 @@ def evaluate(
     """
     from speechscale.records.runs import read_record, write_record
     from speechscale.records.shards import open_shards
+    from speechscale.study.engine import busy
     from speechscale.study.one_run import score_run
 
-    record = score_run(read_record(run / "record.json"), run, open_shards(benchmarks))
+    with busy("scoring"):
+        record = score_run(read_record(run / "record.json"), run, open_shards(benchmarks))
     write_record(record, run / "record.json")
     if record.note:
         typer.echo(f"{record.note}.")

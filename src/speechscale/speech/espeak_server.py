@@ -12,7 +12,8 @@ Forking is cheap only in a small process: hence this file imports nothing but th
 of its own (`synthesis.py` does), never imported.
 
 Protocol: one JSON request a line on stdin; on stdout an 8-byte header (status, length; little-endian int32) and then
-`length` bytes: int16 samples or UTF-8 text when the status is 0, a UTF-8 message otherwise. It ends with its stdin.
+`length` bytes: int16 samples or UTF-8 text when the status is 0, else a UTF-8 message: 1, the utterance cannot be
+spoken; 2, the machine failed. It ends with its stdin.
 """
 
 import ctypes
@@ -149,6 +150,13 @@ def pass_on(scratch: int) -> None:
         write_all(1, piece)
 
 
+def failure(status: int) -> tuple[int, bytes]:
+    """Whose fault an unanswered utterance is: a crash the text's (1), anything else the machine's (2)."""
+    if os.WIFSIGNALED(status):
+        return 1, f"espeak-ng crashed (signal {os.WTERMSIG(status)})".encode()
+    return 2, b"the answer could not be kept; is the memory or the disk full?"
+
+
 def open_scratch() -> int:
     """A file without a name, in memory where the system has such files."""
     if hasattr(os, "memfd_create"):
@@ -170,8 +178,8 @@ def main(library: str, data: str) -> None:
         if status == 0:
             pass_on(scratch)
         else:
-            message = f"espeak-ng crashed (the process ended with status {status})".encode()
-            write_all(1, _HEADER.pack(1, len(message)) + message)
+            kind, message = failure(status)
+            write_all(1, _HEADER.pack(kind, len(message)) + message)
 
 
 if __name__ == "__main__":

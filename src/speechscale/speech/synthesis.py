@@ -14,10 +14,11 @@ from typing import Self
 import numpy as np
 import soxr
 
-from speechscale.errors import SampleFault
+from speechscale.errors import CannotWrite, SampleFault
 from speechscale.records.manifest import SAMPLE_RATE, Synthesis
 
 ESPEAK = "espeak-ng"
+_MACHINE_FAILED = 2  # a status of the server's protocol
 _ESPEAK_RATE = 22_050  # Hz; fixed in espeak-ng
 _AHEAD = 4  # requests sent before their answers are read, so that speaking and encoding overlap
 _AHEAD_BYTES = 32_768  # and together at most so long: what a pipe holds can be sent while nobody reads
@@ -105,6 +106,8 @@ class Speaker:
         status, length = struct.unpack("<ii", self._read(8))
         payload = self._read(length)
         self._owed -= 1
+        if status == _MACHINE_FAILED:
+            raise CannotWrite(f"espeak-ng: {payload.decode()}")
         return SampleFault("not spoken", payload.decode()) if status else payload
 
     def _read(self, count: int) -> bytes:

@@ -125,6 +125,14 @@ def progress_bar() -> Progress:
     )
 
 
+@contextmanager
+def busy(label: str) -> Iterator[None]:
+    """A moving bar for work whose end cannot be foreseen."""
+    with progress_bar() as bar:
+        bar.add_task(label, total=None)
+        yield
+
+
 class Stopwatch:
     """Seconds per stage, in order; a stage entered twice adds up."""
 

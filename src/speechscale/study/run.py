@@ -40,7 +40,7 @@ from speechscale.records.shards import open_shards, verify_shard
 from speechscale.report import write_report
 from speechscale.speech.corpus import BENCHMARKS, CORPUS_SCHEMA, TEST, TRAIN, check_voices, write_corpus
 from speechscale.speech.hearing import hear
-from speechscale.study.engine import Stopwatch, run_tasks
+from speechscale.study.engine import Stopwatch, busy, run_tasks
 from speechscale.study.ladder import ladder_runs
 from speechscale.study.one_run import RECORD, RunTask, fraction_done, is_done, run_one
 from speechscale.study.samples import write_samples
@@ -95,7 +95,7 @@ def run_study(spec: StudySpec, root: Path, *, workers: int, say: Say = lambda _:
         clock = Stopwatch(_stages(folder))
         try:
             records = _stages_to_laws(spec, folder, clock, workers, say)
-            with clock.stage("report"):
+            with clock.stage("report"), busy("report"):
                 write_samples(folder.root, folder.code_book, _listen_to(folder), hear)
                 write_study(spec, folder, clock.seconds)
                 report = write_report(folder.root)
@@ -112,7 +112,7 @@ def run_study(spec: StudySpec, root: Path, *, workers: int, say: Say = lambda _:
 def _stages_to_laws(
     spec: StudySpec, folder: StudyFolder, clock: Stopwatch, workers: int, say: Say
 ) -> list[RunRecord]:
-    with clock.stage("corpus"):
+    with clock.stage("corpus"), busy("corpus"):
         make_corpus_folder(spec, folder)
     with clock.stage("k-means"):
         learn_units(spec, folder)
@@ -120,7 +120,7 @@ def _stages_to_laws(
         encode_parts(spec, folder, workers, say)
     with clock.stage("ladder: train and score"):
         records = run_ladder(spec, folder, workers, say)
-    with clock.stage("laws"):
+    with clock.stage("laws"), busy("laws"):
         fit_laws(spec, folder, records)
     return records
 
