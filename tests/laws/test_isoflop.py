@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from speechscale.laws.forms import log_loss
-from speechscale.laws.isoflop import fit_isoflop
+from speechscale.laws.isoflop import draw_exponents, fit_isoflop
 from speechscale.laws.single_epoch import Ladder
 
 BUDGETS = np.geomspace(1e18, 1e21, 4)
@@ -41,3 +41,23 @@ def test_budgets_that_runs_do_not_share_are_interpolated(truth):
     ladder = Ladder.of(params, tokens, np.exp(log_loss(truth, np.log(params), np.log(tokens))))
     found = fit_isoflop(ladder)
     assert found.exponents["a"] == pytest.approx(0.24 / 0.49, abs=0.15)
+
+
+def test_intervals_of_the_exponent_cover(truth):
+    """Ladders with noise of 0.2 %: the interval of each holds the exponent of the noiseless minima."""
+    clean = _slices(truth, 1.2)
+    exponent = fit_isoflop(clean).exponents["a"]
+    rng = np.random.default_rng(0)
+    held = 0
+    for seed in range(40):
+        noisy = Ladder.of(
+            clean.params, clean.tokens, clean.loss * np.exp(0.002 * rng.standard_normal(len(clean)))
+        )
+        low, high = np.nanquantile(draw_exponents(noisy, 0.002, 100, seed), [0.025, 0.975])
+        held += low <= exponent <= high
+    assert held >= 34
+
+
+def test_a_draw_without_two_minima_counts_as_nothing(truth):
+    half = _slices(truth, 1.0).take(np.tile(np.arange(9) >= 5, 4))
+    assert np.isnan(draw_exponents(half, 1e-6, 5, seed=0)).all()

@@ -5,7 +5,7 @@ Source: Hoffmann et al. 2022, section 3.2 (approach 2). An optimum at the edge o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -49,6 +49,20 @@ def fit_isoflop(ladder: Ladder) -> IsoFlop:
     log_n = np.log([m.params for m in held if m.params is not None])
     a, intercept = np.polyfit(log_c, log_n, 1)
     return IsoFlop(minima, {"a": float(a), "b": float(1 - a), "G": float(np.exp(intercept))})
+
+
+def draw_exponents(ladder: Ladder, noise: float, count: int, seed: int) -> Array:
+    """Exponent a under fresh noise on every ln loss, (count,): nan where fewer than two minima stay bracketed.
+
+    Args:
+        noise: standard deviation of ln loss around the single-epoch law.
+    """
+    rng = np.random.default_rng(seed)
+    fits = (
+        fit_isoflop(replace(ladder, loss=ladder.loss * np.exp(noise * rng.standard_normal(len(ladder)))))
+        for _ in range(count)
+    )
+    return np.array([fit.exponents["a"] if fit.exponents else np.nan for fit in fits])
 
 
 def _slices(ladder: Ladder) -> list[tuple[float, Array, Array]]:

@@ -15,7 +15,7 @@ from speechscale.laws.bootstrap import RESAMPLINGS, Resampling, draw_laws, inter
 from speechscale.laws.envelope import DEFINITIONS, LEAST_POINTS, EnvelopeFit, Points, fit_envelope
 from speechscale.laws.forms import NAMES, log_loss, named, to_values
 from speechscale.laws.influence import influence
-from speechscale.laws.isoflop import fit_isoflop
+from speechscale.laws.isoflop import draw_exponents, fit_isoflop
 from speechscale.laws.minimise import Array
 from speechscale.laws.repeated import (
     GRID,
@@ -30,6 +30,7 @@ from speechscale.laws.single_epoch import Ladder, SingleEpochFit, fit_single_epo
 from speechscale.records.law import rounded
 
 LEAST_DRAWS = 100
+ISOFLOP_DRAWS = 200  # enough for a 95 % interval; each fits every budget again
 LAWS = ("single_epoch", "repeated", "envelope", "isoflop", "downstream", "efficiency")
 
 
@@ -228,12 +229,17 @@ def envelope(single: pl.DataFrame, curves: pl.DataFrame | None, options: Options
     }
 
 
-def isoflop(single: pl.DataFrame) -> dict[str, Any]:
-    found = fit_isoflop(ladder_of(single))
+def isoflop(single: pl.DataFrame, first: First | None, options: Options) -> dict[str, Any]:
+    ladder = ladder_of(single)
+    found = fit_isoflop(ladder)
     budgets = [{key: value for key, value in asdict(m).items() if value is not None} for m in found.minima]
     if found.exponents is None:
         return {"missing": found.why, "budgets": budgets}
-    return {"params": found.exponents, "budgets": budgets}
+    section: dict[str, Any] = {"params": found.exponents, "budgets": budgets}
+    if first is not None:
+        a = draw_exponents(ladder, first.fit.noise, ISOFLOP_DRAWS, options.seed)
+        section["interval95"] = {"a": interval(a), "b": interval(1 - a)}
+    return section
 
 
 def _draw_rates(first: First, fit: RepeatedFit, runs: Ladder, unique: Array, options: Options) -> Array:

@@ -87,7 +87,7 @@ def _fit_series(
     if "envelope" in options.laws:
         content["envelope"] = sections.envelope(single, curves, options)
     if "isoflop" in options.laws:
-        content["isoflop"] = sections.isoflop(single)
+        content["isoflop"] = sections.isoflop(single, first, options)
     scores: dict[str, Downstream] = {}
     if "downstream" in options.laws or "efficiency" in options.laws:
         content["downstream"], scores = score_sections.downstream(done, score_names(table), first, options)
