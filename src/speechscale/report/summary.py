@@ -11,6 +11,7 @@ from speechscale.report import words
 from speechscale.report.figures import largest_run, main_scores, tasks_in_order
 from speechscale.report.folder import Study
 
+NO_FLOOR = 1e-3  # nats/token; a fitted E below this went to nothing, and its interval says nothing
 SAME_BUDGET = 1.1  # two runs whose D differ by less than this factor are compared as if at the same D
 
 _VOICES = {"seen": "a training voice", "unseen": "voices never heard in training"}
@@ -95,9 +96,12 @@ def _law(study: Study, series: str) -> list[str]:
     alpha, beta, irreducible = (
         words.estimate(fitted["params"], fitted.get("interval95"), name) for name in ("alpha", "beta", "E")
     )
+    told = f"an irreducible loss E = {irreducible} nats/token"
+    if fitted["params"]["E"] < NO_FLOOR:
+        told = "no irreducible loss E that these runs can tell from zero"
     sentence = (
         f"The law {words.LAW}, fitted to the runs that saw their data once, gives α = {alpha}, β = {beta} "
-        f"and an irreducible loss E = {irreducible} nats/token."
+        f"and {told}."
     )
     split = fitted.get("allocation")
     if split:
