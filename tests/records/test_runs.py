@@ -2,7 +2,7 @@ import polars as pl
 import pytest
 
 from speechscale.errors import UserError
-from speechscale.records.runs import canonical_table, read_curves, read_table, score_names
+from speechscale.records.runs import canonical_table, read_curves, read_design, read_table, score_names
 
 HEADER = "run,series,N,D,L,status,sblimp,sblimp_items\n"
 
@@ -67,7 +67,16 @@ def test_only_scores_are_scores(table):
         (HEADER + "a,s,1e6,2e7,3,done,-0.1,\n", "row 1, column 'sblimp': -0.1 is no score"),
         (HEADER + "a,s,1e6,2e7,3,done,55,\nb,s,2e6,2e7,3,done,0.56,\n", "mixes percent and fractions: row 1 .* row 2"),
         ("N,params,D,L\n1,1,1,1\n", "N and params name the same thing"),
-        ("run,N,D,L\né,1e6,2e7,3\n".encode("latin-1"), "save it as UTF-8"),
+        ("run,N,D,L\né,1e6,2e7,3\n".encode("latin-1"), "row 1 holds byte 0xe9, which is not UTF-8 .* save it as UTF-8"),
+        ("run,N,D,L\na,1e6,2e7,3\n".encode("utf-16"), "the header holds byte 0x00, .* save it as UTF-8"),
+        ("run;N;D;L\na;1e6;2e7;3\n", "separated by semicolons"),
+        ("run,N,D,L,L\na,1,1,3,2\n", "column 'L' occurs twice"),
+        ("run,N,D,L\na,1,1,3\nb,1,1,3,7\n", "row 2 has more cells than the header"),
+        ("run,N,D,L\na,1,1,3\n\nb,1,1,3\n", "row 2, column 'run': the cell is empty"),
+        (HEADER + "a,s,1e6,2e7,3,done,55,0\n", "row 1, column 'sblimp_items': 0 is not above zero"),
+        ("N,D,L,q,q_chance\n1,1,1,55,50\n", r"column 'q_chance': 50 is no score of guessing; a fraction in \[0, 1\)"),
+        ("N,D,L,weight\n1,1,1,-1\n", "row 1, column 'weight': -1 is no weight"),
+        ("N,D,L,weight\n1,1,1,1\n1,2,1,\n", "row 2, column 'weight': the cell is empty"),
     ],
 )  # fmt: skip
 def test_bad_tables_are_refused_in_a_sentence_with_the_place(table, text, message):
@@ -80,6 +89,37 @@ def test_bad_tables_are_refused_in_a_sentence_with_the_place(table, text, messag
 def test_a_missing_file_is_a_sentence(tmp_path):
     with pytest.raises(UserError, match="cannot be opened"):
         read_table(tmp_path / "none.csv")
+    with pytest.raises(UserError, match="Is a directory"):
+        read_table(tmp_path)
+
+
+def test_the_name_of_a_file_is_no_pattern(table):
+    assert read_table(table("N,D,L\n1e6,2e7,3\n", "runs[1]*.csv")).height == 1
+
+
+def test_what_spreadsheets_and_pandas_leave_in_a_file_is_taken(table):
+    """A byte order mark, CRLF, blanks around names, blank lines at the end, and saved indices without a name."""
+    text = "\ufeff, N, D, L, Unnamed: 0,\r\n0,1e6,2e7,3,7,0\r\n1,2e6,2e7,3,8,1\r\n\r\n"
+    found = read_table(table(text))
+    assert found["params"].to_list() == [1e6, 2e6] and score_names(found) == []
+
+
+def test_a_run_that_failed_may_have_any_loss(table):
+    found = read_table(table(HEADER + "a,s,1e6,2e7,nan,diverged,,\nb,s,1e6,3e7,2.9,done,,\n"))
+    assert found["loss"].to_list() == [None, 2.9]
+
+
+def test_more_rows_than_anyone_has_runs_are_refused():
+    with pytest.raises(UserError, match="100001 rows are no table of runs"):
+        canonical_table({"N": [1.0] * 100_001, "D": [1.0] * 100_001, "L": [1.0] * 100_001})
+
+
+def test_a_design_needs_no_losses(table):
+    assert read_design(table("N,D\n1e6,2e7\n")).row(0) == (1e6, 2e7)
+    with pytest.raises(UserError, match="row 1, column 'tokens': 0 is not above zero"):
+        read_design(table("N,D\n1e6,0\n"))
+    with pytest.raises(UserError, match="no rows"):
+        read_design(table("N,D\n"))
 
 
 def test_a_huge_file_is_refused_unread(tmp_path):
@@ -91,7 +131,10 @@ def test_a_huge_file_is_refused_unread(tmp_path):
 
 
 def test_the_same_name_in_two_series_is_two_runs(table):
-    assert read_table(table(HEADER + "a,s,1e6,2e7,3,done,,\na,t,2e6,2e7,3,done,,\n")).height == 2
+    text = HEADER + "a,s,1e6,2e7,3,done,,\na,t,2e6,2e7,3,done,,\n"
+    assert read_table(table(text)).height == 2
+    with pytest.raises(UserError, match="rows 2 and 3, column 'run'"):
+        read_table(table(text + "a,t,3e6,2e7,3,done,,\n"))
 
 
 def test_whole_numbers_do_not_overflow():

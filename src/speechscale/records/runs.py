@@ -10,12 +10,14 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from speechscale.errors import UserError, nearest
+from speechscale.records.frames import as_frame, read_frame
 from speechscale.records.seal import write_file, write_json
 
 Status = Literal["done", "diverged", "failed"]
 
 ALIASES = {"N": "params", "D": "tokens", "C": "flops", "L": "loss"}
 REQUIRED = ("params", "tokens", "loss")
+NAMELESS = ("Unnamed: ", "_duplicated_")  # how pandas and polars call columns without a name: saved indices
 TEXT = ("run", "series", "status", "preset", "note")
 # Numbers about a run that are not scores of it; any other numeric column is a score.
 NOT_SCORES = frozenset(
@@ -52,7 +54,7 @@ NOT_SCORES = frozenset(
         "weight",
     ]
 )
-LARGEST_FILE = 256 * 2**20  # bytes; a table of runs is never near this
+MOST_RUNS = 100_000  # draws times runs must fit in memory, and nobody has trained as many
 
 
 class Score(BaseModel):
@@ -159,7 +161,7 @@ def read_table(path: Path) -> pl.DataFrame:
         UserError: naming file, row, column and remedy of the first thing that is wrong.
     """
     path = Path(path)
-    return canonical_table(_read_any(path), source=str(path))
+    return canonical_table(read_frame(path), source=str(path))
 
 
 def read_curves(path: Path) -> pl.DataFrame:
@@ -169,13 +171,29 @@ def read_curves(path: Path) -> pl.DataFrame:
         UserError: naming file, row, column and remedy of the first thing that is wrong.
     """
     path = Path(path)
-    table = _read_any(path).rename(ALIASES, strict=False)
+    table = read_frame(path).rename(ALIASES, strict=False)
     _demand_columns(table, ("run", *REQUIRED), str(path))
     if "series" not in table.columns:
         table = table.with_columns(series=pl.lit("runs"))
     numbers = [_positive(_number(table, name, str(path)), str(path)) for name in REQUIRED]
     table = table.select("run", "series").cast(pl.String).with_columns(numbers)
     return table.with_columns(flops=6.0 * pl.col("params") * pl.col("tokens"))
+
+
+def read_design(path: Path) -> pl.DataFrame:
+    """Read params and tokens of runs that are only thought of: a runs table that need not have losses.
+
+    Raises:
+        UserError: naming file, row, column and remedy of the first thing that is wrong.
+    """
+    path = Path(path)
+    table = read_frame(path).rename(ALIASES, strict=False)
+    _demand_columns(table, ("params", "tokens"), str(path))
+    if table.height == 0:
+        raise UserError(f"{path}: the table has no rows; one row a run is wanted.")
+    return pl.DataFrame(
+        [_positive(_number(table, name, str(path)), str(path)) for name in ("params", "tokens")]
+    )
 
 
 def canonical_table(frame: Any, *, source: str = "runs") -> pl.DataFrame:
@@ -186,13 +204,13 @@ def canonical_table(frame: Any, *, source: str = "runs") -> pl.DataFrame:
     large run does not fit 64 bits. Scores come back as fractions.
 
     Args:
-        frame: a polars or pandas data frame, or a mapping of columns.
+        frame: a polars, pandas or Arrow table, a mapping of columns, or a list of rows.
         source: what to call it in messages.
 
     Raises:
         UserError: naming row, column and remedy of the first thing that is wrong.
     """
-    table = _as_polars(frame)
+    table = as_frame(frame, source)
     clashes = [
         f"{short} and {long}" for short, long in ALIASES.items() if {short, long} <= set(table.columns)
     ]
@@ -201,14 +219,20 @@ def canonical_table(frame: Any, *, source: str = "runs") -> pl.DataFrame:
     table = table.rename(ALIASES, strict=False)
     if table.height == 0:
         raise UserError(f"{source}: the table has no rows; one row a run is wanted.")
+    if table.height > MOST_RUNS:
+        raise UserError(
+            f"{source}: {table.height} rows are no table of runs ({MOST_RUNS} at most, one row a run); was a table of "
+            "items or of learning curves given by mistake?"
+        )
     _demand_columns(table, REQUIRED, source)
     table = _with_names(table, source)
 
     done = table["status"] == "done"
+    table = table.with_columns(loss=pl.when(done).then("loss"))  # a run that failed may have written anything
     columns: list[pl.Series] = [table[name] for name in ("run", "series", "status")]
     columns += [_positive(_number(table, name, source), source) for name in ("params", "tokens")]
     loss = _number(table, "loss", source, needed=done)
-    columns.append(_positive(loss, source).set(~done, None))
+    columns.append(_positive(loss, source))
     canonical = pl.DataFrame(columns)
     for name, default in (
         ("unique_tokens", pl.col("tokens")),
@@ -226,47 +250,7 @@ def canonical_table(frame: Any, *, source: str = "runs") -> pl.DataFrame:
 
 def score_names(table: pl.DataFrame) -> list[str]:
     """Columns of a canonical table that hold scores."""
-    return [
-        name
-        for name, kind in table.schema.items()
-        if kind == pl.Float64 and name not in NOT_SCORES and not name.endswith(("_items", "_chance"))
-    ]
-
-
-def _read_any(path: Path) -> pl.DataFrame:
-    try:
-        size = path.stat().st_size
-        if size > LARGEST_FILE:
-            raise UserError(
-                f"{path}: {size / 2**20:.0f} MiB is no table of runs (one row a run; {LARGEST_FILE // 2**20} MiB at "
-                "most); was a log or a table of items given by mistake?"
-            )
-        if size == 0:
-            raise UserError(f"{path}: the file is empty; a CSV with a header and one row a run is wanted.")
-        if path.suffix == ".parquet":
-            return pl.read_parquet(path)
-        # Text first: a cell that is not a number must be named by row and column, not guessed around.
-        separator = "\t" if path.suffix in (".tsv", ".tab") else ","
-        return pl.read_csv(path, infer_schema=False, separator=separator, encoding="utf8")
-    except OSError as error:
-        raise UserError(
-            f"{path}: cannot be opened ({error.strerror or error}); a table of runs is wanted."
-        ) from error
-    except pl.exceptions.PolarsError as error:
-        reason = str(error).splitlines()[0]
-        remedy = (
-            "save it as UTF-8"
-            if "utf" in reason.lower()
-            else "a CSV or Parquet file with one row a run is wanted"
-        )
-        raise UserError(f"{path}: cannot be read as a table ({reason}); {remedy}.") from error
-
-
-def _as_polars(frame: Any) -> pl.DataFrame:
-    if isinstance(frame, pl.DataFrame):
-        return frame
-    names = list(frame.columns) if hasattr(frame, "columns") else list(frame)
-    return pl.DataFrame({str(name): pl.Series(list(frame[name]), strict=False) for name in names})
+    return [name for name, kind in table.schema.items() if kind == pl.Float64 and not _is_known(name)]
 
 
 def _demand_columns(table: pl.DataFrame, wanted: tuple[str, ...], source: str) -> None:
@@ -286,12 +270,19 @@ def _with_names(table: pl.DataFrame, source: str) -> pl.DataFrame:
         column = pl.col(name).cast(pl.String).fill_null(default) if name in table.columns else pl.lit(default)
         table = table.with_columns(column.alias(name))
     table = table.with_columns(pl.col("run").cast(pl.String))
-    twice = table.filter(pl.struct("series", "run").is_duplicated())
-    if twice.height:
-        name = twice["run"][0]
-        rows = [row + 1 for row in range(table.height) if table["run"][row] == name][:2]
+    nameless = table["run"].is_null()
+    if nameless.any():
+        row = int(nameless.arg_true()[0]) + 1
         raise UserError(
-            f"{source}: rows {rows[0]} and {rows[1]}, column 'run': the name {name!r} occurs twice; "
+            f"{source}: row {row}, column 'run': the cell is empty; give every run a name of its own, or drop the row."
+        )
+    names = table.select(pl.struct("series", "run")).to_series()
+    twice = names.is_duplicated()
+    if twice.any():
+        first = names[int(twice.arg_true()[0])]
+        rows = [row + 1 for row, name in enumerate(names) if name == first][:2]
+        raise UserError(
+            f"{source}: rows {rows[0]} and {rows[1]}, column 'run': the name {first['run']!r} occurs twice; "
             "give every run a name of its own."
         )
     return table
@@ -302,29 +293,36 @@ def _number(table: pl.DataFrame, name: str, source: str, needed: pl.Series | Non
     raw = table[name]
     if raw.dtype == pl.String:
         raw = raw.str.strip_chars().replace("", None)
+    elif raw.dtype.is_float() and needed is not None:  # in a frame NaN marks a value that is not there
+        raw = raw.set(raw.is_nan() & ~needed, None)
     values = raw.cast(pl.Float64, strict=False)
-    wrong = (raw.is_not_null() & values.is_null()) | (
-        values.is_not_null() & ~values.is_finite().fill_null(True)
-    )
+    wrong = (raw.is_not_null() & values.is_null()) | ~values.is_finite().fill_null(True)
     empty = raw.is_null() if needed is None else raw.is_null() & needed
-    for problem, wanted in ((wrong, "is not a finite number"), (empty, "is empty")):
+    for problem, found in ((wrong, "{!r} is not a finite number"), (empty, "the cell is empty")):
         if problem.any():
             row = int(problem.arg_true()[0])
             raise UserError(
-                f"{source}: row {row + 1}, column '{name}': {table[name][row]!r} {wanted}; write a plain number such "
-                "as 1e9, or remove the run (or give it a status other than 'done' if it has no loss)."
+                f"{source}: row {row + 1}, column '{name}': {found.format(table[name][row])}; {_remedy(name)}."
             )
     return values.alias(name)
 
 
-def _positive(values: pl.Series, source: str) -> pl.Series:
-    problem = values.is_not_null() & (values <= 0)
+def _remedy(name: str) -> str:
+    if name == "loss":
+        return "write a plain number such as 2.31, or give a run without a loss a status other than 'done'"
+    if name in (*REQUIRED, "weight"):
+        return "write a plain number such as 1e9, or remove the run"
+    return "write a plain number, leave the cell empty, or drop the column"
+
+
+def _refuse(values: pl.Series, problem: pl.Series, source: str, why: str) -> None:
     if problem.any():
         row = int(problem.arg_true()[0])
-        raise UserError(
-            f"{source}: row {row + 1}, column '{values.name}': {values[row]:g} is not above zero; "
-            "correct the value or remove the run."
-        )
+        raise UserError(f"{source}: row {row + 1}, column '{values.name}': {values[row]:g} {why}.")
+
+
+def _positive(values: pl.Series, source: str) -> pl.Series:
+    _refuse(values, values <= 0, source, "is not above zero; correct the value or remove the run")
     return values
 
 
@@ -333,12 +331,28 @@ def _other_numbers(table: pl.DataFrame, taken: set[str], source: str) -> list[pl
     nowhere = pl.repeat(False, table.height, eager=True)
     columns = []
     for name in table.columns:
-        if name in taken or name in TEXT or _is_text(table[name]):
+        if not name or name.startswith(NAMELESS) or name in taken or name in TEXT or _is_text(table[name]):
             continue
-        values = _number(table, name, source, needed=nowhere)
-        is_score = name not in NOT_SCORES and not name.endswith(("_items", "_chance"))
-        columns.append(_fraction(values, source) if is_score else values)
+        needed = table["status"] == "done" if name == "weight" else nowhere
+        columns.append(_in_range(_number(table, name, source, needed=needed), source))
     return columns
+
+
+def _in_range(values: pl.Series, source: str) -> pl.Series:
+    """A further column once its values have been found possible; scores as fractions."""
+    if values.name.endswith("_items"):
+        return _positive(values, source)
+    if values.name.endswith("_chance"):
+        outside = (values < 0) | (values >= 1)
+        _refuse(values, outside, source, "is no score of guessing; a fraction in [0, 1) is wanted")
+    if values.name == "weight":
+        _refuse(values, values < 0, source, "is no weight; zero or more is wanted")
+    return values if _is_known(values.name) else _fraction(values, source)
+
+
+def _is_known(name: str) -> bool:
+    """Whether a column is not a score by its name."""
+    return name in NOT_SCORES or name.endswith(("_items", "_chance"))
 
 
 def _is_text(column: pl.Series) -> bool:
@@ -349,22 +363,16 @@ def _is_text(column: pl.Series) -> bool:
 
 
 def _fraction(score: pl.Series, source: str) -> pl.Series:
-    where = f"{source}: column '{score.name}'"
-    outside = score.is_not_null() & ((score < 0) | (score > 100))
-    if outside.any():
-        row = int(outside.arg_true()[0])
-        raise UserError(
-            f"{source}: row {row + 1}, column '{score.name}': {score[row]:g} is no score in [0, 1] or [0, 100]; "
-            "correct it, or drop the column if it is not a score."
-        )
-    percent = score.is_not_null() & (score > 1)
+    drop = "or drop the column if it is not a score"
+    outside = (score < 0) | (score > 100)
+    _refuse(score, outside, source, f"is no score in [0, 1] or [0, 100]; correct it, {drop}")
+    percent, fraction = (score > 1).fill_null(False), ((score <= 1) & (score > 0)).fill_null(False)
     if not percent.any():
         return score
-    fraction = score.is_not_null() & (score <= 1) & (score > 0)
     if fraction.any():
-        rows = int(percent.arg_true()[0]) + 1, int(fraction.arg_true()[0]) + 1
+        high, low = int(percent.arg_true()[0]), int(fraction.arg_true()[0])
         raise UserError(
-            f"{where} mixes percent and fractions: row {rows[0]} holds {score[rows[0] - 1]:g}, row {rows[1]} holds "
-            f"{score[rows[1] - 1]:g}; use one of the two throughout."
+            f"{source}: column '{score.name}' mixes percent and fractions: row {high + 1} holds {score[high]:g}, "
+            f"row {low + 1} holds {score[low]:g}; use one of the two throughout, {drop}."
         )
     return score / 100
