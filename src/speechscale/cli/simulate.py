@@ -14,7 +14,7 @@ def simulate(
     ] = "speech",
     series: Annotated[str | None, typer.Option(help="Which series of the law file.")] = None,
     design: Annotated[
-        str, typer.Option(help="The runs: a runs table, or paper for the study's 40.")
+        str, typer.Option(help="The runs: a table with params and tokens, or paper for the study's 40.")
     ] = "paper",
     noise: Annotated[float, typer.Option(help="Standard deviation of ln loss between equal runs.")] = 0.003,
     ladders: Annotated[int, typer.Option(help="How many ladders to draw.")] = 100,
@@ -22,6 +22,8 @@ def simulate(
     seed: Annotated[int, typer.Option(help="Seed of noise and draws.")] = 0,
 ) -> None:
     """Draw ladders from a law, fit each, and report bias, spread and how often intervals hold the truth.
+
+    The design needs no losses, so a ladder can be judged before it is trained; every run counts as one of one epoch.
 
     Example:
 
@@ -35,13 +37,13 @@ def simulate(
     from speechscale.laws.simulate import paper_design
     from speechscale.laws.simulate import simulate as draw
     from speechscale.records.law import read_law
-    from speechscale.records.runs import read_table
+    from speechscale.records.runs import read_design
 
     drawn = from_publication(law) if law in PUBLISHED else from_file(read_law(Path(law)), series)
     if design == "paper":
         params, tokens = paper_design()
     else:
-        table = read_table(Path(design))
+        table = read_design(Path(design))
         params, tokens = table["params"].to_numpy(), table["tokens"].to_numpy()
     with Progress(console=Console(stderr=True), disable=not Console(stderr=True).is_terminal) as bar:
         task = bar.add_task("ladders", total=ladders)
