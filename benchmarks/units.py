@@ -15,7 +15,7 @@ from scipy.signal import ShortTimeFFT
 
 from speechscale.records.manifest import SAMPLE_RATE
 from speechscale.units.collapse import collapse
-from speechscale.units.kmeans import KMeansSpec, encoder_identity, train_kmeans
+from speechscale.units.kmeans import KMeansSpec, train_kmeans
 from speechscale.units.mel import MelEncoder, MelSpec
 
 SPEC = MelSpec()
@@ -26,15 +26,15 @@ WAVES = [np.random.default_rng(i).standard_normal(4 * SAMPLE_RATE).astype(np.flo
 def main() -> None:
     encoder = MelEncoder(SPEC)
     book = train_kmeans(
-        np.concatenate([encoder.encode(wave) for wave in WAVES]),
+        np.concatenate(encoder.encode(WAVES)),
         KMeansSpec(clusters=100, iterations=5),
-        encoder_identity(SPEC),
+        encoder.identity,
     )
     reference = ShortTimeFFT(np.hanning(SPEC.window), SPEC.hop, SAMPLE_RATE)
     filters = np.random.default_rng(0).random((SPEC.window // 2 + 1, SPEC.bands))
 
     def ours() -> int:
-        return sum(len(collapse(book.assign(encoder.encode(wave)))) for wave in WAVES)
+        return sum(len(collapse(book.assign(frames))[0]) for frames in encoder.encode(WAVES))
 
     def scipy_frames() -> int:
         return sum(np.log(np.abs(reference.stft(wave)).T @ filters + SPEC.floor).shape[0] for wave in WAVES)

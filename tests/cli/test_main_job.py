@@ -32,7 +32,7 @@ voices = ["en-us"]
 voices_unseen = ["en-us+f2"]
 words_per_minute = 320
 [units]
-utterances_per_shard = 100
+minutes_per_shard = 2
 [units.kmeans]
 clusters = 40
 utterances = 30

@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 
 from speechscale.errors import UserError
-from speechscale.records.manifest import Synthesis, Utterance, read_manifest, write_manifest
+from speechscale.records.manifest import (
+    Synthesis,
+    Utterance,
+    cut_manifest,
+    read_manifest,
+    sample_manifest,
+    seconds_of,
+    write_manifest,
+)
 
 SPOKEN = Utterance(
     id="a",
@@ -52,3 +60,41 @@ def test_broken_lines(tmp_path: Path, line: str, said: str) -> None:
     with pytest.raises(UserError, match=r"m\.jsonl:2: ") as error:
         list(read_manifest(tmp_path / "m.jsonl"))
     assert said in str(error.value)
+
+
+def listed(path: Path, count: int) -> Path:
+    write_manifest(
+        (Utterance(id=f"ü{i}", dataset="d", split="ab"[i % 2], duration=1 + i % 3) for i in range(count)),
+        path,
+    )
+    return path
+
+
+def test_stretches_make_up_the_manifest(tmp_path: Path) -> None:
+    path = listed(tmp_path / "m.jsonl", 20)
+    stretches = cut_manifest(path, seconds=5)
+    assert [u for piece in stretches for u in piece.utterances()] == list(read_manifest(path))
+    assert [piece.count for piece in stretches] == [len(list(piece.utterances())) for piece in stretches]
+    assert all(5 <= piece.seconds < 8 for piece in stretches[:-1])
+
+
+def test_stretches_of_one_split(tmp_path: Path) -> None:
+    path = listed(tmp_path / "m.jsonl", 20)
+    stretches = cut_manifest(path, seconds=5, split="b")
+    found = [u for piece in stretches for u in piece.utterances()]
+    assert found == [u for u in read_manifest(path) if u.split == "b"]
+    assert sum(piece.count for piece in stretches) == 10
+
+
+def test_what_is_still_to_be_spoken_is_estimated_from_its_words() -> None:
+    assert seconds_of(SPOKEN.model_copy(update={"transcript": "one two three four"})) == 60 * 4 / 200
+
+
+def test_a_sample_depends_on_ids_and_seed_alone(tmp_path: Path) -> None:
+    path = listed(tmp_path / "m.jsonl", 50)
+    backwards = tmp_path / "backwards.jsonl"
+    write_manifest(reversed(list(read_manifest(path))), backwards)
+    drawn = sample_manifest(path, 10, seed=1)
+    assert drawn == sample_manifest(backwards, 10, seed=1) != sample_manifest(path, 10, seed=2)
+    assert len({u.id for u in drawn}) == 10
+    assert {u.split for u in sample_manifest(path, 10, seed=1, split="a")} == {"a"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,18 @@ def test_files_are_those_of_the_released_schema(tmp_path: Path) -> None:
         "reason": "corrupt",
         "detail": "why",
     }
+
+
+def test_durations_lie_beside_the_released_files(tmp_path: Path) -> None:
+    timed = replace(sample("a", [1, 2]), durations=np.array([4, 1, 0]))
+    write_shard(tmp_path / "shard-00000", [timed, replace(timed, id="b")], [], MADE)
+    verify_shard(tmp_path / "shard-00000")
+    shard = open_shard(tmp_path / "shard-00000")
+    assert np.fromfile(shard.folder / "durations.bin", dtype="<i4").tolist() == [4, 1, 0, 4, 1, 0]
+    assert [frames.tolist() for frames in shard.sample_durations() or []] == [[4, 1, 0], [4, 1, 0]]
+    for wrong in ([4, 1], [4, 1, 2], [4, 0, 0]):
+        with pytest.raises(UserError, match="one duration of a frame or more for each unit"):
+            write_shard(tmp_path / "x", [replace(timed, durations=np.array(wrong))], [], MADE)
 
 
 def test_units_outside_the_vocabulary_and_missing_eos_are_refused(tmp_path: Path) -> None:

@@ -64,10 +64,10 @@ def test_impossible_shape(tmp_path: Path) -> None:
         ("layers = 1", "layers = true", "ladder.sizes.0.layers"),
         ("dim = 16", "dim = 16.0", "ladder.sizes.0.dim"),
         ('size = "small"', 'size = "medium"', "medium"),
-        ("utterances_per_shard = 300", "utterances_per_shard = 300\n[units.mel]\nwindow = 512", "window 512"),
+        ("minutes_per_shard = 5", "minutes_per_shard = 5\n[units.mel]\nwindow = 512", "window 512"),
         (
-            "utterances_per_shard = 300",
-            "utterances_per_shard = 300\n[units.mel]\nlowest = 7900.0",
+            "minutes_per_shard = 5",
+            "minutes_per_shard = 5\n[units.mel]\nlowest = 7900.0",
             "lowest 7900",
         ),
         ('voices_unseen = ["en-us+f2"]', 'voices_unseen = ["en-us"]', "keep them apart"),

@@ -11,11 +11,18 @@ import numpy as np
 import pytest
 
 from speechscale.errors import SampleFault, UserError
-from speechscale.records.manifest import Utterance
+from speechscale.records.manifest import Utterance, write_manifest
 from speechscale.records.shards import open_shard, open_shards, verify_shard
-from speechscale.units.encode import CodeBookTask, encode_shard, is_encoded, make_code_book, plan_shards
+from speechscale.units.encode import (
+    CodeBookTask,
+    ShardTask,
+    encode_shard,
+    is_encoded,
+    make_code_book,
+    plan_shards,
+)
 from speechscale.units.kmeans import KMeansSpec
-from speechscale.units.mel import MelSpec
+from speechscale.units.mel import MelEncoder, MelSpec
 
 
 def hear_noise(utterances: Sequence[Utterance], root: Path) -> Iterator[np.ndarray | SampleFault]:
@@ -30,16 +37,28 @@ def hear_noise(utterances: Sequence[Utterance], root: Path) -> Iterator[np.ndarr
             yield rng.standard_normal(16_000 + int(rng.integers(0, 999))).astype(np.float32)
 
 
-def utterances(*names: str) -> list[Utterance]:
-    return [Utterance(id=name, dataset="d", split="train", speaker="v") for name in names]
+def manifest(folder: Path, *names: str) -> Path:
+    """Each utterance is said to last a second."""
+    path = folder / f"{'-'.join(names)}.jsonl"
+    write_manifest(
+        (Utterance(id=n, dataset="d", split="train", speaker="v", duration=1.0) for n in names), path
+    )
+    return path
+
+
+def plan(listed: Path, book: Path, out: Path, seconds: float) -> list[ShardTask]:
+    return plan_shards(listed, listed.parent, book, out, hear_noise, seconds=seconds)
+
+
+def learn(listed: Path, spec: KMeansSpec, path: Path) -> tuple[int, int]:
+    encoder = MelEncoder(MelSpec()).identity
+    return make_code_book(CodeBookTask(listed, listed.parent, encoder, spec, path, hear_noise))
 
 
 @pytest.fixture
 def code_book(tmp_path: Path) -> Path:
     path = tmp_path / "book.safetensors"
-    speech = tuple(utterances("k1", "k2", "bad"))
-    task = CodeBookTask(speech, tmp_path, MelSpec(), KMeansSpec(clusters=8), path, hear_noise)
-    frames, faulty = make_code_book(task)
+    frames, faulty = learn(manifest(tmp_path, "k1", "k2", "bad"), KMeansSpec(clusters=8), path)
     assert frames > 50 and faulty == 1
     return path
 
@@ -49,32 +68,33 @@ def folder_bytes(folder: Path) -> dict[str, bytes]:
 
 
 def test_shards_hold_what_was_heard_and_name_what_was_not(tmp_path: Path, code_book: Path) -> None:
-    tasks = plan_shards(
-        utterances("a", "bad", "short", "b", "c"), tmp_path, code_book, tmp_path / "out", 3, hear_noise
-    )
+    tasks = plan(manifest(tmp_path, "a", "bad", "short", "b", "c"), code_book, tmp_path / "out", 3)
     assert [encode_shard(task) for task in tasks] == [(1, 2), (2, 0)]
     first, second = open_shards(tmp_path / "out")
     verify_shard(first.folder)
     assert [(skip["id"], skip["reason"]) for skip in first.skips()] == [
         ("bad", "corrupt"),
-        ("short", "empty"),
+        ("short", "too short"),
     ]
     assert [row["id"] for row in second.rows()] == ["b", "c"]
     row = first.rows()[0]
     assert row["seconds"] == pytest.approx(
-        len(next(hear_noise(utterances("a"), tmp_path))) / 16_000, abs=1e-6
+        len(next(hear_noise([Utterance(id="a", dataset="d", split="train")], tmp_path))) / 16_000, abs=1e-6
     )
     for shard in (first, second):
-        for units in shard.samples():
+        durations = shard.sample_durations()
+        assert durations is not None
+        for units, frames, row in zip(shard.samples(), durations, shard.rows(), strict=True):
             assert units[-1] == 8 and (np.diff(units) != 0).all()
+            assert frames.sum() == np.ceil(row["seconds"] * 25) and frames[-1] == 0
 
 
 def test_an_interrupted_encoding_ends_with_the_same_bytes(tmp_path: Path, code_book: Path) -> None:
-    names = utterances(*(f"u{i}" for i in range(7)))
-    whole = plan_shards(names, tmp_path, code_book, tmp_path / "whole", 2, hear_noise)
+    names = manifest(tmp_path, *(f"u{i}" for i in range(7)))
+    whole = plan(names, code_book, tmp_path / "whole", 2)
     for task in whole:
         encode_shard(task)
-    parts = plan_shards(names, tmp_path, code_book, tmp_path / "parts", 2, hear_noise)
+    parts = plan(names, code_book, tmp_path / "parts", 2)
     for task in (parts[2], parts[0]):
         encode_shard(task)
     (tmp_path / "parts" / ".aside-shard-00001-dead").mkdir()  # what a kill leaves behind
@@ -86,13 +106,12 @@ def test_an_interrupted_encoding_ends_with_the_same_bytes(tmp_path: Path, code_b
 
 
 def test_a_shard_made_with_another_code_book_is_refused(tmp_path: Path, code_book: Path) -> None:
-    names = utterances("a", "b")
-    (task,) = plan_shards(names, tmp_path, code_book, tmp_path / "out", 5, hear_noise)
+    names = manifest(tmp_path, "a", "b")
+    (task,) = plan(names, code_book, tmp_path / "out", 5)
     encode_shard(task)
     other = tmp_path / "other.safetensors"
-    spec = KMeansSpec(clusters=8, seed=1)
-    make_code_book(CodeBookTask(tuple(utterances("k3", "k4")), tmp_path, MelSpec(), spec, other, hear_noise))
-    (again,) = plan_shards(names, tmp_path, other, tmp_path / "out", 5, hear_noise)
+    learn(manifest(tmp_path, "k3", "k4"), KMeansSpec(clusters=8, seed=1), other)
+    (again,) = plan(names, other, tmp_path / "out", 5)
     with pytest.raises(UserError, match=r"kmeans\.sha256"):
         is_encoded(again)
 
@@ -102,13 +121,13 @@ def test_only_faults_of_the_sample_are_skipped(tmp_path: Path, code_book: Path) 
         yield np.ones(16_000, dtype=np.float32)
         raise MemoryError
 
-    (task,) = plan_shards(utterances("a", "b"), tmp_path, code_book, tmp_path / "out", 5, hear_noise)
+    (task,) = plan(manifest(tmp_path, "a", "b"), code_book, tmp_path / "out", 5)
     with pytest.raises(MemoryError):
         encode_shard(replace(task, hear=out_of_memory))
     assert not (tmp_path / "out" / "shard-00000").exists()
 
 
 def test_everything_skipped_leaves_an_empty_shard_with_reasons(tmp_path: Path, code_book: Path) -> None:
-    (task,) = plan_shards(utterances("bad"), tmp_path, code_book, tmp_path / "out", 5, hear_noise)
+    (task,) = plan(manifest(tmp_path, "bad"), code_book, tmp_path / "out", 5)
     assert encode_shard(task) == (0, 1)
     assert open_shard(task.folder).samples() == []

@@ -11,14 +11,13 @@ from scipy.cluster.vq import kmeans2
 from speechscale.errors import UserError
 from speechscale.units.kmeans import (
     KMeansSpec,
-    encoder_identity,
     load_code_book,
     save_code_book,
     train_kmeans,
 )
-from speechscale.units.mel import MelSpec
+from speechscale.units.mel import MelEncoder, MelSpec
 
-IDENTITY = encoder_identity(MelSpec())
+IDENTITY = MelEncoder(MelSpec()).identity
 
 
 def blobs(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -57,6 +56,17 @@ def test_too_few_frames_or_too_few_distinct_ones() -> None:
         train_kmeans(np.zeros((3, 2), dtype=np.float32), KMeansSpec(clusters=5), IDENTITY)
     with pytest.raises(UserError, match="only 1 distinct frames"):
         train_kmeans(np.zeros((9, 2), dtype=np.float32), KMeansSpec(clusters=5), IDENTITY)
+
+
+def test_frames_of_another_encoder_are_refused() -> None:
+    frames = np.random.default_rng(2).standard_normal((300, 40)).astype(np.float32)
+    book = train_kmeans(frames, KMeansSpec(clusters=5), IDENTITY)
+    book.check_frames_of(MelEncoder(MelSpec()))
+    with pytest.raises(UserError, match=r"lowest: found 80\.0, wanted 60\.0"):
+        book.check_frames_of(MelEncoder(MelSpec(lowest=80.0)))
+    narrow = train_kmeans(frames[:, :8], KMeansSpec(clusters=5), IDENTITY)
+    with pytest.raises(UserError, match="dimension: found 40, wanted 8"):
+        narrow.check_frames_of(MelEncoder(MelSpec()))
 
 
 def test_round_trip_and_refusal(tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ def encode(
     root: Annotated[
         Path | None, typer.Option(help="What audio paths are relative to.  [default: the manifest's folder]")
     ] = None,
-    per_shard: Annotated[int, typer.Option(min=1, help="Utterances per shard.")] = 1000,
+    split: Annotated[str | None, typer.Option(help="Only this split.  [default: all]")] = None,
+    minutes: Annotated[float, typer.Option(min=0.01, help="Audio per shard, the unit of work.")] = 60.0,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes.  [default: one a core]")] = None,
 ) -> None:
     """Turn speech into collapsed units, packed in sealed shards. Stop it at any time and run it again to go on.
@@ -26,13 +27,13 @@ def encode(
 
         speechscale encode tales/manifest.jsonl --code-book code_book.safetensors -o shards
     """
-    from speechscale.records.manifest import read_manifest
     from speechscale.speech.hearing import hear
     from speechscale.study.engine import default_workers
     from speechscale.study.units import encode_all
     from speechscale.units.encode import plan_shards
 
-    utterances = list(read_manifest(manifest))
-    tasks = plan_shards(utterances, root or manifest.parent, code_book, out, per_shard, hear)
+    tasks = plan_shards(
+        manifest, root or manifest.parent, code_book, out, hear, seconds=60 * minutes, split=split
+    )
     told = encode_all(tasks, workers or default_workers())
     typer.echo(f"{out}: {told}")

@@ -14,6 +14,7 @@ def kmeans(
     root: Annotated[
         Path | None, typer.Option(help="What audio paths are relative to.  [default: the manifest's folder]")
     ] = None,
+    split: Annotated[str | None, typer.Option(help="Learn from this split only.  [default: all]")] = None,
     clusters: Annotated[int, typer.Option(min=2, help="Units.")] = 100,
     utterances: Annotated[int, typer.Option(min=1, help="Size of the seeded sample to learn from.")] = 500,
     seed: Annotated[int, typer.Option(min=0)] = 0,
@@ -24,14 +25,15 @@ def kmeans(
 
         speechscale kmeans tales/manifest.jsonl --clusters 100 -o code_book.safetensors
     """
-    from speechscale.records.manifest import read_manifest
     from speechscale.speech.hearing import hear
     from speechscale.study.units import learn_code_book
     from speechscale.units.encode import CodeBookTask
     from speechscale.units.kmeans import KMeansSpec
-    from speechscale.units.mel import MelSpec
+    from speechscale.units.mel import MelEncoder, MelSpec
 
     spec = KMeansSpec(clusters=clusters, utterances=utterances, seed=seed)
-    speech = tuple(read_manifest(manifest))
-    learnt = learn_code_book(CodeBookTask(speech, root or manifest.parent, MelSpec(), spec, out, hear))
+    encoder = MelEncoder(MelSpec()).identity
+    learnt = learn_code_book(
+        CodeBookTask(manifest, root or manifest.parent, encoder, spec, out, hear, split=split)
+    )
     typer.echo(f"{out}: {learnt}")

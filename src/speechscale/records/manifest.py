@@ -3,19 +3,28 @@
 The field names are those of the study's own manifest. An utterance either lies in a file
 (`audio`, a path relative to the manifest's folder) or can be spoken again at any time from `synthesis`, because
 synthetic speech is a function of (text, voice, seed) alone.
+
+Manifests of millions of utterances are written, read and cut in one pass each; what is kept of an utterance passed by
+is eight bytes, by which a repeated id is noticed.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+from array import array
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from heapq import nsmallest
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from speechscale.errors import UserError
-from speechscale.records.seal import write_file
+from speechscale.records.seal import replacing
 
 SAMPLE_RATE = 16_000  # Hz; what every waveform that passes a door is sampled at
 
@@ -41,6 +50,7 @@ class Utterance(BaseModel):
     dataset: str = Field(min_length=1)
     split: str = Field(min_length=1)
     audio: str | None = None
+    row: int | None = Field(default=None, ge=0)  # of a Parquet file, where `audio` names one
     sample_rate: int | None = Field(default=None, gt=0)
     duration: float | None = Field(default=None, gt=0)  # seconds
     offset: float = Field(default=0.0, ge=0)  # seconds
@@ -52,56 +62,165 @@ class Utterance(BaseModel):
 
 
 def write_manifest(utterances: Iterable[Utterance], path: Path) -> int:
-    """Write a manifest; returns the number of utterances.
+    """Write a manifest, whole or not at all; returns the number of utterances.
 
     Raises:
         UserError: two utterances share an id.
     """
-    seen: set[str] = set()
-    lines = []
-    for utterance in utterances:
-        if utterance.id in seen:
+    ids = _Ids()
+    with replacing(path) as stream:
+        for utterance in utterances:
+            ids.add(utterance.id)
+            stream.write(utterance.model_dump_json(exclude_defaults=True).encode() + b"\n")
+        stream.flush()
+        if repetition := _repetition(Path(stream.name), ids.suspects()):
             raise UserError(
-                f"{path}: the id {utterance.id!r} occurs twice; ids must be unique in a manifest."
+                f"{path}: the id {repetition[0]!r} occurs twice; ids must be unique in a manifest."
             )
-        seen.add(utterance.id)
-        lines.append(utterance.model_dump_json(exclude_defaults=True))
-    write_file(path, "".join(line + "\n" for line in lines))
-    return len(lines)
+    return len(ids)
 
 
 def read_manifest(path: Path) -> Iterator[Utterance]:
-    """The utterances of a manifest, in order.
+    """The utterances of a manifest, in order. A repeated id is noticed at the end.
 
     Raises:
         UserError: naming file, line and field of what is wrong.
     """
-    seen: set[str] = set()
+    for utterance, _ in _lines(path):
+        yield utterance
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Neighbouring utterances of a manifest: what one shard is made of. Small, however many they are."""
+
+    manifest: Path
+    start: int  # bytes
+    end: int  # bytes
+    count: int  # utterances
+    seconds: float  # of audio; where they are still to be spoken, an estimate
+    split: str | None = None  # only utterances of this split
+
+    def utterances(self) -> Iterator[Utterance]:
+        """The utterances, read from the file."""
+        with _opened(self.manifest) as stream:
+            stream.seek(self.start)
+            while stream.tell() < self.end:
+                line = stream.readline()
+                if line.strip():
+                    utterance = _parse(line, f"{self.manifest}: byte {stream.tell() - len(line)}")
+                    if self.split in (None, utterance.split):
+                        yield utterance
+
+
+def cut_manifest(path: Path, seconds: float, split: str | None = None) -> list[Stretch]:
+    """Cut a manifest into stretches of at least `seconds` of audio each (but the last), in order.
+
+    Raises:
+        UserError: as `read_manifest`, which reads every line.
+    """
+    stretches: list[Stretch] = []
+    start = end = count = 0
+    length = 0.0
+    for utterance, end in _lines(path):
+        if split not in (None, utterance.split):
+            continue
+        count, length = count + 1, length + seconds_of(utterance)
+        if length >= seconds:
+            stretches.append(Stretch(path, start, end, count, length, split))
+            start, count, length = end, 0, 0.0
+    if count:
+        stretches.append(Stretch(path, start, end, count, length, split))
+    return stretches
+
+
+def sample_manifest(path: Path, count: int, seed: int, split: str | None = None) -> list[Utterance]:
+    """`count` utterances drawn without replacement, in the order of the draw; it depends on ids and seed alone.
+
+    Raises:
+        UserError: as `read_manifest`, which reads every line.
+    """
+    eligible = (utterance for utterance in read_manifest(path) if split in (None, utterance.split))
+    return nsmallest(count, eligible, key=lambda utterance: _hash(f"{seed}/{utterance.id}"))
+
+
+def seconds_of(utterance: Utterance) -> float:
+    """Seconds of audio; of what is still to be spoken, an estimate from words and speaking rate; else 10."""
+    if utterance.duration is not None:
+        return utterance.duration
+    if utterance.synthesis and utterance.transcript:
+        return 60 * len(utterance.transcript.split()) / utterance.synthesis.words_per_minute
+    return 10.0
+
+
+def _lines(path: Path) -> Iterator[tuple[Utterance, int]]:
+    """The utterance of every line that is not blank, and where the line ends, in bytes."""
+    ids, end = _Ids(), 0
+    with _opened(path) as stream:
+        for number, line in enumerate(stream, start=1):
+            end += len(line)
+            if line.strip():
+                utterance = _parse(line, f"{path}:{number}")
+                ids.add(utterance.id)
+                yield utterance, end
+    if repetition := _repetition(path, ids.suspects()):
+        name, number = repetition
+        raise UserError(f"{path}:{number}: the id {name!r} occurs a second time; ids must be unique.")
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
     try:
-        stream = Path(path).open(encoding="utf-8")  # noqa: SIM115 (closed by the `with` below)
+        stream = Path(path).open("rb")  # noqa: SIM115 (closed by the `with` below)
     except OSError as error:
         raise UserError(
             f"{path}: cannot be opened ({error.strerror}); a manifest (JSON Lines) is wanted."
         ) from error
     with stream:
-        for number, line in enumerate(stream, start=1):
-            if not line.strip():
-                continue
-            utterance = _parse(line, f"{path}:{number}")
-            if utterance.id in seen:
-                raise UserError(
-                    f"{path}:{number}: the id {utterance.id!r} occurs a second time; ids must be unique."
-                )
-            seen.add(utterance.id)
-            yield utterance
+        yield stream
 
 
-def _parse(line: str, where: str) -> Utterance:
+class _Ids:
+    """Notices that an id came before, at eight bytes an id."""
+
+    def __init__(self) -> None:
+        self._hashes = array("Q")
+
+    def __len__(self) -> int:
+        return len(self._hashes)
+
+    def add(self, name: str) -> None:
+        self._hashes.append(_hash(name))
+
+    def suspects(self) -> set[int]:
+        """The hashes that occur more than once: of repeated ids, or (once in 10^5 for ten million ids) by chance."""
+        ordered = np.sort(np.array(self._hashes, dtype=np.uint64))
+        return set(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
+
+
+def _hash(name: str) -> int:
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest())
+
+
+def _repetition(path: Path, suspects: set[int]) -> tuple[str, int] | None:
+    """The first id that came before, and its line."""
+    seen: set[str] = set()
+    with path.open("rb") as stream:
+        for number, line in enumerate(stream if suspects else (), start=1):
+            name = json.loads(line)["id"] if line.strip() else ""
+            if name in seen:
+                return name, number
+            if name and _hash(name) in suspects:
+                seen.add(name)
+    return None
+
+
+def _parse(line: bytes, where: str) -> Utterance:
     try:
         return Utterance.model_validate(json.loads(line))
-    except json.JSONDecodeError as error:
-        raise UserError(f"{where}: not a JSON object ({error.msg}).") from error
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "the line"
         raise UserError(f"{where}: {field}: {first['msg']}; found {first.get('input')!r}.") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{where}: not a JSON object ({error}).") from error

@@ -1,7 +1,7 @@
 """Publishing artefacts: write aside, flush to disk, hash, rename; and opening them again.
 
 Nothing half-written ever stands under a final name, because records get theirs only by the rename at the end of
-`write_file`, `published_folder` or `sealed_folder`. A sealed folder holds `seal.json`: what it is (schema), what it was
+`replacing`, `published_folder` or `sealed_folder`. A sealed folder holds `seal.json`: what it is (schema), what it was
 made from (spec, parents' identities), which code made it, and the SHA-256 of every file in it.
 """
 
@@ -13,9 +13,9 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from speechscale import __version__
 from speechscale.errors import CannotWrite, UserError
@@ -34,20 +34,30 @@ def sha256_json(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def write_file(path: Path, data: bytes | str) -> None:
-    """Replace `path` in one step: a reader sees the old content or the new, never a part."""
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write, which replaces `path` in one step when the block ends without an error."""
     path = Path(path)
     aside = path.with_name(f"{_ASIDE}{path.name}-{uuid.uuid4().hex[:8]}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with aside.open("wb") as stream:
-            stream.write(data.encode() if isinstance(data, str) else data)
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
         aside.replace(path)
-    except OSError as error:
-        aside.unlink(missing_ok=True)
-        raise cannot_write(path, error) from error
+    except BaseException as error:
+        with suppress(OSError):
+            aside.unlink()
+        if isinstance(error, OSError):
+            raise cannot_write(path, error) from error
+        raise
+
+
+def write_file(path: Path, data: bytes | str) -> None:
+    """Replace `path` in one step: a reader sees the old content or the new, never a part."""
+    with replacing(path) as stream:
+        stream.write(data.encode() if isinstance(data, str) else data)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -3,7 +3,8 @@
 A shard is a folder: `audio.bin` (int16 units of all samples, flat), `audio.len` (int64 lengths), `samples.jsonl`
 (one row a sample), `skips.jsonl` (what was left out, and why), `meta.json` (how it was made, and the SHA-256 of the
 other files).
-Every sample ends in the EOS unit. Beyond the released fields a row carries `seconds` of audio, and so does the meta.
+Every sample ends in the EOS unit. Beyond the released files and fields, `durations.bin` (int32) says for how many
+frames each unit lasted (EOS: 0), and rows and meta carry `seconds` of audio.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from speechscale.records.seal import differing_fields, published_folder, sha256_
 
 SCHEMA_VERSION = 2
 _FILES = ("audio.bin", "audio.len", "samples.jsonl", "skips.jsonl")
+_DURATIONS = "durations.bin"
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class Sample:
     units: np.ndarray
     seconds: float
     row: Mapping[str, Any]
+    durations: np.ndarray | None = None  # frames of each unit, EOS 0; None where they are not known
 
 
 @dataclass(frozen=True)
@@ -49,11 +53,15 @@ def write_shard(
     """Write one shard under its final name, whole or not at all.
 
     Raises:
-        UserError: units outside the vocabulary, a sample without units, or a sample that does not end in EOS.
+        UserError: units outside the vocabulary, a sample without units, one that does not end in EOS, or durations
+            that do not go with the units.
     """
     samples, skips = list(samples), list(skips)
     for sample in samples:
         _check_units(sample, preprocessing)
+    files = list(_FILES)
+    if samples and all(sample.durations is not None for sample in samples):
+        files.append(_DURATIONS)
     rows = [
         {**sample.row, "id": sample.id, "audio_steps": len(sample.units), "seconds": round(sample.seconds, 6)}
         for sample in samples
@@ -63,6 +71,9 @@ def write_shard(
     with published_folder(folder) as aside:
         (aside / "audio.bin").write_bytes(b"".join(sample.tobytes() for sample in units))
         (aside / "audio.len").write_bytes(lengths.tobytes())
+        if _DURATIONS in files:
+            durations = [np.asarray(sample.durations, dtype="<i4") for sample in samples]
+            (aside / _DURATIONS).write_bytes(b"".join(sample.tobytes() for sample in durations))
         _write_lines(aside / "samples.jsonl", rows)
         _write_lines(aside / "skips.jsonl", [vars(skip) for skip in skips])
         meta = {
@@ -73,7 +84,7 @@ def write_shard(
             "keep_audio": False,
             "seconds": round(sum(sample.seconds for sample in samples), 6),
             "preprocessing": dict(preprocessing),
-            "checksums": {name: sha256_file(aside / name) for name in _FILES},
+            "checksums": {name: sha256_file(aside / name) for name in files},
         }
         write_json(aside / "meta.json", meta)
 
@@ -86,6 +97,13 @@ def _check_units(sample: Sample, preprocessing: Mapping[str, Any]) -> None:
         raise UserError(
             f"sample {sample.id}: units span {units.min()} to {units.max()}; "
             f"the vocabulary allows 0 to {preprocessing['vocab_size'] - 1}."
+        )
+    durations = sample.durations
+    if durations is not None and (
+        len(durations) != len(units) or durations[-1] or (durations[:-1] < 1).any()
+    ):
+        raise UserError(
+            f"sample {sample.id}: wanted one duration of a frame or more for each unit, and 0 for EOS."
         )
 
 
@@ -118,9 +136,22 @@ class Shard:
             return np.empty(0, dtype="<i2")
         return np.memmap(self.folder / "audio.bin", dtype="<i2", mode="r")
 
+    @cached_property
+    def durations(self) -> np.ndarray | None:
+        """Frames of every unit, flat, mapped from disk; int32 [num_audio_steps]. None where they were not kept."""
+        path = self.folder / _DURATIONS
+        return np.memmap(path, dtype="<i4", mode="r") if path.exists() and len(self.lengths) else None
+
     def samples(self) -> list[np.ndarray]:
         """The units of each sample, EOS included; views, not copies."""
-        return np.split(self.units, np.cumsum(self.lengths)[:-1]) if len(self.lengths) else []
+        return self._split(self.units)
+
+    def sample_durations(self) -> list[np.ndarray] | None:
+        """The durations of each sample, aligned with `samples`."""
+        return None if self.durations is None else self._split(self.durations)
+
+    def _split(self, flat: np.ndarray) -> list[np.ndarray]:
+        return np.split(flat, np.cumsum(self.lengths)[:-1]) if len(self.lengths) else []
 
     def rows(self) -> list[dict[str, Any]]:
         return _read_lines(self.folder / "samples.jsonl")
@@ -193,8 +224,9 @@ def verify_shard(folder: Path) -> None:
         raise UserError(
             f"{folder}: samples.jsonl repeats an id, or skips.jsonl has another count than meta.json."
         )
-    for sample, row in zip(shard.samples(), rows, strict=True):
-        _check_units(Sample(row["id"], sample, row.get("seconds", 0.0), row), shard.preprocessing)
+    durations = shard.sample_durations() or repeat(None)
+    for units, row, frames in zip(shard.samples(), rows, durations, strict=False):
+        _check_units(Sample(row["id"], units, row.get("seconds", 0.0), row, frames), shard.preprocessing)
 
 
 _PLAN_FIELDS = ("manifest_sha256", "plan_num_shards", "assignment_sha256", "num_assigned_records")

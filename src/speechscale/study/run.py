@@ -47,6 +47,7 @@ from speechscale.study.samples import write_samples
 from speechscale.study.spec import StudySpec
 from speechscale.study.units import encode_all, learn_code_book, summarise
 from speechscale.units.encode import CodeBookTask, plan_shards
+from speechscale.units.mel import MelEncoder
 
 STUDY_SCHEMA = "speechscale.study/1"
 PARTS = {"train": TRAIN, "test": TEST, "benchmarks": BENCHMARKS}
@@ -204,16 +205,24 @@ def make_corpus_folder(spec: StudySpec, folder: StudyFolder) -> None:
 def learn_units(spec: StudySpec, folder: StudyFolder) -> None:
     """k-means on a seeded sample of the training utterances."""
     if not folder.code_book.exists():
-        speech, units = tuple(read_manifest(folder.corpus / TRAIN)), spec.units
-        learn_code_book(CodeBookTask(speech, folder.corpus, units.mel, units.kmeans, folder.code_book, hear))
+        encoder = MelEncoder(spec.units.mel).identity
+        train = folder.corpus / TRAIN
+        learn_code_book(
+            CodeBookTask(train, folder.corpus, encoder, spec.units.kmeans, folder.code_book, hear)
+        )
 
 
 def encode_parts(spec: StudySpec, folder: StudyFolder, workers: int, say: Say) -> None:
     """Every manifest to shards; refuses to go on when a part has nothing left."""
     for part, manifest in PARTS.items():
-        utterances = list(read_manifest(folder.corpus / manifest))
-        per_shard = spec.units.utterances_per_shard
-        tasks = plan_shards(utterances, folder.corpus, folder.code_book, folder.units(part), per_shard, hear)
+        tasks = plan_shards(
+            folder.corpus / manifest,
+            folder.corpus,
+            folder.code_book,
+            folder.units(part),
+            hear,
+            seconds=60 * spec.units.minutes_per_shard,
+        )
         encoded = encode_all(tasks, workers, label=f"{part}: speech to units")
         say(f"{part:>10}: {encoded}")
 

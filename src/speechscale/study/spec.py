@@ -27,7 +27,7 @@ class UnitsSpec(_Table):
 
     mel: MelSpec = MelSpec()
     kmeans: KMeansSpec = KMeansSpec()
-    utterances_per_shard: int = Field(default=1000, ge=1)
+    minutes_per_shard: float = Field(default=30.0, gt=0)  # of audio; a shard is the unit of work
 
 
 class SizeSpec(_Table):

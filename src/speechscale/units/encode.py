@@ -9,65 +9,77 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import numpy as np
 
 from speechscale.errors import SampleFault, UserError
-from speechscale.records.manifest import SAMPLE_RATE, Utterance
-from speechscale.records.seal import differing_fields, sha256_json
+from speechscale.records.manifest import SAMPLE_RATE, Stretch, Utterance, cut_manifest, sample_manifest
+from speechscale.records.seal import differing_fields, sha256_file, sha256_json
 from speechscale.records.shards import Sample, Skip, open_shard, write_shard
 from speechscale.units.collapse import close, collapse
+from speechscale.units.encoders import DEFAULT_COMPUTING, Computing, load_encoder
 from speechscale.units.kmeans import (
     CodeBook,
     KMeansSpec,
     code_book_identity,
-    encoder_identity,
     load_code_book,
     save_code_book,
     train_kmeans,
 )
-from speechscale.units.mel import MelEncoder, MelSpec
 
 Hear = Callable[[Sequence[Utterance], Path], Iterator[np.ndarray | SampleFault]]
 
 
 @dataclass(frozen=True)
 class ShardTask:
-    """Everything a worker needs for one shard; travels between processes."""
+    """Everything a worker needs for one shard; small, and travels between machines."""
 
     folder: Path
-    utterances: tuple[Utterance, ...]
+    stretch: Stretch
     root: Path  # what audio paths are relative to
     code_book: Path
     preprocessing: dict[str, Any]
     hear: Hear
+    computing: Computing = DEFAULT_COMPUTING
 
 
 def plan_shards(
-    utterances: Sequence[Utterance], root: Path, code_book: Path, out: Path, per_shard: int, hear: Hear
+    manifest: Path,
+    root: Path,
+    code_book: Path,
+    out: Path,
+    hear: Hear,
+    *,
+    seconds: float,
+    split: str | None = None,
+    computing: Computing = DEFAULT_COMPUTING,
 ) -> list[ShardTask]:
-    """Cut a manifest into shards of at most `per_shard` utterances, in order."""
-    pieces = [tuple(utterances[i : i + per_shard]) for i in range(0, len(utterances), per_shard)]
-    rows = [utterance.model_dump(mode="json", exclude_defaults=True) for utterance in utterances]
+    """Cut a manifest into shards of about `seconds` of audio each, in order; `split`: only that part of it.
+
+    Raises:
+        UserError: the manifest is broken, or the code book is not one.
+    """
+    stretches = cut_manifest(manifest, seconds, split)
     shared = {
-        "manifest_sha256": sha256_json(rows),
-        "plan_format_version": 1,
-        "plan_num_shards": len(pieces),
-        "assignment_sha256": sha256_json([[utterance.id for utterance in piece] for piece in pieces]),
+        "manifest_sha256": sha256_file(manifest),
+        "plan_format_version": 2,  # 1 was the released code's: longest first; here neighbours stay together
+        "plan_num_shards": len(stretches),
+        "assignment_sha256": sha256_json([[piece.start, piece.end, piece.count] for piece in stretches]),
+        "precision": computing.precision,
         **encoding(load_code_book(code_book), code_book),
     }
     return [
         ShardTask(
             folder=out / f"shard-{number:05d}",
-            utterances=piece,
+            stretch=piece,
             root=root,
             code_book=code_book,
-            preprocessing={**shared, "num_assigned_records": len(piece)},
+            preprocessing={**shared, "num_assigned_records": piece.count},
             hear=hear,
+            computing=computing,
         )
-        for number, piece in enumerate(pieces)
+        for number, piece in enumerate(stretches)
     ]
 
 
@@ -108,32 +120,63 @@ def is_encoded(task: ShardTask) -> bool:
 def encode_shard(task: ShardTask) -> tuple[int, int]:
     """Make one shard; returns how many utterances were encoded and how many skipped."""
     book = load_code_book(task.code_book)
-    encoder = encoder_for(book)
+    encoder = load_encoder(book.encoder, task.computing)
+    book.check_frames_of(encoder)
     samples: list[Sample] = []
     skips: list[Skip] = []
-    heard = task.hear(task.utterances, task.root)
-    for utterance, waveform in zip(task.utterances, heard, strict=True):
-        if isinstance(waveform, SampleFault):
-            skips.append(Skip(utterance.id, waveform.reason, waveform.detail))
-        elif len(waveform) == 0:
-            skips.append(Skip(utterance.id, "empty", "no samples"))
-        else:
-            units = close(collapse(book.assign(encoder.encode(waveform))), len(book.centroids))
-            samples.append(Sample(utterance.id, units, len(waveform) / SAMPLE_RATE, _row(utterance)))
+    for heard in _handfuls(task, encoder.lookahead):
+        waveforms = [waveform for _, waveform in heard if not isinstance(waveform, SampleFault)]
+        frames = iter(encoder.encode(waveforms))
+        for utterance, waveform in heard:
+            outcome = (
+                waveform
+                if isinstance(waveform, SampleFault)
+                else _sample(utterance, waveform, next(frames), book)
+            )
+            if isinstance(outcome, SampleFault):
+                skips.append(Skip(utterance.id, outcome.reason, outcome.detail))
+            else:
+                samples.append(outcome)
     write_shard(task.folder, samples, skips, task.preprocessing)
     return len(samples), len(skips)
+
+
+def _handfuls(task: ShardTask, seconds: float) -> Iterator[list[tuple[Utterance, np.ndarray | SampleFault]]]:
+    """The utterances of a shard with what was heard, so many seconds at a time (at least one utterance)."""
+    handful: list[tuple[Utterance, np.ndarray | SampleFault]] = []
+    length = 0
+    utterances = list(task.stretch.utterances())
+    for utterance, waveform in zip(utterances, task.hear(utterances, task.root), strict=True):
+        handful.append((utterance, waveform))
+        length += 0 if isinstance(waveform, SampleFault) else len(waveform)
+        if length >= seconds * SAMPLE_RATE:
+            yield handful
+            handful, length = [], 0
+    if handful:
+        yield handful
+
+
+def _sample(
+    utterance: Utterance, waveform: np.ndarray, frames: np.ndarray, book: CodeBook
+) -> Sample | SampleFault:
+    if not len(frames):
+        return SampleFault("too short", f"{len(waveform)} samples at {SAMPLE_RATE} Hz give no frame")
+    units, durations = close(*collapse(book.assign(frames)), len(book.centroids))
+    return Sample(utterance.id, units, len(waveform) / SAMPLE_RATE, _row(utterance), durations)
 
 
 @dataclass(frozen=True)
 class CodeBookTask:
     """Everything a worker needs to learn a code book."""
 
-    utterances: tuple[Utterance, ...]
+    manifest: Path
     root: Path  # what audio paths are relative to
-    mel: MelSpec
+    encoder: dict[str, Any]  # its identity
     kmeans: KMeansSpec
     path: Path
     hear: Hear
+    split: str | None = None  # learn from this split only
+    computing: Computing = DEFAULT_COMPUTING
 
 
 def make_code_book(task: CodeBookTask) -> tuple[int, int]:
@@ -142,35 +185,15 @@ def make_code_book(task: CodeBookTask) -> tuple[int, int]:
     Raises:
         UserError: none of the sampled utterances could be heard.
     """
-    spec = task.kmeans
-    chosen = Random(spec.seed).sample(task.utterances, min(spec.utterances, len(task.utterances)))
-    encoder = MelEncoder(task.mel)
+    chosen = sample_manifest(task.manifest, task.kmeans.utterances, task.kmeans.seed, task.split)
+    encoder = load_encoder(task.encoder, task.computing)
     heard = [waveform for waveform in task.hear(chosen, task.root) if not isinstance(waveform, SampleFault)]
-    frames = [encoder.encode(waveform) for waveform in heard if len(waveform)]
+    frames = [some for some in encoder.encode(heard) if len(some)]
     if not frames:
         raise UserError(f"none of the {len(chosen)} utterances sampled for k-means could be heard.")
     sample = np.concatenate(frames)
-    save_code_book(train_kmeans(sample, spec, encoder_identity(task.mel)), task.path)
+    save_code_book(train_kmeans(sample, task.kmeans, encoder.identity), task.path)
     return len(sample), len(chosen) - len(frames)
-
-
-def encoder_for(book: CodeBook) -> MelEncoder:
-    """The encoder that a code book was trained for.
-
-    Raises:
-        UserError: the code book is of an encoder unknown here.
-    """
-    settings = dict(book.encoder)
-    if settings.pop("name", None) != MelEncoder.name:
-        raise UserError(
-            f"the code book belongs to the encoder {book.encoder.get('name')!r}; known here: mel."
-        )
-    encoder = MelEncoder(MelSpec(**settings))
-    if encoder_identity(encoder.spec) != book.encoder or encoder.dimension != book.centroids.shape[1]:
-        raise UserError(
-            f"the code book has {book.centroids.shape[1]} dimensions, its encoder {encoder.dimension}."
-        )
-    return encoder
 
 
 def _row(utterance: Utterance) -> dict[str, Any]:

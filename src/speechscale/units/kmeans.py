@@ -11,8 +11,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from speechscale.errors import UserError
-from speechscale.records.seal import sha256_file, write_file
-from speechscale.units.mel import MelSpec
+from speechscale.records.seal import differing_fields, sha256_file, write_file
+from speechscale.units.encoders import Encoder
 
 
 class KMeansSpec(BaseModel):
@@ -38,6 +38,20 @@ class CodeBook:
     def assign(self, frames: np.ndarray) -> np.ndarray:
         """The unit of each frame, int16 [frames]."""
         return _nearest((frames - self.mean) / np.float32(self.scale), self.centroids).astype(np.int16)
+
+    def check_frames_of(self, encoder: Encoder) -> None:
+        """Whether this book was learnt from the frames of this encoder.
+
+        Raises:
+            UserError: naming what differs.
+        """
+        differing = differing_fields(encoder.identity, self.encoder)
+        if encoder.dimension != self.centroids.shape[1]:
+            differing.append(f"dimension: found {encoder.dimension}, wanted {self.centroids.shape[1]}")
+        if differing:
+            raise UserError(
+                f"the code book was learnt from another encoder; these differ: {'; '.join(differing)}."
+            )
 
 
 def train_kmeans(frames: np.ndarray, spec: KMeansSpec, encoder: dict[str, Any]) -> CodeBook:
@@ -129,8 +143,3 @@ def load_code_book(path: Path) -> CodeBook:
 def code_book_identity(path: Path) -> dict[str, str]:
     """Name and hash, as the shards' meta records them."""
     return {"name": Path(path).name, "sha256": sha256_file(Path(path))}
-
-
-def encoder_identity(spec: MelSpec) -> dict[str, Any]:
-    """What a code book must agree on with the encoder that feeds it."""
-    return {"name": "mel", **spec.model_dump()}

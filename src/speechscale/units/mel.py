@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
 import numpy as np
 import scipy.fft
@@ -39,18 +41,31 @@ class MelEncoder:
 
     name = "mel"
 
+    lookahead = 0.0  # seconds; one waveform at a time is fastest
+
     def __init__(self, spec: MelSpec) -> None:
         self.spec = spec
         self.rate = SAMPLE_RATE / spec.hop  # frames per second
         self.dimension = spec.bands
 
-    def encode(self, samples: np.ndarray) -> np.ndarray:
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What a code book of these frames must agree on."""
+        return {"name": self.name, **self.spec.model_dump()}
+
+    def encode(self, waveforms: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Frames of each waveform, float32 [frames, bands]."""
+        return [self.frames(waveform) for waveform in waveforms]
+
+    def frames(self, samples: np.ndarray) -> np.ndarray:
         """Frames, float32 [frames, bands], of mono samples at 16 kHz.
 
         There are ceil(samples / hop) frames, the last padded with silence; frame i is centred on the middle of
         samples i*hop … (i+1)*hop.
         """
         spec = self.spec
+        if not len(samples):
+            return np.empty((0, spec.bands), dtype=np.float32)
         count = -(-len(samples) // spec.hop)
         margin = (spec.window - spec.hop) // 2
         padded = np.zeros((count - 1) * spec.hop + spec.window, dtype=np.float32)
