@@ -185,6 +185,16 @@ def test_bad_values_are_named(make_runs, column, value, message):
         fit_single_epoch(*runs)
 
 
+def test_what_cannot_be_fitted_is_refused(make_runs):
+    params, tokens, loss = make_runs(10)
+    with pytest.raises(UserError, match="params: not a column of numbers"):
+        fit_single_epoch(["many"] * 10, tokens, loss)
+    with pytest.raises(UserError, match="delta is 0; a number above zero"):
+        fit_single_epoch(params, tokens, loss, delta=0.0)
+    with pytest.raises(UserError, match="0 distinct runs"):
+        fit_single_epoch(params, tokens, loss, weights=np.zeros(10))
+
+
 def test_constraints_that_contradict_are_refused(make_runs):
     with pytest.raises(UserError, match="tied"):
         fit_single_epoch(*make_runs(), tied=True, fixed={"alpha": 0.3})

@@ -193,8 +193,37 @@ def test_unknown_choices_are_refused_with_the_nearest():
         fit_table(nano_table(), envelope="best")
     with pytest.raises(UserError, match="20 draws cannot carry"):
         fit_table(nano_table(), bootstrap=20)
-    with pytest.raises(UserError, match="delta is -1"):
-        fit_table(nano_table(), delta=-1.0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"delta": -1.0}, "delta is -1"),
+        ({"seed": -1}, "seed is -1"),
+        ({"rollout": 0}, "rollout is 0"),
+        ({"chance": 1.5}, r"chance is 1\.5; a fraction in \[0, 1\)"),
+        ({"ceiling": 0.4}, r"ceiling is 0\.4; a fraction above chance \(0\.5\)"),
+        ({"fixed": {"E": 0.0}}, "E is fixed at 0; a value above zero"),
+        ({"fixed": {"E": float("nan")}}, "E is fixed at nan"),
+        ({"fixed": dict.fromkeys(("A", "B", "E", "alpha", "beta"), 1.0)}, "all five parameters are fixed"),
+    ],
+)
+def test_impossible_options_are_refused_before_any_fit(options, message):
+    with pytest.raises(UserError, match=message):
+        fit_table(nano_table(), **options)
+
+
+def test_a_table_of_failed_runs_is_refused():
+    with pytest.raises(UserError, match=r"no run has the status 'done' \(found 'diverged'\)"):
+        fit_table(nano_table().with_columns(status=pl.lit("diverged")))
+
+
+def test_chance_of_a_column_is_that_of_its_score():
+    table = nano_table().with_columns(agreement_chance=0.25)
+    scores = fit_table(table, bootstrap=100, laws=["downstream"])["series"]["speech"]["downstream"]
+    assert scores["agreement"]["chance"] == 0.25 and scores["lexical"]["chance"] == 0.5
+    low = fit_table(table, bootstrap=100, laws=["downstream"], chance=0.2, ceiling=0.24)
+    assert "not above its chance of 0.25" in low["series"]["speech"]["downstream"]["agreement"]["missing"]
 
 
 def test_any_mapping_of_columns_will_do():

@@ -3,10 +3,14 @@
 import numpy as np
 import pytest
 
-from speechscale.laws import fit_single_epoch, fit_table
+from speechscale.errors import UserError
+from speechscale.laws import draw_laws, fit_single_epoch, fit_table, interval
 from speechscale.laws.checks import resolution
+from speechscale.laws.forms import log_loss, to_theta, to_values
 from speechscale.laws.minimise import minimise
 from speechscale.laws.single_epoch import Ladder, published_starts
+from speechscale.laws.telling import tell
+from speechscale.records.law import write_law
 
 
 def test_a_tiny_objective_is_still_minimised(make_runs):
@@ -69,3 +73,32 @@ def test_a_law_that_loses_a_term_says_so():
         "checks"
     ]
     assert {"vanished", "not identified"} & {c["check"] for c in checks}
+
+
+def test_a_term_that_vanished_in_the_fit_may_come_back_in_the_draws():
+    """At E = 0 the gradient by ln E is nothing: draws that began there would all agree on E = 0."""
+    truth = to_theta({"E": 0.15, "A": 8.0, "B": 60.0, "alpha": 0.25, "beta": 0.35})
+    params = np.repeat(np.geomspace(3e4, 1e6, 6), 5)
+    tokens = np.tile([1e5, 2.5e5, 6e5, 1e6, 4e6], 6)
+    noise = 0.01 * np.random.default_rng(8).standard_normal(30)
+    fit = fit_single_epoch(params, tokens, np.exp(log_loss(truth, np.log(params), np.log(tokens)) + noise))
+    assert fit.params["E"] < 1e-4
+    low, high = interval(to_values(draw_laws(fit, 300, seed=8))[:, 2])
+    assert low < 1e-4 and high > 0.1
+
+
+def test_losses_that_are_all_the_same_are_no_ladder(make_runs):
+    params, tokens, _ = make_runs(10)
+    with pytest.raises(UserError, match="every loss is 2, so no law"):
+        fit_single_epoch(params, tokens, np.full(10, 2.0))
+
+
+def test_a_table_without_anything_to_learn_still_makes_a_file(make_runs, tmp_path):
+    """Losses all alike, scores all zero: words and nulls, where JSON has no not-a-number."""
+    params, tokens, _ = make_runs(20)
+    table = {"N": params, "D": tokens, "L": np.full(20, 2.0), "task": np.zeros(20)}
+    law = fit_table(table, bootstrap=100)
+    write_law(law, tmp_path / "law.json")
+    assert "every loss is 2" in law["series"]["runs"]["single_epoch"]["missing"]
+    assert law["series"]["runs"]["downstream"]["task"]["coefficient"] is None
+    assert "task" in tell(law)

@@ -149,7 +149,9 @@ def compare_forms(data: ScoreData, ceiling: float | None) -> dict[str, float]:
         curve = fit_saturating(seen, ceiling=ceiling)
         if curve is not None:
             forecasts[name] = curve.score(unseen.x)
-    return {name: float(np.sqrt(np.mean((f - data.score[future]) ** 2))) for name, f in forecasts.items()}
+    errors = {name: float(np.sqrt(np.mean((f - data.score[future]) ** 2))) for name, f in forecasts.items()}
+    # Scores of nothing but zeros have no power law.
+    return {name: error for name, error in errors.items() if np.isfinite(error)}
 
 
 def _emergence(

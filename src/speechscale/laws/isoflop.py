@@ -39,7 +39,8 @@ class IsoFlop:
 
 def fit_isoflop(ladder: Ladder) -> IsoFlop:
     """Minima per budget, and the exponents of N_opt and D_opt with compute through the bracketed ones."""
-    minima = [_minimum(flops, log_n, loss) for flops, log_n, loss in _slices(ladder)]
+    slices = _slices(ladder) if len(ladder) else []
+    minima = [_minimum(flops, log_n, loss) for flops, log_n, loss in slices]
     held = [m for m in minima if m.refused is None]
     if len(held) < 2:
         return IsoFlop(

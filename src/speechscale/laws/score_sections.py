@@ -12,7 +12,7 @@ from speechscale.laws.bootstrap import interval
 from speechscale.laws.downstream import LEAST_RUNS, Downstream, ScoreData, fit_downstream
 from speechscale.laws.minimise import Array
 from speechscale.laws.scores import Saturating
-from speechscale.laws.sections import First, Options
+from speechscale.laws.sections import First, Options, number
 from speechscale.records.law import rounded
 
 
@@ -28,9 +28,14 @@ def downstream(
             continue
         unknown = pl.Series(f"{name}_items", [None] * scored.height, dtype=pl.Float64)
         items = scored.get_column(f"{name}_items", default=unknown).fill_null(np.nan).to_numpy()
-        chance = scored.get_column(f"{name}_chance", default=pl.Series([options.chance]))[0]
+        chance = _chance(scored, name, options)
+        if options.ceiling is not None and options.ceiling <= chance:
+            content[name] = {
+                "missing": f"the ceiling of {options.ceiling:g} is not above its chance of {chance:g}"
+            }
+            continue
         flops, loss, score = (scored[column].to_numpy() for column in ("flops", "loss", name))
-        data = ScoreData.of(flops, loss, score, items, float(chance))
+        data = ScoreData.of(flops, loss, score, items, chance)
         fits[name] = fit_downstream(
             data,
             first.laws if first else None,
@@ -44,6 +49,14 @@ def downstream(
     return content, fits
 
 
+def _chance(scored: pl.DataFrame, name: str, options: Options) -> float:
+    """What guessing scores: as the first run says, for it is a property of the task."""
+    if f"{name}_chance" not in scored.columns:
+        return options.chance
+    said = scored[f"{name}_chance"].drop_nulls()
+    return float(said[0]) if len(said) else options.chance
+
+
 def _score(fit: Downstream) -> dict[str, Any]:
     slope, intercept, r2, error = fit.line
     never = "these scores do not rise above chance"
@@ -51,9 +64,9 @@ def _score(fit: Downstream) -> dict[str, Any]:
         "runs": len(fit.data.score),
         "chance": fit.data.chance,
         "gamma": fit.power.gamma,
-        "coefficient": fit.power.coefficient,
+        "coefficient": number(fit.power.coefficient),
         "interval95": interval(fit.power.draws),
-        "linear": {"slope": slope, "intercept": intercept, "r2": r2, "slope_se": error},
+        "linear": {"slope": slope, "intercept": intercept, "r2": r2, "slope_se": number(error)},
         "saturating": {
             **_curve(fit.with_loss, "midpoint_loss", lambda x: -x),
             "draws": _curve_draws(fit.with_loss),

@@ -142,6 +142,8 @@ def fit_line(x: Array, y: Array, weights: Array) -> tuple[float, float, float, f
     total = weights.sum()
     mean_x, mean_y = weights @ x / total, weights @ y / total
     spread = weights @ (x - mean_x) ** 2
+    if spread == 0:  # every x the same: the line is level, and nothing is known of its slope
+        return 0.0, float(mean_y), 0.0, np.inf
     slope = float(weights @ ((x - mean_x) * (y - mean_y)) / spread)
     residual = y - mean_y - slope * (x - mean_x)
     around = float(weights @ (y - mean_y) ** 2)

@@ -26,7 +26,13 @@ from speechscale.laws.repeated import (
     refit_rates,
     told_rates,
 )
-from speechscale.laws.single_epoch import Ladder, SingleEpochFit, fit_single_epoch
+from speechscale.laws.single_epoch import (
+    Constraint,
+    Ladder,
+    SingleEpochFit,
+    demand_delta,
+    fit_single_epoch,
+)
 from speechscale.records.law import rounded
 
 LEAST_DRAWS = 100
@@ -62,8 +68,18 @@ class Options:
             raise UserError(
                 f"{self.bootstrap} draws cannot carry a 95 % interval; {LEAST_DRAWS} are the least."
             )
-        if self.delta is not None and not self.delta > 0:
-            raise UserError(f"delta is {self.delta:g}; a number above zero is wanted.")
+        demand_delta(self.delta)
+        Constraint.of(self.tied, self.fixed)
+        if self.seed < 0:
+            raise UserError(f"seed is {self.seed}; a whole number from zero on is wanted.")
+        if self.rollout is not None and self.rollout < 1:
+            raise UserError(f"rollout is {self.rollout}; how many of the cheapest runs to fit is wanted.")
+        if not 0 <= self.chance < 1:
+            raise UserError(f"chance is {self.chance:g}; a fraction in [0, 1) is wanted.")
+        if self.ceiling is not None and not self.chance < self.ceiling <= 1:
+            raise UserError(
+                f"ceiling is {self.ceiling:g}; a fraction above chance ({self.chance:g}), 1 at most, is wanted."
+            )
 
 
 @dataclass(frozen=True)
@@ -126,7 +142,7 @@ def single_epoch(table: pl.DataFrame, options: Options) -> tuple[dict[str, Any],
         },
         "noise": fit.noise,
         "allocation": {
-            **fit.allocation,
+            **{name: number(value) for name, value in fit.allocation.items()},
             "interval95": {name: interval(draw) for name, draw in split.items()},
         },
         "range": {name: _range(table[name]) for name in ("params", "tokens", "flops", "loss")},
@@ -215,11 +231,14 @@ def envelope(single: pl.DataFrame, curves: pl.DataFrame | None, options: Options
         for name in DEFINITIONS
     }
     chosen = fits[options.envelope]
+    power_law = _power_law(chosen)
+    if "missing" in power_law:
+        return power_law
     held = chosen.envelope.holds[0]
     return {
         "definition": options.envelope,
-        **_power_law(chosen),
-        "curvature": {"value": _number(chosen.curvature[0]), "interval95": interval(chosen.curvature[1:])},
+        **power_law,
+        "curvature": {"value": number(chosen.curvature[0]), "interval95": interval(chosen.curvature[1:])},
         "offset": _offset(chosen),
         "points": {
             "flops": rounded(np.exp(chosen.envelope.log_c[held])),
@@ -276,6 +295,8 @@ def _rates(fit: RepeatedFit) -> dict[str, Any]:
 
 
 def _power_law(fit: EnvelopeFit) -> dict[str, Any]:
+    if not np.isfinite(fit.gamma[0]):
+        return {"missing": "no run beats the loss of the cheapest one, so the envelope is a single point"}
     return {
         "params": {"coefficient": float(np.exp(fit.log_coefficient[0])), "gamma": float(fit.gamma[0])},
         "interval95": {
@@ -297,7 +318,10 @@ def _offset(fit: EnvelopeFit) -> dict[str, Any]:
     }
 
 
-def _correlation(one: Array, other: Array) -> float:
+def _correlation(one: Array, other: Array) -> float | None:
+    """None where one of the two does not vary, as a fixed parameter does."""
+    if min(np.ptp(one), np.ptp(other)) == 0:
+        return None
     return float(np.corrcoef(one, other)[0, 1])
 
 
@@ -305,5 +329,6 @@ def _range(values: pl.Series) -> list[float]:
     return [float(values.min()), float(values.max())]  # type: ignore[arg-type]
 
 
-def _number(value: float) -> float | None:
+def number(value: float) -> float | None:
+    """For JSON, which has no infinity and no not-a-number."""
     return float(value) if np.isfinite(value) else None

@@ -20,6 +20,9 @@ EXPONENTS = np.unique(np.append(np.geomspace(0.03, 2.0, 11), [0.5, 1.0, 1.5]))  
 SMALLEST_DELTA = 1e-6  # below this the objective is a kink to double precision
 NEAR = 0.1  # damping of a descent that begins at the optimum of nearly the same runs
 ENOUGH = 1e-6  # predicted relative decrease that ends it: the last step still squares the error
+LIFTED = (
+    0.01  # share of the loss that a term which vanished in the fit starts with when other data are fitted
+)
 AGREE = 1e-8  # relative distance to the least objective at which a start has reached it
 FLAT = 1e-5  # scaled gradient at which a minimum is one
 
@@ -43,10 +46,12 @@ class Ladder:
             UserError: lengths differ, or a value is not finite or not above zero.
         """
         columns = {
-            name: np.asarray(values, dtype=float)  # before any product: 6 N D does not fit 64 bits
+            name: _numbers(name, values)
             for name, values in {"params": params, "tokens": tokens, "loss": loss}.items()
         }
-        columns["weights"] = np.ones_like(columns["loss"]) if weights is None else np.asarray(weights, float)
+        columns["weights"] = (
+            np.ones_like(columns["loss"]) if weights is None else _numbers("weights", weights)
+        )
         for name, values in columns.items():
             if values.ndim != 1 or len(values) != len(columns["loss"]):
                 raise UserError(
@@ -92,6 +97,14 @@ class Ladder:
         return Ladder(self.params[rows], self.tokens[rows], self.loss[rows], self.weights[rows])
 
 
+def _numbers(name: str, values: ArrayLike) -> Array:
+    """As floating point before any product: 6 N D does not fit 64 bits."""
+    try:
+        return np.asarray(values, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{name}: not a column of numbers ({error}); one number a run is wanted.") from error
+
+
 @dataclass(frozen=True)
 class Constraint:
     """theta = origin + basis @ free: which parameters are fixed, and whether alpha and beta are one."""
@@ -110,12 +123,16 @@ class Constraint:
         origin, columns = np.zeros(5), []
         for k, name in enumerate(NAMES):
             if name in fixed:
-                if fixed[name] <= 0:
+                if not (np.isfinite(fixed[name]) and fixed[name] > 0):
                     raise UserError(f"{name} is fixed at {fixed[name]:g}; a value above zero is wanted.")
                 origin[k] = np.log(fixed[name]) if k < TERMS else fixed[name]
             elif not (tied and name == "beta"):
                 column = np.eye(5)[k]
                 columns.append(column + np.eye(5)[4] if tied and name == "alpha" else column)
+        if not columns:
+            raise UserError(
+                "all five parameters are fixed, so nothing is left to fit; leave one of them free."
+            )
         return cls(origin, np.stack(columns, axis=1))
 
     @property
@@ -205,15 +222,27 @@ def fit_single_epoch(
     """
     ladder = Ladder.of(params, tokens, loss, weights)
     constraint = Constraint.of(tied, fixed)
-    distinct = len(np.unique(np.stack([ladder.params, ladder.tokens]), axis=1).T)
+    counted = ladder.weights > 0
+    distinct = len(np.unique(np.stack([ladder.params[counted], ladder.tokens[counted]]), axis=1).T)
     if distinct <= constraint.free:
         raise UserError(
             f"{distinct} distinct runs cannot determine {constraint.free} parameters of the single-epoch law; "
             f"{constraint.free + 1} are the least, and 15 or more are wanted."
         )
+    if np.ptp(ladder.loss[counted]) == 0:
+        raise UserError(
+            f"every loss is {ladder.loss[0]:g}, so no law of N and D shows in them; check the column."
+        )
+    demand_delta(delta)
     if delta is None:
         delta = _delta_from_residuals(ladder, constraint)
     return _search(ladder, constraint, delta, published_starts() if exhaustive else None)
+
+
+def demand_delta(delta: float | None) -> None:
+    """Refuse a Huber delta that is none."""
+    if delta is not None and not (np.isfinite(delta) and delta > 0):
+        raise UserError(f"delta is {delta:g}; a number above zero is wanted.")
 
 
 def refit(fit: SingleEpochFit, log_losses: Array, weights: Array) -> Array:
@@ -225,7 +254,7 @@ def refit(fit: SingleEpochFit, log_losses: Array, weights: Array) -> Array:
     """
     centre = fit.ladder.centring
     count = len(log_losses) if log_losses.ndim == 2 else len(weights)
-    start = np.repeat(centre.centred(fit.theta)[None], count, axis=0)
+    start = np.repeat(centre.centred(_lifted(fit))[None], count, axis=0)
     found = minimise(
         fit.ladder.objective(fit.delta),
         start,
@@ -236,6 +265,17 @@ def refit(fit: SingleEpochFit, log_losses: Array, weights: Array) -> Array:
         tolerance=ENOUGH,
     )
     return centre.restored(found.theta)
+
+
+def _lifted(fit: SingleEpochFit) -> Array:
+    """theta with every free term at LIFTED of the loss or more: one that vanished has no slope to come back by."""
+    centre = fit.ladder.centring
+    theta = centre.centred(fit.theta)  # there ln A and ln B are the sizes of their terms at the mean run
+    least = float(fit.ladder.log_loss.mean()) + np.log(LIFTED)
+    if theta[:TERMS].min() >= least:
+        return fit.theta
+    theta[:TERMS] = np.maximum(theta[:TERMS], least)
+    return fit.constraint.project(centre.restored(theta)[None])[0]
 
 
 def residual_scale(residuals: Array, free: int) -> float:

@@ -33,7 +33,7 @@ def fit_table(
     """Fit every law to every series of a table of runs.
 
     Args:
-        runs: a data frame (polars, pandas) or mapping of columns: params, tokens, loss; run, series, status,
+        runs: a polars, pandas or Arrow table, or mapping of columns: params, tokens, loss; run, series, status,
             unique_tokens, flops and scores where known (`records.runs.canonical_table`).
         curves: learning curves for the envelope: run, series, flops, loss.
         series: which series; all when None.
@@ -45,9 +45,15 @@ def fit_table(
         The content of a law file (docs/laws.md describes it).
 
     Raises:
-        UserError: a bad table, an unknown series or law, or no series with a single usable run.
+        UserError: a bad table, an unknown series or law, or no run that was completed.
     """
     table = canonical_table(runs)
+    if not (table["status"] == "done").any():
+        found = ", ".join(repr(status) for status in table["status"].unique().sort())
+        raise UserError(
+            f"no run has the status 'done' (found {found}), so there is nothing to fit; complete a run, or correct the "
+            "column 'status'."
+        )
     chosen = Options(laws=_known(laws, LAWS, "law"), **options)
     names = _known(series, tuple(dict.fromkeys(table["series"])), "series")
     law: dict[str, Any] = {"schema": SCHEMA, "options": asdict(chosen), "series": {}, "efficiency": {}}

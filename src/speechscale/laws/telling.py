@@ -67,7 +67,8 @@ def _part(title: str, part: Mapping[str, Any]) -> Iterator[str]:
         return
     yield f"  {title}"
     for name, value in part["params"].items():
-        yield f"    {name:<12}{value:>12.4g}  {_interval(part.get('interval95', {}).get(name))}"
+        told = "none" if value is None else f"{value:.4g}"
+        yield f"    {name:<12}{told:>12}  {_interval(part.get('interval95', {}).get(name))}"
 
 
 def _interval(bounds: list[float | None] | None) -> str:
