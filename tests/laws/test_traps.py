@@ -82,7 +82,7 @@ def test_a_term_that_vanished_in_the_fit_may_come_back_in_the_draws():
     tokens = np.tile([1e5, 2.5e5, 6e5, 1e6, 4e6], 6)
     noise = 0.01 * np.random.default_rng(8).standard_normal(30)
     fit = fit_single_epoch(params, tokens, np.exp(log_loss(truth, np.log(params), np.log(tokens)) + noise))
-    assert fit.params["E"] < 1e-4
+    assert fit.params["E"] < 1e-4 and fit.convergence.agreeing > 50 and fit.convergence.reached
     low, high = interval(to_values(draw_laws(fit, 300, seed=8))[:, 2])
     assert low < 1e-4 and high > 0.1
 

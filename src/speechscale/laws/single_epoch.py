@@ -23,6 +23,9 @@ ENOUGH = 1e-6  # predicted relative decrease that ends it: the last step still s
 LIFTED = (
     0.01  # share of the loss that a term which vanished in the fit starts with when other data are fitted
 )
+GONE = 1e-4  # share of the loss below which a term has vanished …
+FAR = 40.0  # … and by how much its logarithm is lowered to take it away
+NEARLY = 1e-3  # relative distance to the least objective up to which descents are followed up for it
 AGREE = 1e-8  # relative distance to the least objective at which a start has reached it
 FLAT = 1e-5  # scaled gradient at which a minimum is one
 
@@ -360,13 +363,38 @@ def _search(
         if starts is not None:
             start = centre.centred(constraint.project(starts))
             minima.append(minimise(objective, start, ladder.log_loss, ladder.weights, basis=basis, race=True))
-    value = np.concatenate([m.value for m in minima])
+    found = Minimum(
+        *(np.concatenate([getattr(m, name) for m in minima]) for name in Minimum.__dataclass_fields__)
+    )
+    _let_go(found, ladder, constraint, objective, basis)
+    value = found.value
     best = int(np.argmin(value))
-    theta = np.concatenate([m.theta for m in minima])[best]
     convergence = Convergence(
         starts=len(value),
         agreeing=int(np.sum(value <= value[best] * (1 + AGREE) + 1e-24)),
-        stalled=int(sum(m.stalled.sum() for m in minima)),
-        slope=float(np.concatenate([m.slope for m in minima])[best]),
+        stalled=int(found.stalled.sum()),
+        slope=float(found.slope[best]),
     )
-    return SingleEpochFit(centre.restored(theta), ladder, constraint, delta, float(value[best]), convergence)
+    return SingleEpochFit(
+        centre.restored(found.theta[best]), ladder, constraint, delta, float(value[best]), convergence
+    )
+
+
+def _let_go(
+    found: Minimum, ladder: Ladder, constraint: Constraint, objective: SingleEpoch, basis: Array | None
+) -> None:
+    """Where a term vanishes on the way to the optimum, take it away and descend again from there.
+
+    Its logarithm would fall for ever, ever more slowly, and descents to one optimum would seem to disagree.
+    """
+    free = constraint.basis[:TERMS].any(axis=1)
+    least = float(ladder.log_loss.mean()) + np.log(GONE)
+    gone = np.zeros(found.theta.shape, dtype=bool)
+    gone[:, :TERMS] = (found.theta[:, :TERMS] < least) & free
+    rows = np.flatnonzero(gone.any(axis=1) & (found.value <= (1 + NEARLY) * found.value.min()))
+    if len(rows):
+        start = np.where(gone[rows], found.theta[rows] - FAR, found.theta[rows])
+        again = minimise(objective, start, ladder.log_loss, ladder.weights, basis=basis)
+        lower = again.value <= found.value[rows]  # else the term was small, and not nothing
+        for old, new in ((found.theta, again.theta), (found.value, again.value), (found.slope, again.slope)):
+            old[rows[lower]] = new[lower]
