@@ -130,6 +130,9 @@ def test_hours_and_cost_of_a_gpu():
         (Constraints(gpu="A1000"), "GPU 'A1000' is not in the table"),
         (Constraints(mfu=1.5), "MFU of 1.5"),
         (Constraints(params=-1.0), "params of -1"),
+        (Constraints(gpu="A100", price=-1.0), "a price of -1"),
+        (Constraints(price=2.0), "a price without a GPU"),
+        (Constraints(tokens_per_second=0.0), "tokens per second of 0"),
     ],
 )
 def test_bad_constraints_are_refused(limits, message):

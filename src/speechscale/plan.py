@@ -15,7 +15,8 @@ from speechscale.laws.minimise import Array
 from speechscale.laws.scores import Saturating, logistic
 from speechscale.records.plan import Estimate, Gpu, Plan, Run
 
-# Dense bf16 (fp16 on V100 and T4) tensor FLOPs per second, from NVIDIA's data sheets.
+# Dense bf16 (fp16 on V100 and T4) tensor FLOPs per second with fp32 sums, from NVIDIA's data sheets; of the SXM form
+# where there are several.
 GPUS = {
     "T4": 65e12,
     "V100": 125e12,
@@ -114,9 +115,16 @@ def gpu_flops(name: str) -> float:
 
 
 def _demand(law: DrawnLaw, limits: Constraints) -> None:
-    for name, value in (("unique tokens", limits.unique_tokens), ("params", limits.params)):
+    for name, value in (
+        ("unique tokens", limits.unique_tokens),
+        ("params", limits.params),
+        ("tokens per second", limits.tokens_per_second),
+        ("a price", limits.price),
+    ):
         if value is not None and not (np.isfinite(value) and value > 0):
-            raise UserError(f"{name} of {value}; a number above zero is wanted.")
+            raise UserError(f"{name} of {value:g}; a number above zero is wanted.")
+    if limits.price is not None and limits.gpu is None:
+        raise UserError("a price without a GPU: name the GPU that it is for, as in --gpu H100.")
     if not 0 < limits.mfu <= 1:
         raise UserError(f"an MFU of {limits.mfu}; a share in (0, 1] is wanted.")
     if limits.gpu is not None:

@@ -76,3 +76,5 @@ def test_a_law_without_draws_cannot_choose():
 def test_nonsense_is_refused(drawn):
     with pytest.raises(UserError, match="at least one run"):
         choose_runs(drawn, 0, 1e20)
+    with pytest.raises(UserError, match="a forecast at 0 FLOPs"):
+        choose_runs(drawn, 2, 1e20, forecast_flops=0.0)

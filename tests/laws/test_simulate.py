@@ -35,6 +35,8 @@ def test_the_design_is_the_studys():
 def test_nothing_to_simulate_is_refused(truth):
     with pytest.raises(UserError, match="above zero"):
         simulate(truth, *paper_design(), noise=0.0, ladders=3)
+    with pytest.raises(UserError, match="1 draws cannot carry"):
+        simulate(truth, *paper_design(), noise=0.003, ladders=3, draws=1)
 
 
 @pytest.mark.parametrize(("series", "a"), [("speech", 0.49), ("text", 0.5), ("speech-unigram", 0.516)])

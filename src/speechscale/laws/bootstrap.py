@@ -6,12 +6,20 @@ from typing import Literal
 
 import numpy as np
 
+from speechscale.errors import UserError
 from speechscale.laws.minimise import Array
 from speechscale.laws.single_epoch import SingleEpochFit, refit
 
 LEVEL = 0.95
+LEAST_DRAWS = 100
 Resampling = Literal["noise", "runs"]
 RESAMPLINGS: tuple[Resampling, ...] = ("noise", "runs")
+
+
+def demand_draws(count: int) -> None:
+    """Refuse draws too few for an interval."""
+    if count < LEAST_DRAWS:
+        raise UserError(f"{count} draws cannot carry a 95 % interval; {LEAST_DRAWS} are the least.")
 
 
 def draw_laws(fit: SingleEpochFit, count: int, seed: int, resampling: Resampling = "noise") -> Array:

@@ -56,10 +56,12 @@ def choose_runs(law: DrawnLaw, count: int, flops: float, forecast_flops: float |
             f"the law of {law.name} has {law.draws} draws; {LEAST_DRAWS} and a measured noise are the least from which "
             "further runs can be chosen: fit a table of runs with --bootstrap 1000."
         )
-    if count < 1 or not flops > 0:
+    if count < 1 or not (np.isfinite(flops) and flops > 0):
         raise UserError(
             f"{count} runs within {flops:g} FLOPs; at least one run and a budget above zero are wanted."
         )
+    if forecast_flops is not None and not (np.isfinite(forecast_flops) and forecast_flops > 0):
+        raise UserError(f"a forecast at {forecast_flops:g} FLOPs; a budget above zero is wanted.")
     goal = forecast_flops or FARTHER * law.largest["flops"]
     candidates = _candidates(flops, law.smallest)
     if not candidates:

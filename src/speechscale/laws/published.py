@@ -1,8 +1,8 @@
 """Published laws, for planning without a table of runs. None of them comes with intervals.
 
-Sources: speech and speech-unigram: Cuervo and Marxer 2024 (arXiv 2404.00685), table 5; text: Muennighoff et al.
-2023 (arXiv 2305.16264), as quoted there; downstream exponents: Cuervo and Marxer 2024, table 6. Ranges: the ladder
-that its authors released. Tokens per second: 10.89 B units, or 6.31 B unigram tokens, of 160,000 hours.
+Sources: speech and speech-unigram: Cuervo and Marxer 2024 (arXiv 2404.00685); text: Muennighoff et al. 2023
+(arXiv 2305.16264), rounded as quoted there; downstream exponents: Cuervo and Marxer 2024. Ranges: the ladder that its
+authors released. Tokens per second: 10.89 B units, or 6.31 B unigram tokens, of 160,000 hours.
 """
 
 from __future__ import annotations

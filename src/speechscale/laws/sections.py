@@ -11,7 +11,7 @@ import polars as pl
 
 from speechscale.errors import UserError
 from speechscale.laws import allocation
-from speechscale.laws.bootstrap import RESAMPLINGS, Resampling, draw_laws, interval
+from speechscale.laws.bootstrap import RESAMPLINGS, Resampling, demand_draws, draw_laws, interval
 from speechscale.laws.envelope import DEFINITIONS, LEAST_POINTS, EnvelopeFit, Points, fit_envelope
 from speechscale.laws.forms import NAMES, log_loss, named, to_values
 from speechscale.laws.influence import influence
@@ -35,7 +35,6 @@ from speechscale.laws.single_epoch import (
 )
 from speechscale.records.law import rounded
 
-LEAST_DRAWS = 100
 ISOFLOP_DRAWS = 200  # enough for a 95 % interval; each fits every budget again
 LAWS = ("single_epoch", "repeated", "envelope", "isoflop", "downstream", "efficiency")
 
@@ -64,10 +63,7 @@ class Options:
         ):
             if value not in known:
                 raise UserError(f"{name} {value!r} is unknown; there are {', '.join(known)}.")
-        if self.bootstrap < LEAST_DRAWS:
-            raise UserError(
-                f"{self.bootstrap} draws cannot carry a 95 % interval; {LEAST_DRAWS} are the least."
-            )
+        demand_draws(self.bootstrap)
         demand_delta(self.delta)
         Constraint.of(self.tied, self.fixed)
         if self.seed < 0:

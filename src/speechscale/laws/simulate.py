@@ -9,7 +9,7 @@ import numpy as np
 
 from speechscale.errors import UserError
 from speechscale.laws import allocation
-from speechscale.laws.bootstrap import Resampling, draw_laws, interval
+from speechscale.laws.bootstrap import Resampling, demand_draws, draw_laws, interval
 from speechscale.laws.forms import log_loss, to_values
 from speechscale.laws.minimise import Array
 from speechscale.laws.single_epoch import fit_single_epoch
@@ -88,10 +88,13 @@ def simulate(
         progress: called after each ladder.
 
     Raises:
-        UserError: noise or the number of ladders is not above zero.
+        UserError: noise or the number of ladders is not above zero, or the draws are too few.
     """
-    if not noise > 0 or ladders < 1:
+    if not (np.isfinite(noise) and noise > 0) or ladders < 1:
         raise UserError(f"noise {noise} and {ladders} ladders; both must be above zero.")
+    demand_draws(draws)
+    if seed < 0:
+        raise UserError(f"seed is {seed}; a whole number from zero on is wanted.")
     rng = np.random.default_rng(seed)
     farther = FARTHER * float(np.max(allocation.FLOPS_PER_PARAM_TOKEN * params * tokens))
     exact = log_loss(theta, np.log(params), np.log(tokens))
