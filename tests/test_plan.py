@@ -71,6 +71,7 @@ def test_a_goal_and_its_budget_agree(law):
     back = plan_budget(law, goal.flops.value)
     assert back.scores["sblimp"].value == pytest.approx(0.75, abs=1e-4)
     assert goal.flops.interval95[0] < goal.flops.value < goal.flops.interval95[1]
+    assert goal.scores["sblimp"].interval95 is None  # it was given
 
 
 @pytest.mark.parametrize("limits", [Constraints(unique_tokens=5e9), Constraints(params=3e8)])

@@ -29,6 +29,7 @@ GPUS = {
 }
 SIZES = np.linspace(-9.0, 9.0, 361)  # ln N tried, around the best split without repetition
 BUDGETS = np.log(10.0) * np.linspace(0.0, 36.0, 289)  # ln FLOPs searched for a goal under constraints
+ROUNDING = 1e-9  # relative spread below which rows are one number
 LITTLE_TRUST = 10.0  # times the largest fitted run beyond which a forecast is called far
 
 
@@ -224,7 +225,8 @@ def _score(curve: Saturating, loss: Array) -> Array:
 
 def _estimate(rows: Array) -> Estimate:
     """The first row, with the interval of the others."""
-    spread = interval(rows[1:]) if np.ptp(rows) > 0 else None  # a number that was given has no interval
+    given = np.ptp(rows) <= ROUNDING * abs(rows[0])  # a number that was given has no interval
+    spread = None if given else interval(rows[1:])
     return Estimate(value=float(rows[0]), interval95=(spread[0], spread[1]) if spread else None)
 
 

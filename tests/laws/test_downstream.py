@@ -84,6 +84,7 @@ def test_emergence_is_where_the_curve_clears_chance(runs, truth):
         float(best_loss(truth, emergence.flops)), rel=1e-6
     )
     assert "expected above chance" in emergence.says
+    assert emergence.flops < flops[0] and emergence.says.endswith("below the runs' compute")
 
 
 def test_emergence_of_noise_is_not_claimed(runs, truth):

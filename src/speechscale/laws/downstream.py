@@ -197,5 +197,7 @@ def _emergence(
             "the law expects it never: the loss it takes lies below the irreducible loss E",
         )
     reached = "within" if flops[0] <= data.flops.max() else f"{flops[0] / data.flops.max():.3g} times beyond"
+    if flops[0] < data.flops.min():
+        reached = "below"
     says = f"expected above chance by {margin:.3f} from {flops[0]:.3g} FLOPs on, {path}: {reached} the runs' compute"
     return Emergence(margin, float(flops[0]), flops[1:], says)
