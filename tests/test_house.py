@@ -25,7 +25,7 @@ DOORS = {
     "plan": {"laws"},
     "report": {"laws"},
     "study": {"speech", "units", "tokens", "model", "train", "evals", "laws", "report"},
-    "cli": {"speech", "units", "model", "train", "evals", "laws", "plan", "report", "study"},
+    "cli": {"speech", "units", "tokens", "model", "train", "evals", "laws", "plan", "report", "study"},
 }
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from speechscale.errors import UserError
 from speechscale.records.shards import Sample, open_shards, write_shard
@@ -32,7 +34,8 @@ def test_every_window_once_an_epoch(windows: Windows) -> None:
 
 def test_every_unit_is_predicted_once_an_epoch(windows: Windows) -> None:
     targets = np.concatenate([windows.window(i)[1:] for i in range(windows.count)])
-    assert np.array_equal(targets, windows.stream[1 : 1 + windows.count * 8])
+    stream = [*range(52), 1000, *range(52, 103), 1000]
+    assert targets.tolist() == stream[1 : 1 + windows.count * 8]
 
 
 def test_batches_follow_one_another_across_epochs(windows: Windows) -> None:
@@ -51,8 +54,43 @@ def test_order_depends_on_seed_and_epoch(windows: Windows) -> None:
 
 def test_limit_keeps_the_start_of_the_corpus(tmp_path: Path, windows: Windows) -> None:
     limited = Windows(open_shards(tmp_path), context=8, limit=40)
-    assert limited.tokens == 40
-    assert np.array_equal(limited.stream, windows.stream[:41])
+    assert limited.tokens == 40 and limited.count == 5
+    assert all(np.array_equal(limited.window(i), windows.window(i)) for i in range(5))
+
+
+@given(
+    st.lists(st.lists(st.integers(1, 30), max_size=4), min_size=1, max_size=4),
+    st.integers(2, 40),
+    st.none() | st.integers(1, 200),
+)
+@settings(max_examples=25, deadline=None)
+def test_windows_are_those_of_the_shards_end_to_end(
+    tmp_path_factory: pytest.TempPathFactory, contents: list[list[int]], context: int, limit: int | None
+) -> None:
+    """Whatever the shards: empty, of one short sample, or several of them within a window."""
+    folder = tmp_path_factory.mktemp("shards")
+    rng = np.random.default_rng(0)
+    parts = []
+    for number, lengths in enumerate(contents):
+        samples = [np.append(rng.integers(0, 1000, length - 1), 1000).astype(np.int16) for length in lengths]
+        named = [Sample(f"s{i}", units, 1.0, {}) for i, units in enumerate(samples)]
+        write_shard(folder / f"shard-{number}", named, [], MADE)
+        parts += samples
+    stream = np.concatenate([np.empty(0, dtype=np.int16), *parts])[: None if limit is None else limit + 1]
+    count = (len(stream) - 1) // context
+    if count < 1:
+        with pytest.raises(UserError, match=f"has {len(stream)} units, a window needs {context + 1}"):
+            Windows(open_shards(folder), context, limit)
+        return
+    windows = Windows(open_shards(folder), context, limit)
+    assert windows.count == count and windows.tokens == count * context
+    order = np.concatenate([np.random.default_rng([7, epoch]).permutation(count) for epoch in range(3)])
+    for step in range(3):
+        wanted = [
+            stream[i * context : (i + 1) * context + 1] for i in order[step * count : (step + 1) * count]
+        ]
+        batch = windows.batch(seed=7, step=step, size=count)
+        assert batch.dtype == np.int64 and np.array_equal(batch, np.stack(wanted))
 
 
 def test_a_corpus_shorter_than_a_window_is_a_sentence(tmp_path: Path, windows: Windows) -> None:

@@ -7,6 +7,7 @@ import sys
 
 import typer
 
+from speechscale.cli.convert import convert
 from speechscale.cli.encode import encode
 from speechscale.cli.evaluate import evaluate
 from speechscale.cli.fit import fit
@@ -18,6 +19,7 @@ from speechscale.cli.simulate import simulate
 from speechscale.cli.study import study
 from speechscale.cli.synthesize import synthesize
 from speechscale.cli.train import train
+from speechscale.cli.unigram import unigram
 from speechscale.errors import UserError
 
 app = typer.Typer(
@@ -31,6 +33,8 @@ app.command()(synthesize)
 app.command()(manifest)
 app.command()(kmeans)
 app.command()(encode)
+app.command()(convert)
+app.command()(unigram)
 app.command()(train)
 app.command(name="eval")(evaluate)
 app.command()(fit)

@@ -23,6 +23,7 @@ from speechscale.errors import UserError
 from speechscale.records.seal import differing_fields, published_folder, sha256_file, sha256_json, write_json
 
 SCHEMA_VERSION = 2
+LARGEST_VOCABULARY = 2**15  # int16, EOS and PAD included
 _FILES = ("audio.bin", "audio.len", "samples.jsonl", "skips.jsonl")
 _DURATIONS = "durations.bin"
 
@@ -33,7 +34,7 @@ class Sample:
 
     id: str
     units: np.ndarray
-    seconds: float
+    seconds: float | None  # None where it is not known
     row: Mapping[str, Any]
     durations: np.ndarray | None = None  # frames of each unit, EOS 0; None where they are not known
 
@@ -53,19 +54,21 @@ def write_shard(
     """Write one shard under its final name, whole or not at all.
 
     Raises:
-        UserError: units outside the vocabulary, a sample without units, one that does not end in EOS, or durations
-            that do not go with the units.
+        UserError: units outside the vocabulary, a sample without units, one that does not end in EOS, durations
+            that do not go with the units, or a vocabulary that int16 cannot hold.
     """
+    if preprocessing["vocab_size"] > LARGEST_VOCABULARY:
+        raise UserError(
+            f"{folder}: a vocabulary of {preprocessing['vocab_size']}, EOS and PAD included; "
+            f"shards hold int16, so at most {LARGEST_VOCABULARY}."
+        )
     samples, skips = list(samples), list(skips)
     for sample in samples:
         _check_units(sample, preprocessing)
     files = list(_FILES)
     if samples and all(sample.durations is not None for sample in samples):
         files.append(_DURATIONS)
-    rows = [
-        {**sample.row, "id": sample.id, "audio_steps": len(sample.units), "seconds": round(sample.seconds, 6)}
-        for sample in samples
-    ]
+    rows = [_row(sample) for sample in samples]
     units = [sample.units.astype("<i2") for sample in samples]
     lengths = np.array([len(sample) for sample in units], dtype="<i8")
     with published_folder(folder) as aside:
@@ -82,11 +85,22 @@ def write_shard(
             "num_audio_steps": int(lengths.sum()),
             "num_skipped": len(skips),
             "keep_audio": False,
-            "seconds": round(sum(sample.seconds for sample in samples), 6),
+            "seconds": _total_seconds(samples),
             "preprocessing": dict(preprocessing),
             "checksums": {name: sha256_file(aside / name) for name in files},
         }
         write_json(aside / "meta.json", meta)
+
+
+def _row(sample: Sample) -> dict[str, Any]:
+    seconds = {} if sample.seconds is None else {"seconds": round(sample.seconds, 6)}
+    return {**sample.row, "id": sample.id, "audio_steps": len(sample.units), **seconds}
+
+
+def _total_seconds(samples: list[Sample]) -> float | None:
+    """None as soon as one of them is not known: a sum of some would pass for the whole."""
+    seconds = [sample.seconds for sample in samples if sample.seconds is not None]
+    return round(sum(seconds), 6) if len(seconds) == len(samples) else None
 
 
 def _check_units(sample: Sample, preprocessing: Mapping[str, Any]) -> None:
@@ -184,6 +198,24 @@ def open_shard(folder: Path) -> Shard:
     return Shard(folder, meta, lengths)
 
 
+def is_written(folder: Path, preprocessing: Mapping[str, Any]) -> bool:
+    """Whether the shard stands already, made in exactly this way.
+
+    Raises:
+        UserError: it stands, but was made otherwise; the differing fields are named.
+    """
+    if not Path(folder).exists():
+        return False
+    differing = differing_fields(
+        open_shard(folder).preprocessing, json.loads(json.dumps(dict(preprocessing)))
+    )
+    if differing:
+        raise UserError(
+            f"{folder}: was encoded otherwise: {'; '.join(differing)}. Choose another output folder."
+        )
+    return True
+
+
 def open_shards(folder: Path) -> list[Shard]:
     """All shards of a folder in name order; those in the making are not seen.
 
@@ -226,15 +258,26 @@ def verify_shard(folder: Path) -> None:
         )
     durations = shard.sample_durations() or repeat(None)
     for units, row, frames in zip(shard.samples(), rows, durations, strict=False):
-        _check_units(Sample(row["id"], units, row.get("seconds", 0.0), row, frames), shard.preprocessing)
+        _check_units(Sample(row["id"], units, None, row, frames), shard.preprocessing)
 
 
-_PLAN_FIELDS = ("manifest_sha256", "plan_num_shards", "assignment_sha256", "num_assigned_records")
+_PLAN_FIELDS = (
+    "manifest_sha256",
+    "plan_num_shards",
+    "assignment_sha256",
+    "num_assigned_records",
+    "source_shard",  # of token shards: the shard of units they were made from
+)
 
 
 def encoding_of(shard: Shard) -> dict[str, Any]:
     """How units were made, without which utterances went where."""
     return {key: value for key, value in shard.preprocessing.items() if key not in _PLAN_FIELDS}
+
+
+def unigram_of(shard: Shard) -> str | None:
+    """The SHA-256 of the model that joined units to tokens; None for shards of units."""
+    return (shard.preprocessing.get("unigram") or {}).get("sha256")
 
 
 def shards_identity(shards: list[Shard]) -> str:

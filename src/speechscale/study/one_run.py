@@ -13,7 +13,7 @@ from pathlib import Path
 from speechscale.errors import CannotWrite, UserError
 from speechscale.records.runs import RunRecord, read_record, write_record
 from speechscale.records.scores import write_scores
-from speechscale.records.shards import Shard, open_shards
+from speechscale.records.shards import Shard, open_shards, unigram_of
 from speechscale.train.spec import RunSpec
 
 RECORD = "record.json"
@@ -96,6 +96,11 @@ def score_run(record: RunRecord, folder: Path, benchmarks: list[Shard]) -> RunRe
         raise UserError(
             f"{folder / MODEL}: was trained on units of another code book ({made_from['kmeans'][:12]}…) "
             f"than the benchmarks' ({encoding['kmeans']['sha256'][:12]}…); encode them with the model's."
+        )
+    if unigram_of(benchmarks[0]) != made_from.get("unigram"):
+        raise UserError(
+            f"{folder / MODEL}: was trained on other tokens than the benchmarks hold; give them the model's with "
+            "`speechscale unigram --model`, or units where it was trained on units."
         )
     pairs, halves = read_pairs(benchmarks)
     dtype = precision_of("auto", device)

@@ -23,10 +23,8 @@ class Encoded:
 
     def __str__(self) -> str:
         skips = f", {self.skipped} skipped (skips.jsonl in each shard says why)" if self.skipped else ""
-        return (
-            f"{self.samples} utterances, {self.seconds / 3600:.2f} hours, {self.units} units "
-            f"in {self.shards} shards{skips}."
-        )
+        hours = f" {self.seconds / 3600:.2f} hours," if self.seconds else ""  # others' units may not say
+        return f"{self.samples} utterances,{hours} {self.units} units in {self.shards} shards{skips}."
 
 
 def learn_code_book(task: CodeBookTask) -> str:

@@ -21,7 +21,7 @@ from speechscale.model.device import compute_device, precision_of
 from speechscale.model.transformer import Transformer
 from speechscale.records.runs import CurvePoint, RunRecord
 from speechscale.records.seal import differing_fields
-from speechscale.records.shards import Shard, encoding_of, shards_identity
+from speechscale.records.shards import Shard, encoding_of, shards_identity, unigram_of
 from speechscale.tokens.batches import Windows
 from speechscale.train.checkpoint import (
     MODEL,
@@ -145,6 +145,7 @@ def _made_from(spec: RunSpec, shards: Sequence[Shard], test: Sequence[Shard]) ->
         "test": shards_identity(list(test)),
         "encoder": shards[0].preprocessing["unit_extractor"],
         "kmeans": shards[0].preprocessing["kmeans"]["sha256"],
+        "unigram": unigram_of(shards[0]),
     }
 
 

@@ -15,8 +15,8 @@ import numpy as np
 
 from speechscale.errors import SampleFault, UserError
 from speechscale.records.manifest import SAMPLE_RATE, Stretch, Utterance, cut_manifest, sample_manifest
-from speechscale.records.seal import differing_fields, sha256_file, sha256_json
-from speechscale.records.shards import Sample, Skip, open_shard, write_shard
+from speechscale.records.seal import sha256_file, sha256_json
+from speechscale.records.shards import Sample, Skip, is_written, write_shard
 from speechscale.units.collapse import close, collapse
 from speechscale.units.encoders import DEFAULT_COMPUTING, Computing, load_encoder
 from speechscale.units.kmeans import (
@@ -107,14 +107,7 @@ def is_encoded(task: ShardTask) -> bool:
     Raises:
         UserError: it stands, but was made from something else.
     """
-    if not task.folder.exists():
-        return False
-    differing = differing_fields(open_shard(task.folder).meta["preprocessing"], task.preprocessing)
-    if differing:
-        raise UserError(
-            f"{task.folder}: was encoded otherwise: {'; '.join(differing)}. Choose another output folder."
-        )
-    return True
+    return is_written(task.folder, task.preprocessing)
 
 
 def encode_shard(task: ShardTask) -> tuple[int, int]:
