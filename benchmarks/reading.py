@@ -1,0 +1,125 @@
+"""How long a corpus takes to open for training, and how much memory: shards, windows, and batches from them.
+
+Each way runs in a fresh process, on shards of 300-unit utterances made in a temporary folder; before that every file
+is read once, so that both find them in the page cache. Baseline, in the same run: what the released code does at every
+open, in our words: every `samples.jsonl` parsed and two passes over all units (their range, and the EOS at each end);
+for batches, windows cut from one array in memory.
+
+    python benchmarks/reading.py [--shards 100] [--units 2000000]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import resource
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from time import perf_counter
+
+import numpy as np
+
+from speechscale.records.shards import SCHEMA_VERSION, open_shards
+from speechscale.tokens.batches import Windows
+
+UTTERANCE, EOS = 300, 500  # units
+CONTEXT, BATCH, BATCHES, ROUNDS = 2050, 64, 100, 3
+
+
+def make_shard(folder: Path, number: int, units: int) -> None:
+    """Straight in the schema, without the checks of `write_shard`."""
+    folder.mkdir()
+    count = units // UTTERANCE
+    lengths = np.full(count, UTTERANCE, dtype="<i8")
+    flat = np.random.default_rng(number).integers(0, EOS, (count, UTTERANCE), dtype="<i2")
+    flat[:, -1] = EOS
+    (folder / "audio.bin").write_bytes(flat.tobytes())
+    (folder / "audio.len").write_bytes(lengths.tobytes())
+    row = {"audio_steps": UTTERANCE, "dataset": "made", "seconds": 12.0, "source_offset": 0.0, "speaker": "v"}
+    rows = (json.dumps({**row, "id": f"{number}-{i}", "split": "train"}) + "\n" for i in range(count))
+    (folder / "samples.jsonl").write_text("".join(rows))
+    (folder / "skips.jsonl").write_text("")
+    meta = {
+        "schema_version": SCHEMA_VERSION,
+        "num_samples": count,
+        "num_audio_steps": int(lengths.sum()),
+        "num_skipped": 0,
+        "seconds": 12.0 * count,
+        "preprocessing": {"vocab_size": EOS + 2, "eos_token": EOS, "pad_token": EOS + 1},
+        "checksums": {},
+    }
+    (folder / "meta.json").write_text(json.dumps(meta))
+
+
+def ours(root: Path) -> Callable[[int], np.ndarray]:
+    windows = Windows(open_shards(root), CONTEXT)
+    return lambda step: windows.batch(0, step, BATCH)
+
+
+def released(root: Path) -> Callable[[int], np.ndarray]:
+    """What it checks at every open; then the windows of one array, as if all of it were read into memory."""
+    parts = []
+    for folder in sorted(root.iterdir()):
+        lengths = np.fromfile(folder / "audio.len", dtype="<i8")
+        units = np.memmap(folder / "audio.bin", dtype="<i2", mode="r")
+        with (folder / "samples.jsonl").open() as stream:
+            rows = [json.loads(line) for line in stream]
+        assert [row["audio_steps"] for row in rows] == lengths.tolist()
+        assert units.min() >= 0 and units.max() <= EOS
+        assert (units[np.cumsum(lengths) - 1] == EOS).all() and (units == EOS).sum() == len(lengths)
+        parts.append(units)
+    stream = np.concatenate(parts)
+    order = np.random.default_rng([0, 0]).permutation((len(stream) - 1) // CONTEXT)
+
+    def batch(step: int) -> np.ndarray:
+        starts = order[step * BATCH : (step + 1) * BATCH] * CONTEXT
+        return np.stack([stream[start : start + CONTEXT + 1] for start in starts]).astype(np.int64)
+
+    return batch
+
+
+def measured(way: Callable[[Path], Callable[[int], np.ndarray]], root: Path) -> tuple[float, float, float, int]:
+    """Seconds to open, MB that the peak of memory grew by, batches a second, and a sum to compare."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    started = perf_counter()
+    batch = way(root)
+    opened = perf_counter() - started
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    batch(0)
+    started = perf_counter()
+    total = sum(int(batch(step).sum()) for step in range(BATCHES))
+    return opened, grown, BATCHES / (perf_counter() - started), total
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--shards", type=int, default=100)
+    parser.add_argument("--units", type=int, default=2_000_000)
+    asked = parser.parse_args()
+    with TemporaryDirectory() as name:
+        root = Path(name)
+        for number in range(asked.shards):
+            make_shard(root / f"shard-{number:05d}", number, asked.units)
+        for file in root.rglob("*.*"):
+            file.read_bytes()
+        found: dict[str, list[tuple[float, float, float, int]]] = {"ours": [], "released": []}
+        for _ in range(ROUNDS):
+            for way in (ours, released):
+                with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as fresh:
+                    found[way.__name__].append(fresh.submit(measured, way, root).result())
+    assert len({total for rounds in found.values() for *_, total in rounds}) == 1  # the same batches
+    print(f"{asked.shards} shards, {asked.shards * asked.units / 1e6:.0f} M units")
+    for way, rounds in found.items():
+        seconds, grown, batches = (median(column) for column in list(zip(*rounds, strict=True))[:3])
+        print(f"{way:>9}: open {seconds:.3f} s, {grown:.0f} MB more memory; {batches:.0f} batches/s of {BATCH}")
+    pairs = list(zip(found["ours"], found["released"], strict=True))
+    print(f"open, ours / released time: {median(a[0] / b[0] for a, b in pairs):.4f}")
+    print(f"batches a second, ours / one array in memory: {median(a[2] / b[2] for a, b in pairs):.2f}")
+
+
+if __name__ == "__main__":
+    main()
