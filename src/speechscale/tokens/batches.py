@@ -22,7 +22,9 @@ class Windows:
     def __init__(self, shards: Sequence[Shard], context: int, limit: int | None = None) -> None:
         """`limit`: use only so many units from the start of the corpus (for data-constrained runs)."""
         self._parts = [np.asarray(shard.units) for shard in shards]  # mapped, not read
-        self._ends = np.cumsum([len(part) for part in self._parts])  # of each part, in units of the corpus
+        lengths = np.array([len(part) for part in self._parts])
+        self._ends = np.cumsum(lengths)  # of each part, in units of the corpus
+        self._starts = self._ends - lengths
         length = int(self._ends[-1])
         self.length = length if limit is None else min(length, limit + 1)
         self.context = context
@@ -39,32 +41,29 @@ class Windows:
         return self.count * self.context
 
     def window(self, index: int) -> np.ndarray:
-        """int64 [context + 1]."""
-        window = np.empty(self.context + 1, dtype=np.int64)
-        self._read(index * self.context, window)
-        return window
+        """int16 [context + 1]."""
+        return self._gather(np.array([index]))[0]
 
     def batch(self, seed: int, step: int, size: int) -> np.ndarray:
         """int64 [size, context + 1]: windows number step*size … of the endless sequence of shuffled epochs."""
-        batch = np.empty((size, self.context + 1), dtype=np.int64)
-        for row, number in enumerate(range(step * size, (step + 1) * size)):
-            self._read(self._at(seed, number) * self.context, batch[row])
-        return batch
+        epochs, places = np.divmod(np.arange(step * size, (step + 1) * size), self.count)
+        indices = [
+            _order(seed, int(epoch), self.count)[places[epochs == epoch]] for epoch in np.unique(epochs)
+        ]
+        return self._gather(np.concatenate(indices)).astype(np.int64)
 
-    def _read(self, start: int, into: np.ndarray) -> None:
-        """Units from `start` of the corpus, out of as many parts as it takes."""
-        number = int(np.searchsorted(self._ends, start, side="right"))  # the part in which `start` lies
-        filled = 0
-        while filled < len(into):
-            part = self._parts[number]
-            at = start + filled - (int(self._ends[number]) - len(part))
-            piece = part[at : at + len(into) - filled]
-            into[filled : filled + len(piece)] = piece
-            filled, number = filled + len(piece), number + 1
-
-    def _at(self, seed: int, number: int) -> int:
-        epoch, place = divmod(number, self.count)
-        return int(_order(seed, epoch, self.count)[place])
+    def _gather(self, indices: np.ndarray) -> np.ndarray:
+        """int16 [indices, context + 1]; most windows lie in one part, some reach over the next ones."""
+        starts = indices * self.context
+        parts = np.searchsorted(self._ends, starts, side="right")
+        pieces = []
+        for part, start in zip(parts.tolist(), (starts - self._starts[parts]).tolist(), strict=True):
+            wanted = self.context + 1
+            while wanted:
+                piece = self._parts[part][start : start + wanted]
+                pieces.append(piece)
+                wanted, part, start = wanted - len(piece), part + 1, 0
+        return np.concatenate(pieces).reshape(len(indices), -1)
 
 
 @lru_cache(maxsize=2)  # a batch touches at most two neighbouring epochs

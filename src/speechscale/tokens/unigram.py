@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import chdir
 from dataclasses import dataclass
-from itertools import repeat
+from itertools import pairwise, repeat
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -256,15 +256,19 @@ class Unigram:
         Raises:
             UserError: a unit that the model does not know.
         """
-        texts = [_text(utterance) for utterance in utterances]
+        if not utterances:
+            return []
+        units = np.concatenate(utterances)
+        ends = np.cumsum([len(utterance) for utterance in utterances]).tolist()
+        text = _text(units)
+        texts = [text[start:end] for start, end in pairwise([0, *ends])]
         found = self._processor.encode(texts, out_type="numpy", num_threads=1)
-        tokens = [(some - _UNKNOWN).astype(np.int16) for some in found]
-        for utterance, some in zip(utterances, tokens, strict=True):
-            if len(some) and some.min() < 0:
-                raise UserError(
-                    f"units up to {utterance.max()} are not among those that the tokens were learnt from."
-                )
-        return tokens
+        tokens = np.concatenate(found) - _UNKNOWN
+        if len(tokens) and tokens.min() < 0:
+            raise UserError(
+                f"units up to {units.max()} are not among those that the tokens were learnt from."
+            )
+        return np.split(tokens.astype(np.int16), np.cumsum([len(some) for some in found])[:-1])
 
     def decode(self, tokens: np.ndarray) -> np.ndarray:
         """The units of tokens, int16."""
