@@ -94,8 +94,8 @@ def score_run(record: RunRecord, folder: Path, benchmarks: list[Shard]) -> RunRe
     encoding = benchmarks[0].preprocessing
     if encoding["kmeans"]["sha256"] != made_from["kmeans"]:
         raise UserError(
-            f"{folder / MODEL}: was trained on units of another code book ({made_from['kmeans'][:12]}…) "
-            f"than the benchmarks' ({encoding['kmeans']['sha256'][:12]}…); encode them with the model's."
+            f"{folder / MODEL}: was trained on units of another code book ({str(made_from['kmeans'])[:12]}…) "
+            f"than the benchmarks' ({str(encoding['kmeans']['sha256'])[:12]}…); encode them with the model's."
         )
     if unigram_of(benchmarks[0]) != made_from.get("unigram"):
         raise UserError(
