@@ -89,7 +89,7 @@ def test_missing(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"hello, this is no audio\n", b"RIFF\xff\xff\xff\xffWAVEfmt ", bytes(1000)]
+    "content", [b"hello, this is no audio\n", b"RIFF\xff\xff\xff\xffWAVEfmt ", bytes(1000)]
 )
 def test_what_is_no_audio(tmp_path, content):
     path = tmp_path / "a.wav"
@@ -103,7 +103,9 @@ def test_a_flac_cut_short_in_its_frames(write):
     assert fault(path) in {"corrupt", "beyond the end"}
 
 
-def test_empty(write):
+def test_empty(write, tmp_path):
+    (tmp_path / "b.wav").write_bytes(b"")
+    assert fault(tmp_path / "b.wav") == "empty"
     assert fault(write(ramp(0))) == "empty"
     assert fault(write(ramp(100)), 100 / 16_000) == "empty"
 

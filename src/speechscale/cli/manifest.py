@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -10,38 +9,87 @@ import typer
 
 
 def manifest(
-    folder: Annotated[Path, typer.Argument(help="Folder of audio files (wav, flac, ogg, mp3, opus).")],
+    path: Annotated[Path, typer.Argument(help="The corpus: a folder, or the file that lists it.")],
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Manifest to write.  [default: FOLDER/manifest.jsonl]")
+        Path | None,
+        typer.Option("--out", "-o", help="Manifest to write.  [default: manifest.jsonl in or beside PATH]"),
     ] = None,
-    dataset: Annotated[str | None, typer.Option(help="Name of the corpus.  [default: the folder's]")] = None,
-    split: Annotated[str, typer.Option(help="train, test, …")] = "train",
+    layout: Annotated[
+        str | None,
+        typer.Option(help="folder, librispeech, fairseq, jsonl, lhotse or parquet.  [default: by the path]"),
+    ] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="Name of the corpus, where its lines do not say.  [default: the path's]"),
+    ] = None,
+    root: Annotated[
+        Path | None,
+        typer.Option(help="What audio paths are relative to and may not leave.  [default: PATH's folder]"),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(help="Put every utterance into this split.  [default: official splits, else a draw]"),
+    ] = None,
+    test_share: Annotated[
+        float,
+        typer.Option(
+            min=0, max=0.5, help="Share of the hours drawn for the test where no split is official."
+        ),
+    ] = 0.01,
+    seed: Annotated[int, typer.Option(min=0, help="Draws the test set.")] = 0,
+    synthetic: Annotated[
+        bool, typer.Option("--synthetic", help="All of it is synthetic speech: marked, and never in `test`.")
+    ] = False,
+    trust_durations: Annotated[
+        bool,
+        typer.Option(
+            "--trust-durations",
+            help="Take the durations that a list states without comparing them with the header of each file; faults "
+            "of files are then found when they are encoded. (fairseq lists state samples, so headers are read.)",
+        ),
+    ] = False,
 ) -> None:
     """List every utterance of a corpus with its duration, one JSON line each.
 
-    Example:
+    What cannot be used (a missing or broken file, a segment beyond the end, an id that came before) is left out and
+    listed in OUT with the ending .skips.jsonl, with its reason. A corpus without official splits gets a test set of
+    whole speakers and books where they are known, else of whole files.
+
+    A layout is one of: a folder of wav, flac, ogg, mp3 or opus files; LibriSpeech; fairseq's .tsv; JSON Lines in the
+    fields of the study's manifest; Lhotse's recordings or cuts (.jsonl.gz); Parquet files with the audio inside.
+
+    Examples:
 
         speechscale manifest recordings --dataset mine
-    """
-    from speechscale.errors import SampleFault, UserError
-    from speechscale.records.manifest import write_manifest
-    from speechscale.records.seal import write_file
-    from speechscale.speech.corpora import folder_of_audio
 
-    found = list(folder_of_audio(folder, dataset or folder.resolve().name, split))
-    utterances = [entry for entry in found if not isinstance(entry, SampleFault)]
-    faults = [entry for entry in found if isinstance(entry, SampleFault)]
-    path = out or folder / "manifest.jsonl"
-    skips = path.with_suffix(".skips.jsonl")
-    if faults:
-        write_file(
-            skips, "".join(json.dumps({"reason": f.reason, "detail": f.detail}) + "\n" for f in faults)
+        speechscale manifest LibriSpeech -o librispeech.jsonl
+
+        speechscale manifest tedlium_cuts_train.jsonl.gz --root /data/tedlium -o tedlium.jsonl
+
+        speechscale manifest sTinyStories --layout parquet --synthetic -o stinystories.jsonl
+    """
+    from speechscale.speech.corpora import open_corpus
+    from speechscale.speech.corpora.listing import list_corpus
+    from speechscale.speech.corpora.splits import Splitting
+    from speechscale.study.engine import busy
+
+    corpus = open_corpus(path, layout, dataset=dataset, root=root, trust_durations=trust_durations)
+    target = out or (path if path.is_dir() else path.parent) / "manifest.jsonl"
+    splitting = Splitting(seed=seed, share=test_share, forced=split, synthetic=synthetic)
+    with busy("reading the corpus"):
+        listed = list_corpus(corpus, splitting, target)
+    hours = listed.seconds.total() / 3600
+    typer.echo(
+        f"{target}: {listed.utterances.total()} utterances, {hours:.2f} hours ({corpus.layout} layout)."
+    )
+    for name, count in sorted(listed.utterances.items()):
+        typer.echo(f"  {name}: {count} utterances, {listed.seconds[name] / 3600:.2f} hours")
+    if listed.drawn:
+        typer.echo(f"The test set was drawn with seed {seed}: {listed.drawn}.")
+    if listed.reasons:
+        told = ", ".join(f"{count} {reason}" for reason, count in listed.reasons.most_common())
+        typer.echo(f"{listed.reasons.total()} skipped: {told}; {listed.skips} says why.")
+    if target.resolve().parent != corpus.root:
+        typer.echo(
+            f"Its paths are relative to {corpus.root}: give --root {corpus.root} to kmeans and encode."
         )
-    if not utterances:
-        raise UserError(f"{folder}: none of {len(found)} files can be used; {skips} says why.")
-    write_manifest(utterances, path)
-    hours = sum(utterance.duration or 0.0 for utterance in utterances) / 3600
-    told = f", {len(faults)} files skipped ({skips} says why)" if faults else ""
-    typer.echo(f"{path}: {len(utterances)} utterances, {hours:.2f} hours{told}.")
-    if path.resolve().parent != folder.resolve():
-        typer.echo(f"Its paths are relative to {folder}: give --root {folder} to kmeans and encode.")

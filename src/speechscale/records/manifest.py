@@ -51,9 +51,10 @@ class Utterance(BaseModel):
     split: str = Field(min_length=1)
     audio: str | None = None
     row: int | None = Field(default=None, ge=0)  # of a Parquet file, where `audio` names one
+    channel: int | None = Field(default=None, ge=0)  # the one that holds it; None: the mean of all
     sample_rate: int | None = Field(default=None, gt=0)
-    duration: float | None = Field(default=None, gt=0)  # seconds
-    offset: float = Field(default=0.0, ge=0)  # seconds
+    duration: float | None = Field(default=None, gt=0, allow_inf_nan=False)  # seconds
+    offset: float = Field(default=0.0, ge=0, allow_inf_nan=False)  # seconds
     transcript: str | None = None
     speaker: str | None = None
     source_revision: str | None = None
@@ -67,7 +68,7 @@ def write_manifest(utterances: Iterable[Utterance], path: Path) -> int:
     Raises:
         UserError: two utterances share an id.
     """
-    ids = _Ids()
+    ids = Ids()
     with replacing(path) as stream:
         for utterance in utterances:
             ids.add(utterance.id)
@@ -141,7 +142,7 @@ def sample_manifest(path: Path, count: int, seed: int, split: str | None = None)
         UserError: as `read_manifest`, which reads every line.
     """
     eligible = (utterance for utterance in read_manifest(path) if split in (None, utterance.split))
-    return nsmallest(count, eligible, key=lambda utterance: _hash(f"{seed}/{utterance.id}"))
+    return nsmallest(count, eligible, key=lambda utterance: id_hash(f"{seed}/{utterance.id}"))
 
 
 def seconds_of(utterance: Utterance) -> float:
@@ -155,7 +156,7 @@ def seconds_of(utterance: Utterance) -> float:
 
 def _lines(path: Path) -> Iterator[tuple[Utterance, int]]:
     """The utterance of every line that is not blank, and where the line ends, in bytes."""
-    ids, end = _Ids(), 0
+    ids, end = Ids(), 0
     with _opened(path) as stream:
         for number, line in enumerate(stream, start=1):
             end += len(line)
@@ -180,7 +181,7 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         yield stream
 
 
-class _Ids:
+class Ids:
     """Notices that an id came before, at eight bytes an id."""
 
     def __init__(self) -> None:
@@ -190,7 +191,7 @@ class _Ids:
         return len(self._hashes)
 
     def add(self, name: str) -> None:
-        self._hashes.append(_hash(name))
+        self._hashes.append(id_hash(name))
 
     def suspects(self) -> set[int]:
         """The hashes that occur more than once: of repeated ids, or (once in 10^5 for ten million ids) by chance."""
@@ -198,7 +199,8 @@ class _Ids:
         return set(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
 
 
-def _hash(name: str) -> int:
+def id_hash(name: str) -> int:
+    """64 bits of a name, the same on every machine."""
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest())
 
 
@@ -210,7 +212,7 @@ def _repetition(path: Path, suspects: set[int]) -> tuple[str, int] | None:
             name = json.loads(line)["id"] if line.strip() else ""
             if name in seen:
                 return name, number
-            if name and _hash(name) in suspects:
+            if name and id_hash(name) in suspects:
                 seen.add(name)
     return None
 

@@ -1,4 +1,4 @@
-"""The waveform of an utterance, wherever it comes from: read from its file, or spoken again."""
+"""The waveform of an utterance, wherever it comes from: read from its file or row, or spoken again."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from speechscale.errors import SampleFault
 from speechscale.records.manifest import Utterance
-from speechscale.speech.decode import decode
+from speechscale.speech.sources import Sources
 from speechscale.speech.synthesis import Speaker
 
 
@@ -24,21 +24,20 @@ def hear(utterances: Sequence[Utterance], root: Path) -> Iterator[np.ndarray | S
         requests = [(u.transcript or "", u.synthesis) for u in utterances if u.synthesis and not u.audio]
         if requests:
             spoken = stack.enter_context(Speaker()).speak_all(requests)
+        sources = stack.enter_context(Sources(root))
         for utterance in utterances:
             if utterance.audio:
-                yield _read(utterance, root)
+                yield _read(utterance, sources)
             elif utterance.synthesis:
                 yield next(spoken)
             else:
                 yield SampleFault("no source", f"{utterance.id} has neither audio nor synthesis")
 
 
-def _read(utterance: Utterance, root: Path) -> np.ndarray | SampleFault:
-    assert utterance.audio
-    path = (root / utterance.audio).resolve()
-    if not path.is_relative_to(root.resolve()):
-        return SampleFault("outside", f"{utterance.audio} lies outside {root}")
+def _read(utterance: Utterance, sources: Sources) -> np.ndarray | SampleFault:
     try:
-        return decode(path, utterance.offset, utterance.duration)
+        recording = sources.recording(utterance)
+        return recording.segment(utterance.offset, utterance.duration, utterance.channel)
     except SampleFault as fault:
+        sources.close_recording()
         return fault

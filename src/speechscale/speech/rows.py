@@ -1,0 +1,142 @@
+"""Audio that lies in the rows of Parquet files, the way speech sets lie on the Hugging Face hub."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from speechscale.errors import SampleFault, UserError
+
+_ROWS = 16  # of audio held at a time, besides the pages of the file they lie in
+
+
+def audio_column(schema: Any) -> str:
+    """The column of audio bytes in a schema of pyarrow: a struct with `bytes`, or a binary column; `audio` first.
+
+    Raises:
+        UserError: there is none.
+    """
+    import pyarrow as pa
+
+    def holds_bytes(kind: Any) -> bool:
+        return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+
+    found = {}
+    for field in schema:
+        if pa.types.is_struct(field.type):
+            if field.type.get_field_index("bytes") >= 0 and holds_bytes(field.type.field("bytes").type):
+                found[field.name] = f"{field.name}.bytes"
+        elif holds_bytes(field.type):
+            found[field.name] = field.name
+    if not found:
+        raise UserError(
+            f"no column holds audio bytes; found {', '.join(schema.names)}, wanted a struct with `bytes`."
+        )
+    return found["audio"] if "audio" in found else next(iter(found.values()))
+
+
+def open_parquet(path: Path) -> Any:
+    """A Parquet file, read page by page.
+
+    Raises:
+        SampleFault: it is none.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20)
+    except FileNotFoundError as error:
+        raise SampleFault("missing", f"{path}: no such file") from error
+    except pa.ArrowInvalid as error:
+        raise SampleFault("corrupt", f"{path}: not a whole Parquet file; copy it again") from error
+
+
+def values_of(table: Any, column: str) -> Iterator[bytes | None]:
+    """The audio bytes of each row of a record batch."""
+    name, _, member = column.rpartition(".") if column.endswith(".bytes") else (column, "", "")
+    array = table.column(name)
+    for value in array:
+        if value.is_valid and member:
+            value = value[member]
+        yield value.as_buffer().to_pybytes() if value.is_valid else None
+
+
+def batches_of_group(file: Any, group: int, columns: list[str]) -> Iterator[Any]:
+    """The rows of a row group, a few at a time.
+
+    Raises:
+        SampleFault: it is damaged.
+    """
+    import pyarrow as pa
+
+    try:
+        yield from file.iter_batches(batch_size=_ROWS, row_groups=[group], columns=columns, use_threads=False)
+    except (pa.ArrowInvalid, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the machine's, not the file's
+        raise SampleFault(
+            "corrupt", f"row group {group} is damaged ({error}); copy the file again"
+        ) from error
+
+
+class AudioRows:
+    """The audio bytes of the rows of one Parquet file. Rows asked for in order cost one pass over their row group.
+
+    Raises:
+        SampleFault: the file is missing, no Parquet, or without audio.
+    """
+
+    def __init__(self, path: Path, name: str) -> None:
+        self.name = name
+        self._file = open_parquet(path)
+        try:
+            self._column = audio_column(self._file.schema_arrow)
+        except UserError as error:
+            self.close()
+            raise SampleFault("no audio", f"{name}: {error}") from error
+        self._next = 0  # the row that the open pass gives next
+        self._end = 0  # of the row group of that pass
+        self._pass: Iterator[bytes | None] = iter(())
+        self._damage: SampleFault | None = None  # that ended the pass
+
+    def close(self) -> None:
+        self._file.close()
+
+    def read(self, row: int) -> bytes:
+        """The bytes of a row.
+
+        Raises:
+            SampleFault: no such row, nothing in it, or its row group is damaged.
+        """
+        if not self._next <= row < self._end:
+            self._start(row)
+        if self._damage:
+            raise self._damage
+        value = None
+        try:
+            while self._next <= row:
+                value = next(self._pass)
+                self._next += 1
+        except SampleFault as fault:
+            self._damage = SampleFault(fault.reason, f"{self.name}: row {row}: {fault.detail}")
+            raise self._damage from fault
+        if not value:
+            raise SampleFault("no audio", f"{self.name}: row {row} has no audio bytes")
+        return value
+
+    def _start(self, row: int) -> None:
+        start, meta = 0, self._file.metadata
+        for group in range(meta.num_row_groups):
+            count = meta.row_group(group).num_rows
+            if start <= row < start + count:
+                self._next, self._end = start, start + count
+                self._pass, self._damage = self._values(group), None
+                return
+            start += count
+        raise SampleFault("missing", f"{self.name}: has {meta.num_rows} rows, wanted row {row}")
+
+    def _values(self, group: int) -> Iterator[bytes | None]:
+        for batch in batches_of_group(self._file, group, [self._column]):
+            yield from values_of(batch, self._column)
