@@ -11,6 +11,7 @@ from typing import BinaryIO
 
 _UNKNOWN = 0x7FFF_0000  # programs that write into pipes put this, or more, where a length should be
 _LONGEST_PAGE = 65_307  # bytes of an Ogg page (RFC 3533)
+_PAGE_HEADER = 27  # bytes
 _RIFF_OPENING, _CHUNK = 12, 8  # bytes
 _MPEG_RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
 # kbit/s by (is MPEG 1, layer) and the four bits of the header; ISO 11172-3 and 13818-3
@@ -58,9 +59,12 @@ def _missing_of_ogg(stream: BinaryIO) -> str | None:
     stream.seek(max(0, _size(stream) - _LONGEST_PAGE))
     tail = stream.read()
     last = tail.rfind(b"OggS")
-    if last < 0 or len(tail) < last + 27 or not tail[last + 5] & 4:  # the flag of a stream's last page
-        return "its last page is not the end of a stream"
-    return None
+    header, sizes = tail[last : last + _PAGE_HEADER], b""
+    if last >= 0 and len(header) == _PAGE_HEADER:
+        sizes = tail[last + _PAGE_HEADER : last + _PAGE_HEADER + header[26]]
+    if not sizes or last + _PAGE_HEADER + len(sizes) + sum(sizes) > len(tail):
+        return "its last page is not whole"
+    return None if header[5] & 4 else "its last page is not marked as the end of a stream"
 
 
 def mp3_frames(stream: BinaryIO) -> int | None:

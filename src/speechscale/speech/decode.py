@@ -65,12 +65,19 @@ def sample_at(seconds: float, rate: int) -> int:
     return math.floor(seconds * rate + 0.5 + 1e-4)
 
 
+class _Forward(soundfile.SoundFile):
+    """A decoder that never seeks: soundfile seeks after every read to where it stands, which moves a lossy decoder."""
+
+    def seekable(self) -> bool:
+        return False
+
+
 class Recording:
     """An audio file, or the bytes of one, open for reading segments; use it in a `with` block.
 
     Seeking is exact where samples are stored by themselves (wav, flac). In mp3, ogg and opus libsndfile's seeks are not
-    (they differ from a full decode by up to the full scale), so these are decoded forward, always in the same blocks;
-    segments taken in order cost one decode of the file altogether.
+    (they differ from a full decode by up to the full scale), so these are decoded forward; segments taken in order
+    cost one decode of the file altogether.
 
     Raises:
         SampleFault: missing, unreadable, cut short, or without any samples.
@@ -94,7 +101,6 @@ class Recording:
             raise SampleFault("cut short", f"{name}: {missing}; copy or convert it again")
         self.rate: int = self._file.samplerate
         self.frames: int = self._file.frames
-        self._seeks = self._file.format == "FLAC" or self._file.subtype.startswith(_SEEKS)
         self._at = 0  # where the decoder of a file without seeking stands: a multiple of _BLOCK
         self._block: np.ndarray = np.zeros((0, self._file.channels), np.float32)  # the last one it gave
         if not 0 < self.frames < _UNKNOWN:
@@ -141,7 +147,7 @@ class Recording:
             raise SampleFault(
                 "no channel", f"{self.name}: has {self._file.channels} channels, wanted number {channel}"
             )
-        for piece in self._stored(start, end) if self._seeks else self._decoded(start, end):
+        for piece in self._stored(start, end) if self._file.seekable() else self._decoded(start, end):
             mono = piece.mean(axis=1) if channel is None else piece[:, channel]
             if not np.isfinite(mono).all():
                 raise SampleFault("not finite", f"{self.name}: holds NaN or infinite samples")
@@ -224,8 +230,13 @@ def _opened(source: Path | bytes) -> BinaryIO:
 
 
 def _decoder(source: Path | bytes, name: str) -> soundfile.SoundFile:
+    """A decoder at the start of a file; it seeks only where that is exact."""
     try:
-        return soundfile.SoundFile(BytesIO(source) if isinstance(source, bytes) else source)
+        file = soundfile.SoundFile(BytesIO(source) if isinstance(source, bytes) else source)
+        if file.format != "FLAC" and not file.subtype.startswith(_SEEKS):
+            file.close()
+            file = _Forward(BytesIO(source) if isinstance(source, bytes) else source)
+        return file
     except soundfile.LibsndfileError as error:
         raise SampleFault(
             "corrupt", f"{name}: cannot be read as audio ({error.error_string}); copy or convert it again"

@@ -44,7 +44,7 @@ def read(corpus: Corpus) -> Iterator[Entry]:
 
 
 def files_below(folder: Path, suffixes: tuple[str, ...]) -> Iterator[Path | Skip]:
-    """Files by suffix in path order, with one folder's names in memory. Links to folders below are followed, but no loop.
+    """Files by suffix in path order, a folder at a time. Links to folders below are followed, but no loop.
 
     Raises:
         UserError: not a folder.

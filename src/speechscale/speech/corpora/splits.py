@@ -101,7 +101,7 @@ class Census:
             if len(self._least.get(kind, ())) > 1:
                 bound = max(int(self.splitting.share * 2**64), self._least[kind][0] + 1)
                 return f"{kind} by {kind}, no two speakers being known", self._under(bound, key)
-        return "none, there being one utterance", lambda _: False
+        return "nothing, there being fewer than two utterances of natural speech", lambda _: False
 
     def _under(self, bound: int, key: Callable[[Utterance], str]) -> Draw:
         return lambda utterance: self._hash(key(utterance)) < bound
