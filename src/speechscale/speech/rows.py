@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +36,8 @@ def audio_column(schema: Any) -> str:
     return found["audio"] if "audio" in found else next(iter(found.values()))
 
 
-def open_parquet(path: Path) -> Any:
-    """A Parquet file, read page by page.
+def open_parquet(path: Path, metadata: Any = None) -> Any:
+    """A Parquet file, read page by page; `metadata`, where it is known already, is not read again.
 
     Raises:
         SampleFault: it is none.
@@ -46,11 +46,35 @@ def open_parquet(path: Path) -> Any:
     import pyarrow.parquet as pq
 
     try:
-        return pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20)
+        return pq.ParquetFile(path, metadata=metadata, pre_buffer=False, buffer_size=1 << 20)
     except FileNotFoundError as error:
         raise SampleFault("missing", f"{path}: no such file") from error
-    except pa.ArrowInvalid as error:
-        raise SampleFault("corrupt", f"{path}: not a whole Parquet file; copy it again") from error
+    except (pa.ArrowInvalid, OSError) as error:
+        raise _damage(error, f"{path}: not a whole Parquet file") from error
+
+
+def batches_of_group(path: Path, metadata: Any, group: int, columns: list[str]) -> Iterator[Any]:
+    """The rows of a row group, a few at a time. Each group has a reader of its own: one that met damage reads no more.
+
+    Raises:
+        SampleFault: the group is damaged.
+    """
+    import pyarrow as pa
+
+    with open_parquet(path, metadata) as file:
+        try:
+            yield from file.iter_batches(
+                batch_size=_ROWS, row_groups=[group], columns=columns, use_threads=False
+            )
+        except (pa.ArrowInvalid, OSError) as error:
+            raise _damage(error, f"row group {group} is damaged") from error
+
+
+def _damage(error: Exception, told: str) -> SampleFault:
+    """The fault of a damaged file; what the machine is to blame for has an error number, and is raised as it is."""
+    if isinstance(error, OSError) and error.errno is not None:
+        raise error
+    return SampleFault("corrupt", f"{told} ({' '.join(str(error).split())}); copy the file again")
 
 
 def values_of(table: Any, column: str) -> Iterator[bytes | None]:
@@ -63,24 +87,6 @@ def values_of(table: Any, column: str) -> Iterator[bytes | None]:
         yield value.as_buffer().to_pybytes() if value.is_valid else None
 
 
-def batches_of_group(file: Any, group: int, columns: list[str]) -> Iterator[Any]:
-    """The rows of a row group, a few at a time.
-
-    Raises:
-        SampleFault: it is damaged.
-    """
-    import pyarrow as pa
-
-    try:
-        yield from file.iter_batches(batch_size=_ROWS, row_groups=[group], columns=columns, use_threads=False)
-    except (pa.ArrowInvalid, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # the machine's, not the file's
-        raise SampleFault(
-            "corrupt", f"row group {group} is damaged ({error}); copy the file again"
-        ) from error
-
-
 class AudioRows:
     """The audio bytes of the rows of one Parquet file. Rows asked for in order cost one pass over their row group.
 
@@ -89,20 +95,20 @@ class AudioRows:
     """
 
     def __init__(self, path: Path, name: str) -> None:
-        self.name = name
-        self._file = open_parquet(path)
-        try:
-            self._column = audio_column(self._file.schema_arrow)
-        except UserError as error:
-            self.close()
-            raise SampleFault("no audio", f"{name}: {error}") from error
+        self.path, self.name = path, name
+        with open_parquet(path) as file:
+            self._metadata = file.metadata
+            try:
+                self._column = audio_column(file.schema_arrow)
+            except UserError as error:
+                raise SampleFault("no audio", f"{name}: {error}") from error
         self._next = 0  # the row that the open pass gives next
         self._end = 0  # of the row group of that pass
-        self._pass: Iterator[bytes | None] = iter(())
+        self._pass = self._values(None)
         self._damage: SampleFault | None = None  # that ended the pass
 
     def close(self) -> None:
-        self._file.close()
+        self._pass.close()
 
     def read(self, row: int) -> bytes:
         """The bytes of a row.
@@ -127,16 +133,19 @@ class AudioRows:
         return value
 
     def _start(self, row: int) -> None:
-        start, meta = 0, self._file.metadata
+        start, meta = 0, self._metadata
         for group in range(meta.num_row_groups):
             count = meta.row_group(group).num_rows
             if start <= row < start + count:
+                self.close()
                 self._next, self._end = start, start + count
                 self._pass, self._damage = self._values(group), None
                 return
             start += count
         raise SampleFault("missing", f"{self.name}: has {meta.num_rows} rows, wanted row {row}")
 
-    def _values(self, group: int) -> Iterator[bytes | None]:
-        for batch in batches_of_group(self._file, group, [self._column]):
+    def _values(self, group: int | None) -> Generator[bytes | None]:
+        if group is None:  # no pass is open
+            return
+        for batch in batches_of_group(self.path, self._metadata, group, [self._column]):
             yield from values_of(batch, self._column)

@@ -61,7 +61,7 @@ def _below(
         path, is_named = Path(entry.path), entry.name.lower().endswith(suffixes)
         if entry.name.startswith("."):
             continue
-        if not entry.is_dir():
+        if not _is_folder(entry):
             if is_named:
                 yield path
             continue
@@ -76,3 +76,10 @@ def _below(
             if is_named:
                 yield Skip(shown, "missing", f"{shown}: is a folder, not a file; what is in it is listed")
             yield from _below(top, path, suffixes, (*above, real))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False

@@ -15,7 +15,7 @@ from speechscale.records.manifest import Ids, Utterance, id_hash, seconds_of, wr
 from speechscale.records.seal import replacing
 from speechscale.records.shards import Skip
 from speechscale.speech.corpora import LAYOUTS, read_corpus
-from speechscale.speech.corpora.entries import Corpus
+from speechscale.speech.corpora.entries import Corpus, Entry
 from speechscale.speech.corpora.splits import Census, Splitting, in_splits
 
 
@@ -82,7 +82,7 @@ def _spool(
 ) -> set[int]:
     """Read the corpus once, utterances into the scratch file; the hashes of ids that seem to repeat."""
     ids = Ids()
-    for entry in read_corpus(corpus):
+    for entry in _reading(corpus):
         tick()
         if isinstance(entry, Skip):
             skip(entry)
@@ -91,6 +91,17 @@ def _spool(
             ids.add(utterance.id)
             scratch.write(utterance.model_dump_json(exclude_defaults=True).encode() + b"\n")
     return ids.suspects()
+
+
+def _reading(corpus: Corpus) -> Iterator[Entry]:
+    """`read_corpus`, with what the disk refuses told as such and not as a failure to write the manifest."""
+    try:
+        yield from read_corpus(corpus)
+    except OSError as error:
+        where = error.filename or corpus.path
+        raise UserError(
+            f"{where}: cannot be read ({error.strerror or error}); mend that and try again."
+        ) from error
 
 
 def _first_of_each(

@@ -76,15 +76,17 @@ class _Rows:
             first = 0
             for group in range(file.metadata.num_row_groups):
                 count = file.metadata.row_group(group).num_rows
-                yield from self._group(file, group, wanted, columns, sound, range(first, first + count))
+                yield from self._group(
+                    file.metadata, group, wanted, columns, sound, range(first, first + count)
+                )
                 first += count
 
     def _group(
-        self, file: Any, group: int, wanted: list[str], columns: dict[str, str], sound: str, rows: range
+        self, metadata: Any, group: int, wanted: list[str], columns: dict[str, str], sound: str, rows: range
     ) -> Iterator[Entry]:
         row = rows.start
         try:
-            for batch in batches_of_group(file, group, wanted):
+            for batch in batches_of_group(self.path, metadata, group, wanted):
                 texts = batch.select(list(columns)).to_pylist()
                 sounds = values_of(batch, sound) if sound in wanted else [None] * len(texts)
                 for values, data in zip(texts, sounds, strict=True):
