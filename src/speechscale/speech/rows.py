@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,7 @@ def open_parquet(path: Path, metadata: Any = None) -> Any:
 
 
 def batches_of_group(path: Path, metadata: Any, group: int, columns: list[str]) -> Iterator[Any]:
-    """The rows of a row group, a few at a time. Each group has a reader of its own: one that met damage reads no more.
+    """The rows of a row group, a few at a time; the file is open for as long as they are asked for.
 
     Raises:
         SampleFault: the group is damaged.
@@ -104,11 +104,11 @@ class AudioRows:
                 raise SampleFault("no audio", f"{name}: {error}") from error
         self._next = 0  # the row that the open pass gives next
         self._end = 0  # of the row group of that pass
-        self._pass = self._values(None)
+        self._pass: Iterator[bytes | None] = iter(())
         self._damage: SampleFault | None = None  # that ended the pass
 
     def close(self) -> None:
-        self._pass.close()
+        self._pass, self._end = iter(()), 0  # which closes the file
 
     def read(self, row: int) -> bytes:
         """The bytes of a row.
@@ -144,8 +144,6 @@ class AudioRows:
             start += count
         raise SampleFault("missing", f"{self.name}: has {meta.num_rows} rows, wanted row {row}")
 
-    def _values(self, group: int | None) -> Generator[bytes | None]:
-        if group is None:  # no pass is open
-            return
+    def _values(self, group: int) -> Iterator[bytes | None]:
         for batch in batches_of_group(self.path, self._metadata, group, [self._column]):
             yield from values_of(batch, self._column)
