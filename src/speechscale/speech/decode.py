@@ -56,7 +56,7 @@ def inside(root: Path, name: str) -> Path:
     except (OSError, RuntimeError, ValueError) as error:
         if isinstance(error, SampleFault):
             raise
-        raise SampleFault("missing", f"{name!r} cannot be a path ({error})") from error
+        raise SampleFault("missing", f"{name!r} cannot be a path ({error}); correct it") from error
     return path
 
 
@@ -89,7 +89,7 @@ class Recording:
         try:
             with _opened(source) as stream:
                 if not stream.read(1):
-                    raise SampleFault("empty", f"{name}: zero bytes")
+                    raise SampleFault("empty", f"{name}: zero bytes; copy it again")
                 missing = missing_bytes(stream)
                 self._file = _decoder(source, name)
                 if self._file.format == "MP3":
@@ -107,7 +107,7 @@ class Recording:
             self.close()
             if self.frames:
                 raise SampleFault("no length", f"{name}: its header does not state its length; re-encode it")
-            raise SampleFault("empty", f"{name}: no samples")
+            raise SampleFault("empty", f"{name}: no samples; record it again or remove it")
 
     def __enter__(self) -> Recording:
         return self
@@ -134,7 +134,9 @@ class Recording:
             )
         end = min(end, self.frames)
         if start >= end:
-            raise SampleFault("empty", f"{self.name}: no samples from {offset} s")
+            raise SampleFault(
+                "empty", f"{self.name}: no samples from {offset} s; correct offset and duration"
+            )
         return start, end
 
     def samples(self, start: int, end: int, channel: int | None = None) -> Iterator[np.ndarray]:
@@ -145,12 +147,16 @@ class Recording:
         """
         if channel is not None and channel >= self._file.channels:
             raise SampleFault(
-                "no channel", f"{self.name}: has {self._file.channels} channels, wanted number {channel}"
+                "no channel",
+                f"{self.name}: has {self._file.channels} channels, wanted number {channel}; correct it",
             )
         for piece in self._stored(start, end) if self._file.seekable() else self._decoded(start, end):
             mono = piece.mean(axis=1) if channel is None else piece[:, channel]
             if not np.isfinite(mono).all():
-                raise SampleFault("not finite", f"{self.name}: holds NaN or infinite samples")
+                raise SampleFault(
+                    "not finite",
+                    f"{self.name}: holds NaN or infinite samples; convert it again from its source",
+                )
             yield mono
 
     def segment(
@@ -167,7 +173,7 @@ class Recording:
             pieces = _resampled(pieces, end - start, self.rate)
         waveform = np.concatenate(list(pieces))
         if not len(waveform):
-            raise SampleFault("empty", f"{self.name}: less than one sample at {SAMPLE_RATE} Hz")
+            raise SampleFault("empty", f"{self.name}: less than one sample at {SAMPLE_RATE} Hz; remove it")
         return waveform
 
     def _stored(self, start: int, end: int) -> Iterator[np.ndarray]:
@@ -203,7 +209,9 @@ class Recording:
         try:
             return do(*arguments, **keywords)
         except soundfile.LibsndfileError as error:
-            raise SampleFault("corrupt", f"{self.name}: cannot be decoded ({error.error_string})") from error
+            raise SampleFault(
+                "corrupt", f"{self.name}: cannot be decoded ({error.error_string}); copy or convert it again"
+            ) from error
 
 
 def decode(
@@ -225,7 +233,9 @@ def _opened(source: Path | bytes) -> BinaryIO:
     if isinstance(source, bytes):
         return BytesIO(source)
     if source.exists() and not source.is_file():
-        raise SampleFault("missing", f"{source}: is a folder or a device, not a file")
+        raise SampleFault(
+            "missing", f"{source}: is a folder or a device, not a file; remove it or name the file"
+        )
     return source.open("rb")
 
 
@@ -255,8 +265,8 @@ def _fault_of(error: OSError, name: str) -> SampleFault:
     if error.errno in _NEVER_A_FAULT:
         raise error
     if error.errno == errno.ENOENT:
-        return SampleFault("missing", f"{name}: no such file")
-    return SampleFault("unreadable", f"{name}: cannot be opened ({error.strerror})")
+        return SampleFault("missing", f"{name}: no such file; restore it or correct the list")
+    return SampleFault("unreadable", f"{name}: cannot be opened ({error.strerror}); mend that or remove it")
 
 
 def _resampled(pieces: Iterator[np.ndarray], count: int, rate: int) -> Iterator[np.ndarray]:

@@ -31,7 +31,10 @@ def hear(utterances: Sequence[Utterance], root: Path) -> Iterator[np.ndarray | S
             elif utterance.synthesis:
                 yield next(spoken)
             else:
-                yield SampleFault("no source", f"{utterance.id} has neither audio nor synthesis")
+                yield SampleFault(
+                    "no source",
+                    f"{utterance.id} has neither audio nor synthesis; name a file or speak it first",
+                )
 
 
 def _read(utterance: Utterance, sources: Sources) -> np.ndarray | SampleFault:

@@ -48,7 +48,7 @@ def open_parquet(path: Path, metadata: Any = None) -> Any:
     try:
         return pq.ParquetFile(path, metadata=metadata, pre_buffer=False, buffer_size=1 << 20)
     except FileNotFoundError as error:
-        raise SampleFault("missing", f"{path}: no such file") from error
+        raise SampleFault("missing", f"{path}: no such file; restore it or correct the list") from error
     except (pa.ArrowInvalid, OSError) as error:
         raise _damage(error, f"{path}: not a whole Parquet file") from error
 
@@ -129,7 +129,7 @@ class AudioRows:
             self._damage = SampleFault(fault.reason, f"{self.name}: row {row}: {fault.detail}")
             raise self._damage from fault
         if not value:
-            raise SampleFault("no audio", f"{self.name}: row {row} has no audio bytes")
+            raise SampleFault("no audio", f"{self.name}: row {row} has no audio bytes; leave the row out")
         return value
 
     def _start(self, row: int) -> None:
@@ -142,7 +142,9 @@ class AudioRows:
                 self._pass, self._damage = self._values(group), None
                 return
             start += count
-        raise SampleFault("missing", f"{self.name}: has {meta.num_rows} rows, wanted row {row}")
+        raise SampleFault(
+            "missing", f"{self.name}: has {meta.num_rows} rows, wanted row {row}; list the corpus again"
+        )
 
     def _values(self, group: int) -> Iterator[bytes | None]:
         for batch in batches_of_group(self.path, self._metadata, group, [self._column]):

@@ -64,7 +64,7 @@ class Looker:
             audio = path.relative_to(self.corpus.root).as_posix()
         if self.corpus.trust_durations and told.duration is not None:
             if not path.is_file():
-                raise SampleFault("missing", f"{audio}: no such file")
+                raise SampleFault("missing", f"{audio}: no such file; restore it or correct the list")
             return told.model_copy(update={"audio": audio})
         told = told.model_copy(update={"audio": audio})
         recording = self._sources.recording(told)
@@ -87,7 +87,7 @@ def as_entry(where: str, told: Mapping[str, Any], compared: Callable[[Utterance]
         utterance.model_dump_json()  # what cannot be written (a name that is not UTF-8) is found here
         return compared(utterance)
     except ValidationError as error:
-        return Skip(str(name), "bad entry", f"{where}: {sentence_of(error)}")
+        return Skip(str(name), "bad entry", f"{where}: {sentence_of(error)}; correct it")
     except PydanticSerializationError:
         return Skip(str(name), "bad entry", f"{where}: holds text that is not UTF-8; rename or convert it")
     except SampleFault as fault:

@@ -52,9 +52,15 @@ def _entry(corpus: Corpus, looker: Looker, root: Path, split: str, where: str, l
     except UnicodeDecodeError:
         return Skip(where, "bad entry", f"{where}: not UTF-8; convert the list")
     if not tab or not name:
-        return Skip(where, "bad entry", f"{where}: wanted path, a tab and samples; found {line[:80]!r}")
+        return Skip(
+            where, "bad entry", f"{where}: wanted path, a tab and samples; found {line[:80]!r}; list it again"
+        )
     if not (samples.isascii() and samples.isdigit() and int(samples)):
-        return Skip(where, "bad entry", f"{where}: wanted a positive number of samples; found {samples!r}")
+        return Skip(
+            where,
+            "bad entry",
+            f"{where}: wanted a positive number of samples; found {samples!r}; list it again",
+        )
     told = {
         "id": f"{corpus.dataset}/{name}",
         "dataset": corpus.dataset,

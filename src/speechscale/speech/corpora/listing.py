@@ -114,7 +114,13 @@ def _first_of_each(
         utterance = Utterance.model_validate_json(line)
         if suspects and id_hash(utterance.id) in suspects:
             if utterance.id in seen:
-                skip(Skip(utterance.id, "duplicate id", f"{utterance.audio}: its id came before"))
+                skip(
+                    Skip(
+                        utterance.id,
+                        "duplicate id",
+                        f"{utterance.id}: came before; give each utterance its own id",
+                    )
+                )
                 continue
             seen.add(utterance.id)
         yield utterance

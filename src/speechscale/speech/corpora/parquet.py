@@ -103,7 +103,7 @@ class _Rows:
             if utterance.duration is not None and not look:
                 return utterance
             if not data:
-                raise SampleFault("no audio", "has no audio bytes")
+                raise SampleFault("no audio", "has no audio bytes; leave the row out")
             with Recording(data, "its audio") as recording:
                 return utterance.model_copy(update=measured(recording, utterance, whole=True))
 
