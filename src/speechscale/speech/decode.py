@@ -30,7 +30,7 @@ TOLERANCE = (
 _BLOCK = 1 << 16  # samples a channel read at a time: memory stays flat however long the file
 _UNKNOWN = 1 << 62  # libsndfile's count of samples where a header states none is above this
 _SEEKS = ("PCM", "FLOAT", "DOUBLE", "ULAW", "ALAW")  # subtypes that store each sample by itself
-_DELAY = 4 * 1152  # samples by which decoders trim an MP3 at its ends, at most
+_DELAY = 2 * 1152  # samples of MP3 frames that need not give sound: one of information, one begun at the end
 _NEVER_A_FAULT = {
     errno.EIO,
     errno.EMFILE,
@@ -90,24 +90,13 @@ class Recording:
             with _opened(source) as stream:
                 if not stream.read(1):
                     raise SampleFault("empty", f"{name}: zero bytes; copy it again")
-                missing = missing_bytes(stream)
                 self._file = _decoder(source, name)
-                if self._file.format == "MP3":
-                    missing = _missing_of_mp3(stream, self._file.frames)
+                self.frames: int = _length(self._file, stream, name)
         except OSError as error:
             raise _fault_of(error, name) from error
-        if missing:
-            self.close()
-            raise SampleFault("cut short", f"{name}: {missing}; copy or convert it again")
         self.rate: int = self._file.samplerate
-        self.frames: int = self._file.frames
         self._at = 0  # where the decoder of a file without seeking stands: a multiple of _BLOCK
         self._block: np.ndarray = np.zeros((0, self._file.channels), np.float32)  # the last one it gave
-        if not 0 < self.frames < _UNKNOWN:
-            self.close()
-            if self.frames:
-                raise SampleFault("no length", f"{name}: its header does not state its length; re-encode it")
-            raise SampleFault("empty", f"{name}: no samples; record it again or remove it")
 
     def __enter__(self) -> Recording:
         return self
@@ -253,11 +242,25 @@ def _decoder(source: Path | bytes, name: str) -> soundfile.SoundFile:
         ) from error
 
 
-def _missing_of_mp3(stream: BinaryIO, frames: int) -> str | None:
-    counted = mp3_frames(stream)
-    if counted is None or abs(counted - frames) <= _DELAY:
-        return None
-    return f"it does not state its length, and only {frames} of its {counted} samples would be read"
+def _length(file: soundfile.SoundFile, stream: BinaryIO, name: str) -> int:
+    """Samples a channel that the file holds.
+
+    Raises:
+        SampleFault: none, an unknown number, or fewer than the file states.
+    """
+    frames, missing = file.frames, missing_bytes(stream)
+    counted = mp3_frames(stream) if file.format == "MP3" else None
+    if counted is not None:  # then the length is libsndfile's estimate, at which it stops
+        if frames < counted - _DELAY:
+            missing = f"it does not state its length, and only {frames} of {counted} samples can be read"
+        frames = min(frames, counted)
+    if missing:
+        raise SampleFault("cut short", f"{name}: {missing}; copy or convert it again")
+    if not frames:
+        raise SampleFault("empty", f"{name}: no samples; record it again or remove it")
+    if frames > _UNKNOWN:
+        raise SampleFault("no length", f"{name}: its header does not state its length; re-encode it")
+    return frames
 
 
 def _fault_of(error: OSError, name: str) -> SampleFault:
