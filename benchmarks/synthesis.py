@@ -16,10 +16,10 @@ from time import perf_counter
 import espeakng_loader
 
 from speechscale.records.manifest import SAMPLE_RATE, Synthesis
-from speechscale.speech.reading_aloud import story_texts
 from speechscale.speech.synthesis import ESPEAK, Speaker
+from speechscale.speech.texts import StoryWorld
 
-TEXTS = story_texts("small", 200, seed=0)
+TEXTS = [story.text for story in StoryWorld("small", 200, seed=0).texts()]
 HOW = Synthesis(engine=ESPEAK, voice="en-us", words_per_minute=300, seed=0)
 ROUNDS = 5
 

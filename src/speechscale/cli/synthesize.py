@@ -2,44 +2,75 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 
+class Format(StrEnum):
+    wav = "wav"
+    flac = "flac"
+
+
 def synthesize(
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write; must not exist yet.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write; parts already there are kept.")],
     text: Annotated[
-        Path | None, typer.Option(help="Text file, one utterance a line. Without it the story world is read.")
+        Path | None,
+        typer.Option(
+            help="Text file (one utterance a line), .jsonl, .parquet, or a folder of them. "
+            "Without it the story world is read."
+        ),
     ] = None,
+    text_field: Annotated[str, typer.Option(help="Field or column that holds the text.")] = "text",
     world: Annotated[str, typer.Option(help="Story world: small or large.")] = "small",
-    stories: Annotated[int, typer.Option(help="Stories of the world to read.")] = 100,
-    voice: Annotated[list[str] | None, typer.Option(help="espeak-ng voice; repeat for several.")] = None,
+    stories: Annotated[int, typer.Option(min=1, help="Stories of the world to read.")] = 100,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many texts.  [default: all]")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Name of the corpus.  [default: the source's]")] = None,
+    split: Annotated[str, typer.Option(help="Split, where the source names none.")] = "train",
+    engine: Annotated[str, typer.Option(help="Speech engine: espeak-ng or kokoro.")] = "espeak-ng",
+    voice: Annotated[
+        list[str] | None, typer.Option(help="Voice; repeat for several, which are drawn by seed and id.")
+    ] = None,
     rate: Annotated[int, typer.Option(min=80, max=450, help="Words per minute.")] = 175,
     seed: Annotated[int, typer.Option(min=0, help="Draws stories and voices.")] = 0,
+    audio: Annotated[
+        bool, typer.Option(help="Keep audio; without it `encode` speaks again and discards it.")
+    ] = True,
+    format: Annotated[Format, typer.Option(help="Of audio files; both hold the same samples.")] = Format.wav,
+    minutes: Annotated[float, typer.Option(min=0.01, help="Speech per part, the unit of work.")] = 60.0,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes.  [default: one a core]")] = None,
 ) -> None:
-    """Read text aloud: OUT/audio/*.wav at 16 kHz and OUT/manifest.jsonl.
+    """Read text aloud: OUT/audio at 16 kHz and OUT/manifest.jsonl. Stop it at any time and run it again to go on.
+
+    Fields or columns `id`, `speaker` and `split` of the source are kept; a speaker has one voice.
 
     Example:
 
         speechscale synthesize --stories 20 --voice en-us --voice en-us+f2 -o tales
+
+        speechscale synthesize --text stories.parquet --text-field story --no-audio -o spoken
     """
-    from speechscale.speech.reading_aloud import read_aloud, story_texts, utterances_of
-    from speechscale.study.engine import progress_bar
+    from speechscale.speech.engines import default_voice
+    from speechscale.speech.reading_aloud import Reading
+    from speechscale.speech.texts import StoryWorld, TextFiles
+    from speechscale.study.engine import default_workers
+    from speechscale.study.speech import Keeping, synthesize_texts
 
-    lines = read_lines(text) if text else story_texts(world, stories, seed)
-    utterances = utterances_of(lines, text.stem if text else "stories", voice or ["en-us"], rate, seed)
-    with progress_bar() as bar:
-        row = bar.add_task("speaking", total=len(utterances))
-        spoken, skipped = read_aloud(utterances, out, tick=lambda: bar.advance(row))
-    typer.echo(f"{out}: {spoken} utterances spoken, {skipped} skipped (skips.jsonl says why).")
-
-
-def read_lines(path: Path) -> list[str]:
-    from speechscale.errors import UserError
-
-    try:
-        return path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as UTF-8 text ({error}).") from error
+    source = (
+        TextFiles(text, text_field, limit)
+        if text
+        else StoryWorld(world, min(stories, limit or stories), seed)
+    )
+    reading = Reading(
+        dataset=dataset or source.name,
+        split=split,
+        engine=engine,
+        voices=tuple(voice or [default_voice(engine)]),
+        words_per_minute=rate,
+        seed=seed,
+    )
+    keeping = Keeping(format.value, 60 * minutes) if audio else None
+    told = synthesize_texts(source, reading, out, keeping, workers or default_workers())
+    typer.echo(f"{out}: {told}")

@@ -62,8 +62,10 @@ class Utterance(BaseModel):
     extra: dict[str, Any] = {}
 
 
-def write_manifest(utterances: Iterable[Utterance], path: Path) -> int:
+def write_manifest(utterances: Iterable[Utterance], path: Path, source: str | None = None) -> int:
     """Write a manifest, whole or not at all; returns the number of utterances.
+
+    `source` is what the sentence about a repeated id names, where the ids come from elsewhere.
 
     Raises:
         UserError: two utterances share an id.
@@ -76,7 +78,7 @@ def write_manifest(utterances: Iterable[Utterance], path: Path) -> int:
         stream.flush()
         if repetition := _repetition(Path(stream.name), ids.suspects()):
             raise UserError(
-                f"{path}: the id {repetition[0]!r} occurs twice; ids must be unique in a manifest."
+                f"{source or path}: the id {repetition[0]!r} occurs twice; ids must be unique in a manifest."
             )
     return len(ids)
 

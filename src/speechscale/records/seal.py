@@ -7,6 +7,7 @@ made from (spec, parents' identities), which code made it, and the SHA-256 of ev
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -167,6 +168,21 @@ def remove_leftovers(folder: Path) -> None:
     """Delete what a kill left in the making anywhere below a folder. Only its owner may call this."""
     for path in list(Path(folder).rglob(f"{_ASIDE}*")):
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+@contextmanager
+def only_here(folder: Path) -> Iterator[None]:
+    """Hold a folder: what works in it may take what lies in the making for a leftover.
+
+    Raises:
+        UserError: another process holds it.
+    """
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UserError(f"{folder}: another command is at work here; wait for it, or end it.") from error
+        yield
 
 
 def differing_fields(found: Any, wanted: Any, name: str = "") -> list[str]:

@@ -12,11 +12,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from speechscale.errors import SampleFault, UserError
+from speechscale.errors import UserError
 from speechscale.records.items import Item, Label
 from speechscale.records.manifest import Synthesis, Utterance, write_manifest
 from speechscale.records.seal import sealed_folder, write_json
-from speechscale.speech import benchmarks
+from speechscale.speech import benchmarks, engines
 from speechscale.speech.lexicon import load_lexicon
 from speechscale.speech.stories import World
 from speechscale.speech.synthesis import ESPEAK, Speaker
@@ -128,14 +128,7 @@ def check_voices(spec: WorldSpec) -> None:
     Raises:
         UserError: naming a voice that the synthesiser does not have.
     """
-    voices = [*spec.voices, *spec.voices_unseen]
-    how = [Synthesis(engine=ESPEAK, voice=v, words_per_minute=spec.words_per_minute, seed=0) for v in voices]
-    with Speaker() as speaker:
-        for voice, answer in zip(voices, speaker.speak_all([("word", each) for each in how]), strict=True):
-            if isinstance(answer, SampleFault):
-                raise UserError(
-                    f"world.voices: {voice!r} cannot speak ({answer.detail}); nothing was started."
-                )
+    engines.check_voices([_how(spec, voice) for voice in (*spec.voices, *spec.voices_unseen)], "world.voices")
 
 
 def check_apart(train: list[list[str]], items: list[Item], test: list[list[str]]) -> None:
@@ -207,5 +200,9 @@ def _voice(spec: WorldSpec, name: str, voices: tuple[str, ...]) -> str:
 
 
 def _utterance(spec: WorldSpec, name: str, dataset: str, split: str, text: str, voice: str) -> Utterance:
-    how = Synthesis(engine=ESPEAK, voice=voice, words_per_minute=spec.words_per_minute, seed=spec.seed)
+    how = _how(spec, voice)
     return Utterance(id=name, dataset=dataset, split=split, transcript=text, speaker=voice, synthesis=how)
+
+
+def _how(spec: WorldSpec, voice: str) -> Synthesis:
+    return Synthesis(engine=ESPEAK, voice=voice, words_per_minute=spec.words_per_minute, seed=spec.seed)

@@ -9,27 +9,32 @@ from pathlib import Path
 import numpy as np
 
 from speechscale.errors import SampleFault
-from speechscale.records.manifest import Utterance
+from speechscale.records.manifest import Synthesis, Utterance
+from speechscale.speech.engines import open_engine
 from speechscale.speech.sources import Sources
-from speechscale.speech.synthesis import Speaker
 
 
 def hear(utterances: Sequence[Utterance], root: Path) -> Iterator[np.ndarray | SampleFault]:
     """Mono float32 at 16 kHz for each utterance in order, or the fault that makes it unusable.
 
     `root` is the folder that audio paths are relative to; a path that leaves it is a fault.
+
+    Raises:
+        UserError: an engine that is unknown here or not installed.
     """
     with ExitStack() as stack:
-        spoken: Iterator[np.ndarray | SampleFault] = iter(())
-        requests = [(u.transcript or "", u.synthesis) for u in utterances if u.synthesis and not u.audio]
-        if requests:
-            spoken = stack.enter_context(Speaker()).speak_all(requests)
+        requests: dict[str, list[tuple[str, Synthesis]]] = {}  # of each engine
+        for utterance in utterances:
+            if utterance.synthesis and not utterance.audio:
+                request = (utterance.transcript or "", utterance.synthesis)
+                requests.setdefault(utterance.synthesis.engine, []).append(request)
+        spoken = {name: stack.enter_context(open_engine(name)).speak_all(requests[name]) for name in requests}
         sources = stack.enter_context(Sources(root))
         for utterance in utterances:
             if utterance.audio:
                 yield _read(utterance, sources)
             elif utterance.synthesis:
-                yield next(spoken)
+                yield next(spoken[utterance.synthesis.engine])
             else:
                 yield SampleFault(
                     "no source",

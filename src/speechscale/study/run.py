@@ -14,10 +14,8 @@ Everything is published whole or not at all, so the folder can be left at any in
 
 from __future__ import annotations
 
-import fcntl
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +33,14 @@ from speechscale.records.runs import (
     write_curves,
     write_table,
 )
-from speechscale.records.seal import differing_fields, is_made, remove_leftovers, sha256_file, write_json
+from speechscale.records.seal import (
+    differing_fields,
+    is_made,
+    only_here,
+    remove_leftovers,
+    sha256_file,
+    write_json,
+)
 from speechscale.records.shards import open_shards, verify_shard
 from speechscale.report import write_report
 from speechscale.speech.corpus import BENCHMARKS, CORPUS_SCHEMA, TEST, TRAIN, check_voices, write_corpus
@@ -124,23 +129,6 @@ def _stages_to_laws(
     with clock.stage("laws"), busy("laws"):
         fit_laws(spec, folder, records)
     return records
-
-
-@contextmanager
-def only_here(root: Path) -> Iterator[None]:
-    """Hold the folder: a second `study run` on it would train the same runs side by side.
-
-    Raises:
-        UserError: another process holds it.
-    """
-    with (root / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise UserError(
-                f"{root}: another `study run` is at work here; wait for it, or end it."
-            ) from error
-        yield
 
 
 def claim(spec: StudySpec, folder: StudyFolder) -> None:

@@ -1,0 +1,188 @@
+"""How fast speech becomes units from end to end: audio files by the log-mel path, and text spoken on the way.
+
+Files: seconds of audio a second on one core, for each way that audio lies on disk, and where the time goes. Baseline, in
+the same run: reading the file with `soundfile.read`, which only decodes.
+
+Text: shards made from a manifest of what is to be spoken, no audio kept, by one process a core. Baseline, in the same
+run and by the same workers: speaking the same utterances and throwing the samples away.
+
+    python benchmarks/pipeline.py [--seconds 600] [--stories 1500] [--rounds 3]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
+
+import numpy as np
+import soundfile
+import soxr
+
+from speechscale.errors import SampleFault
+from speechscale.records.manifest import SAMPLE_RATE, Stretch, Utterance
+from speechscale.speech.decode import decode
+from speechscale.speech.hearing import hear
+from speechscale.speech.reading_aloud import Reading, write_texts
+from speechscale.speech.synthesis import ESPEAK, Speaker
+from speechscale.speech.texts import StoryWorld
+from speechscale.study.engine import default_workers, run_tasks
+from speechscale.units.collapse import collapse
+from speechscale.units.encode import CodeBookTask, ShardTask, encode_shard, make_code_book, plan_shards
+from speechscale.units.encoders import load_encoder
+from speechscale.units.kmeans import CodeBook, KMeansSpec, load_code_book
+from speechscale.units.mel import MelEncoder, MelSpec
+
+READING = Reading("stories", "train", ESPEAK, ("en-us", "en-us+f2", "en-us+m3"), 260, seed=0)
+KINDS = {  # name: format, subtype, rate
+    "flac 16 kHz": ("FLAC", "PCM_16", 16_000),
+    "wav 44.1 kHz": ("WAV", "PCM_16", 44_100),
+    "mp3 44.1 kHz": ("MP3", "MPEG_LAYER_III", 44_100),
+    "opus 48 kHz": ("OGG", "OPUS", 48_000),
+}
+UTTERANCE = 12.0  # seconds; as long as LibriSpeech's are
+
+
+def main() -> None:
+    wanted = argparse.ArgumentParser()
+    wanted.add_argument("--seconds", type=float, default=600, help="of audio in files")
+    wanted.add_argument("--stories", type=int, default=1500, help="to be spoken")
+    wanted.add_argument("--rounds", type=int, default=3)
+    options = wanted.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_texts(StoryWorld("small", options.stories, 0), READING, folder / "texts")
+        manifest, book = folder / "texts" / "manifest.jsonl", folder / "code_book.safetensors"
+        identity = MelEncoder(MelSpec()).identity
+        make_code_book(CodeBookTask(manifest, folder, identity, KMeansSpec(utterances=60), book, hear))
+        files_to_units(folder, options.seconds, options.rounds, load_code_book(book))
+        text_to_units(folder, manifest, book, options.rounds)
+
+
+def files_to_units(folder: Path, seconds: float, rounds: int, book: CodeBook) -> None:
+    spoken = long_speech(seconds)
+    print(
+        f"{len(spoken) / SAMPLE_RATE:.0f} s of speech in files of {UTTERANCE:.0f} s, one core, x real time:"
+    )
+    print(
+        f"{'':<14}{'to units':>9}{'read':>9}{'resample':>9}{'frames':>9}{'k-means':>9}  {'/ soundfile.read':>16}"
+    )
+    for kind, (container, subtype, rate) in KINDS.items():
+        place = folder / container.lower()
+        place.mkdir()
+        paths = write_files(spoken, rate, place, container, subtype)
+        print(kind.ljust(14) + rates(paths, rate, rounds, book))
+
+
+def rates(paths: list[Path], rate: int, rounds: int, book: CodeBook) -> str:
+    """One line of the table."""
+    encoder = load_encoder(book.encoder)
+    raw = [soundfile.read(path, dtype="float32")[0] for path in paths]
+    heard = [decode(path) for path in paths]
+    frames = encoder.encode(heard)
+
+    def to_units() -> None:
+        for waveform in hear(listed, paths[0].parent):
+            assert not isinstance(waveform, SampleFault)
+            (some,) = encoder.encode([waveform])
+            collapse(book.assign(some))
+
+    listed = [Utterance(id=path.name, dataset="d", split="s", audio=path.name) for path in paths]
+    audio = sum(map(len, heard)) / SAMPLE_RATE
+    spent = timed(
+        rounds,
+        to_units,
+        lambda: [soundfile.read(path, dtype="float32") for path in paths],
+        lambda: [soxr.resample(samples, rate, SAMPLE_RATE) for samples in raw if rate != SAMPLE_RATE],
+        lambda: encoder.encode(heard),
+        lambda: [collapse(book.assign(some)) for some in frames],
+    )
+    shown = [f"{audio / median(some):9.0f}" if median(some) > 1e-4 else f"{'-':>9}" for some in spent]
+    ratio = median(a / b for a, b in zip(spent[0], spent[1], strict=True))
+    return "".join(shown) + f"  {ratio:16.2f}"
+
+
+def timed(rounds: int, *ways: Callable[[], object]) -> list[list[float]]:
+    """Seconds of each way in each round; the ways take turns."""
+    spent: list[list[float]] = [[] for _ in ways]
+    for _ in range(rounds):
+        for way, some in zip(ways, spent, strict=True):
+            started = perf_counter()
+            way()
+            some.append(perf_counter() - started)
+    return spent
+
+
+def long_speech(seconds: float) -> np.ndarray:
+    """Stories one after another, at 16 kHz."""
+    texts = (story.text for story in StoryWorld("small", 10**6, seed=1).texts())
+    pieces: list[np.ndarray] = []
+    with Speaker() as speaker:
+        for waveform in speaker.speak_all((text, READING.way("en-us")) for text in texts):
+            assert not isinstance(waveform, SampleFault)
+            pieces.append(waveform)
+            if sum(map(len, pieces)) >= seconds * SAMPLE_RATE:
+                return np.concatenate(pieces)
+    raise AssertionError("the world has no end")
+
+
+def write_files(spoken: np.ndarray, rate: int, folder: Path, container: str, subtype: str) -> list[Path]:
+    step = round(UTTERANCE * SAMPLE_RATE)
+    paths = []
+    for number, start in enumerate(range(0, len(spoken), step)):
+        samples = soxr.resample(spoken[start : start + step], SAMPLE_RATE, rate)
+        path = folder / f"{number:05d}.{container.lower()}"
+        soundfile.write(path, samples, rate, format=container, subtype=subtype)
+        paths.append(path)
+    return paths
+
+
+def text_to_units(folder: Path, manifest: Path, book: Path, rounds: int) -> None:
+    workers = default_workers()
+    tasks = plan_shards(manifest, folder, book, folder / "planned", hear, seconds=600)
+    spent: dict[str, list[float]] = {"units": [], "alone": []}
+    for number in range(rounds):
+        # The order alternates, so that a machine that grows warm or busy favours neither.
+        for way in ("units", "alone") if number % 2 else ("alone", "units"):
+            started = perf_counter()
+            if way == "units":
+                audio = encoded_seconds(tasks, folder / f"shards-{number}", workers)
+            else:
+                audio = spoken_seconds([task.stretch for task in tasks], workers)
+            spent[way].append(perf_counter() - started)
+    print(f"\n{audio:.0f} s of speech in {len(tasks)} shards, {workers} workers:")
+    for way, told in (("alone", "speaking alone"), ("units", "text to units")):
+        print(f"{told:<16}{audio / median(spent[way]):7.0f} x real time")
+    ratio = median(a / b for a, b in zip(spent["units"], spent["alone"], strict=True))
+    print(f"text to units / speaking alone time: {ratio:.3f} (wanted: at most 1.15)")
+
+
+def encoded_seconds(tasks: Sequence[ShardTask], out: Path, workers: int) -> float:
+    from dataclasses import replace
+
+    from speechscale.records.shards import open_shards
+
+    here = [replace(task, folder=out / task.folder.name) for task in tasks]
+    assert len(list(run_tasks(encode_shard, here, label="encode", workers=workers))) == len(tasks)
+    return sum(shard.seconds or 0.0 for shard in open_shards(out))
+
+
+def spoken_seconds(stretches: Sequence[Stretch], workers: int) -> float:
+    done = run_tasks(speak_and_forget, stretches, label="speak", workers=workers)
+    return sum(seconds for _, seconds in done)
+
+
+def speak_and_forget(stretch: Stretch) -> float:
+    heard = hear(list(stretch.utterances()), stretch.manifest.parent)
+    return sum(0 if isinstance(waveform, SampleFault) else len(waveform) for waveform in heard) / SAMPLE_RATE
+
+
+if __name__ == "__main__":
+    main()
