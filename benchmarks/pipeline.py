@@ -1,26 +1,23 @@
 """How fast speech becomes units from end to end: audio files by the log-mel path, and text spoken on the way.
 
-Files: seconds of audio a second on one core, for each way that audio lies on disk, and where the time goes. Baseline, in
-the same run: reading the file with `soundfile.read`, which only decodes.
+Files: seconds of audio a second on one core, for each way that audio lies on disk, and where the time goes. Baseline,
+in the same run: reading the file with `soundfile.read`, which only decodes.
 
 Text: shards made from a manifest of what is to be spoken, no audio kept, by one process a core. Baseline, in the same
 run and by the same workers: speaking the same utterances and throwing the samples away.
 
-    python benchmarks/pipeline.py [--seconds 600] [--stories 1500] [--rounds 3]
+    OMP_NUM_THREADS=1 python benchmarks/pipeline.py [--seconds 600] [--stories 1500] [--rounds 3]
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from time import perf_counter
-
-for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ.setdefault(name, "1")
 
 import numpy as np
 import soundfile
@@ -28,6 +25,7 @@ import soxr
 
 from speechscale.errors import SampleFault
 from speechscale.records.manifest import SAMPLE_RATE, Stretch, Utterance
+from speechscale.records.shards import open_shards
 from speechscale.speech.decode import decode
 from speechscale.speech.hearing import hear
 from speechscale.speech.reading_aloud import Reading, write_texts
@@ -45,6 +43,7 @@ KINDS = {  # name: format, subtype, rate
     "flac 16 kHz": ("FLAC", "PCM_16", 16_000),
     "wav 44.1 kHz": ("WAV", "PCM_16", 44_100),
     "mp3 44.1 kHz": ("MP3", "MPEG_LAYER_III", 44_100),
+    "opus 16 kHz": ("OGG", "OPUS", 16_000),
     "opus 48 kHz": ("OGG", "OPUS", 48_000),
 }
 UTTERANCE = 12.0  # seconds; as long as LibriSpeech's are
@@ -75,7 +74,7 @@ def files_to_units(folder: Path, seconds: float, rounds: int, book: CodeBook) ->
         f"{'':<14}{'to units':>9}{'read':>9}{'resample':>9}{'frames':>9}{'k-means':>9}  {'/ soundfile.read':>16}"
     )
     for kind, (container, subtype, rate) in KINDS.items():
-        place = folder / container.lower()
+        place = folder / kind.replace(" ", "-")
         place.mkdir()
         paths = write_files(spoken, rate, place, container, subtype)
         print(kind.ljust(14) + rates(paths, rate, rounds, book))
@@ -165,10 +164,6 @@ def text_to_units(folder: Path, manifest: Path, book: Path, rounds: int) -> None
 
 
 def encoded_seconds(tasks: Sequence[ShardTask], out: Path, workers: int) -> float:
-    from dataclasses import replace
-
-    from speechscale.records.shards import open_shards
-
     here = [replace(task, folder=out / task.folder.name) for task in tasks]
     assert len(list(run_tasks(encode_shard, here, label="encode", workers=workers))) == len(tasks)
     return sum(shard.seconds or 0.0 for shard in open_shards(out))
