@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 
 from speechscale.records.manifest import read_manifest
+from speechscale.records.seal import only_here
 
 COMMAND = Path(sys.executable).with_name("speechscale")
 TALES = ("--stories", "120", "--voice", "en-us", "--voice", "en-us+f2", "--minutes", "1", "--rate", "300")
@@ -122,3 +123,9 @@ def test_a_folder_of_other_things_is_left_alone(tmp_path: Path) -> None:
     done = synthesize("--stories", "1", "-o", tmp_path, expect=1)
     assert "holds other things (thesis.tex)" in done.stderr
     assert [file.name for file in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_folder_in_use_is_left_to_its_user(tales: Path) -> None:
+    with only_here(tales):
+        done = synthesize(*TALES, "-o", tales, expect=1)
+    assert "another command is at work here" in done.stderr

@@ -62,14 +62,14 @@ def test_parquet_as_the_hub_has_it_and_as_a_data_frame_is_saved(tmp_path):
 
 
 def test_a_folder_is_read_in_order_of_its_names_without_what_is_no_text(tmp_path):
-    (tmp_path / "b.txt").write_text("from b\n")
-    (tmp_path / "a.jsonl").write_text('{"text": "from a"}\n')
-    (tmp_path / "deep").mkdir()
-    (tmp_path / "deep" / "c.TXT").write_text("from c\n")
-    (tmp_path / "README.md").write_text("no text of ours\n")
-    (tmp_path / ".hidden.txt").write_text("hidden\n")
-    assert [text for _, text, _, _ in told(tmp_path)] == ["from a", "from b", "from c"]
-    assert set(TextFiles(tmp_path).identity()["files"]) == {"a.jsonl", "b.txt", "deep/c.TXT"}
+    for name in ("b.txt", "a.txt", "deep/c.TXT", "README.md", ".cache/hidden.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(f"from {name}\n")
+    assert [text for _, text, _, _ in told(tmp_path)] == ["from a.txt", "from b.txt", "from deep/c.TXT"]
+    assert set(TextFiles(tmp_path).identity()["files"]) == {"a.txt", "b.txt", "deep/c.TXT"}
+    (tmp_path / "z.jsonl").write_text('{"text": "a"}\n')
+    with pytest.raises(UserError, match=r"several kinds of text \(.*z\.jsonl, .*c\.TXT\)"):
+        told(tmp_path)
 
 
 @given(st.lists(st.text(st.characters(codec="utf-8")), min_size=1))

@@ -48,9 +48,9 @@ def synthesize(
 
     Example:
 
-        speechscale synthesize --stories 20 --voice en-us --voice en-us+f2 -o tales
+        speechscale synthesize --voice en-us --voice en-us+f2 -o tales
 
-        speechscale synthesize --text stories.parquet --text-field story --no-audio -o spoken
+        speechscale synthesize --text stories.parquet --no-audio -o spoken
     """
     from speechscale.speech.engines import default_voice
     from speechscale.speech.reading_aloud import Reading

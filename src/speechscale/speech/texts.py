@@ -104,10 +104,10 @@ def read_texts(path: Path, field: str = "text") -> Iterator[Text]:
 
 
 def text_files(path: Path) -> list[Path]:
-    """The files of a source: itself, or what lies in the folder.
+    """The files of a source: itself, or what lies in the folder, which must be of one kind.
 
     Raises:
-        UserError: it is a folder without texts, or does not exist.
+        UserError: it does not exist, or is a folder without texts or with several kinds of them.
     """
     known = (*_LINES, *_JSON_LINES, *_PARQUET)
     if path.is_file():
@@ -116,10 +116,24 @@ def text_files(path: Path) -> list[Path]:
         raise UserError(
             f"{path}: no such file; a text file, JSON Lines, Parquet or a folder of them is wanted."
         )
-    files = sorted(f for f in path.rglob("[!.]*") if f.suffix.lower() in known and f.is_file())
+    files = sorted(
+        file
+        for file in path.rglob("*")
+        if file.suffix.lower() in known and file.is_file() and not _is_hidden(file, path)
+    )
+    kinds = {file.suffix.lower(): file for file in files}
     if not files:
         raise UserError(f"{path}: no texts in this folder; looked for {', '.join(known)}.")
+    if len(kinds) > 1:
+        raise UserError(
+            f"{path}: holds several kinds of text ({', '.join(str(kinds[kind]) for kind in sorted(kinds))}); "
+            "name one file, or a folder of one kind."
+        )
     return files
+
+
+def _is_hidden(file: Path, below: Path) -> bool:
+    return any(part.startswith(".") for part in file.relative_to(below).parts)
 
 
 def _relative(file: Path, source: Path) -> str:
