@@ -101,6 +101,7 @@ def test_parquet_without_audio_is_spoken_when_it_is_encoded(tmp_path: Path) -> N
     [
         (["--voice", "klingon-x"], "--voice: 'klingon-x' cannot speak"),
         (["--engine", "festival"], "there is no speech engine 'festival'"),
+        (["--split", ""], "--split: is empty"),
         (["--text", "nowhere.txt"], "nowhere.txt: no such file"),
     ],
 )

@@ -52,6 +52,10 @@ class Reading:
     words_per_minute: int
     seed: int
 
+    def __post_init__(self) -> None:
+        if not self.split:
+            raise UserError("--split: is empty; name the split that the texts belong to, such as train.")
+
     def utterance(self, text: Text, number: int) -> Utterance:
         """The `number`-th text of the source.
 
