@@ -20,6 +20,7 @@ from speechscale.cli.study import study
 from speechscale.cli.synthesize import synthesize
 from speechscale.cli.train import train
 from speechscale.cli.unigram import unigram
+from speechscale.cli.verify import verify
 from speechscale.errors import UserError
 
 app = typer.Typer(
@@ -35,6 +36,7 @@ app.command()(kmeans)
 app.command()(encode)
 app.command()(convert)
 app.command()(unigram)
+app.command()(verify)
 app.command()(train)
 app.command(name="eval")(evaluate)
 app.command()(fit)

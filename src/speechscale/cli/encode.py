@@ -19,21 +19,35 @@ def encode(
     ] = None,
     split: Annotated[str | None, typer.Option(help="Only this split.  [default: all]")] = None,
     minutes: Annotated[float, typer.Option(min=0.01, help="Audio per shard, the unit of work.")] = 60.0,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes.  [default: one a core]")] = None,
+    status: Annotated[
+        bool, typer.Option("--status", help="Start nothing: say what is done, skipped and left.")
+    ] = False,
+    engine: Annotated[str, typer.Option(help="local: processes of this machine; ray: a cluster.")] = "local",
+    ray_address: Annotated[
+        str | None, typer.Option(help="Of the cluster.  [default: RAY_ADDRESS, else a Ray started here]")
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes.  [default: one a GPU if the encoder uses it, or core]"),
+    ] = None,
 ) -> None:
     """Turn speech into collapsed units, packed in sealed shards. Stop it at any time and run it again to go on.
+
+    On a cluster, every machine needs the same installation and the same files under the same paths.
 
     Example:
 
         speechscale encode tales/manifest.jsonl --code-book code_book.safetensors -o shards
     """
     from speechscale.speech.hearing import hear
-    from speechscale.study.engine import default_workers
-    from speechscale.study.units import encode_all
+    from speechscale.study.engine import choose_engine
+    from speechscale.study.units import encode_all, standing
     from speechscale.units.encode import plan_shards
 
     tasks = plan_shards(
         manifest, root or manifest.parent, code_book, out, hear, seconds=60 * minutes, split=split
     )
-    told = encode_all(tasks, workers or default_workers())
-    typer.echo(f"{out}: {told}")
+    if status:
+        typer.echo(standing(tasks))
+    else:
+        typer.echo(f"{out}: {encode_all(tasks, choose_engine(engine, workers, ray_address))}")

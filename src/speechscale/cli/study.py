@@ -23,14 +23,14 @@ def run(
 
         speechscale study run studies/smoke.toml -o smoke
     """
-    from speechscale.study.engine import default_workers
+    from speechscale.study.engine import LocalEngine
     from speechscale.study.run import run_study
     from speechscale.study.spec import read_study
     from speechscale.study.summary import summary
 
     parsed = read_study(spec)
     folder = out or Path("work") / parsed.name
-    run_study(parsed, folder, workers=workers or default_workers(), say=typer.echo)
+    run_study(parsed, folder, engine=LocalEngine(workers), say=typer.echo)
     typer.echo(summary(folder))
 
 

@@ -93,6 +93,23 @@ def read_manifest(path: Path) -> Iterator[Utterance]:
         yield utterance
 
 
+def manifest_problems(path: Path) -> Iterator[str]:
+    """A sentence for every line that is wrong; a repeated id is told (the first one) when the lines are right."""
+    ids, wrong = _Ids(), 0
+    with _opened(path) as stream:
+        for number, line in enumerate(stream, start=1):
+            if line.strip():
+                try:
+                    ids.add(_parse(line, f"{path}:{number}").id)
+                except UserError as error:
+                    wrong += 1
+                    yield str(error)
+    if not wrong and (repetition := _repetition(path, ids.suspects())):
+        yield _repeated(path, *repetition)
+    if not wrong and not len(ids):
+        yield f"{path}: lists no utterances; write the manifest again."
+
+
 @dataclass(frozen=True)
 class Stretch:
     """Neighbouring utterances of a manifest: what one shard is made of. Small, however many they are."""
@@ -167,8 +184,11 @@ def _lines(path: Path) -> Iterator[tuple[Utterance, int]]:
                 ids.add(utterance.id)
                 yield utterance, end
     if repetition := _repetition(path, ids.suspects()):
-        name, number = repetition
-        raise UserError(f"{path}:{number}: the id {name!r} occurs a second time; ids must be unique.")
+        raise UserError(_repeated(path, *repetition))
+
+
+def _repeated(path: Path, name: str, number: int) -> str:
+    return f"{path}:{number}: the id {name!r} occurs a second time; ids must be unique."
 
 
 @contextmanager
@@ -221,10 +241,19 @@ def _repetition(path: Path, suspects: set[int]) -> tuple[str, int] | None:
 
 def _parse(line: bytes, where: str) -> Utterance:
     try:
-        return Utterance.model_validate(json.loads(line))
+        utterance = Utterance.model_validate(json.loads(line))
+        utterance.id.encode()
+        return utterance
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "the line"
-        raise UserError(f"{where}: {field}: {first['msg']}; found {first.get('input')!r}.") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{where}: not a JSON object ({error}).") from error
+        why = f"{field}: {first['msg']}; found {_shortened(repr(first.get('input')))}"
+    except UnicodeEncodeError as error:  # JSON can escape half a character, which no file can hold
+        why = f"id: no text ({error.reason})"
+    except (ValueError, RecursionError) as error:
+        why = f"not a JSON object ({_shortened(str(error))})"
+    raise UserError(f"{where}: {why}. Correct the line, or write the manifest again.")
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 80 else f"{text[:77]}…"

@@ -23,6 +23,7 @@ from speechscale.errors import CannotWrite, UserError
 
 SEAL = "seal.json"
 _ASIDE = ".aside-"  # prefix of folders and files in the making; readers skip dotted names
+_LOCK = ".lock"
 
 
 def sha256_file(path: Path) -> str:
@@ -106,20 +107,22 @@ def sealed_folder(
         write_json(aside / SEAL, seal)
 
 
-def read_seal(folder: Path, schema: str) -> dict[str, Any]:
-    """The seal of a folder.
+def read_seal(folder: Path, schema: str | None = None) -> dict[str, Any]:
+    """The seal of a folder; without `schema`, of whatever it is.
 
     Raises:
         UserError: no seal, unreadable, or of another schema.
     """
-    path = Path(folder) / SEAL
+    path, wanted = Path(folder) / SEAL, schema or "sealed"
     try:
         seal = json.loads(path.read_text())
     except FileNotFoundError:
-        raise UserError(f"{folder}: no {SEAL} here, so this is not a finished {schema} folder.") from None
+        raise UserError(f"{folder}: no {SEAL} here, so this is not a finished {wanted} folder.") from None
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({error}); make this stage again.") from error
-    if seal.get("schema") != schema:
+    if not isinstance(seal, dict) or not isinstance(seal.get("files"), dict):
+        raise UserError(f"{path}: lists no files, so it is no seal; make this stage again.")
+    if schema is not None and seal.get("schema") != schema:
         raise UserError(f"{path}: schema is {seal.get('schema')!r}, wanted {schema!r}.")
     return seal
 
@@ -135,14 +138,25 @@ def verify(folder: Path, schema: str) -> None:
     Raises:
         UserError: naming the first file that is missing or differs.
     """
-    for name, wanted in read_seal(folder, schema)["files"].items():
+    read_seal(folder, schema)
+    for problem in seal_problems(folder):
+        raise UserError(problem)
+
+
+def seal_problems(folder: Path) -> Iterator[str]:
+    """A sentence for every file that is missing or differs from the seal.
+
+    Raises:
+        UserError: there is no seal, or it is not one.
+    """
+    for name, wanted in read_seal(folder)["files"].items():
         path = Path(folder) / name
-        if not path.is_file():
-            raise UserError(f"{path}: missing, though the seal lists it; make this stage again.")
-        if sha256_file(path) != wanted:
-            raise UserError(
-                f"{path}: differs from its seal; the file was changed or damaged after it was made."
-            )
+        if not path.resolve().is_relative_to(Path(folder).resolve()):
+            yield f"{Path(folder) / SEAL}: lists {name}, which lies outside; make this stage again."
+        elif not path.is_file():
+            yield f"{path}: missing, though the seal lists it; make this stage again."
+        elif sha256_file(path) != wanted:
+            yield f"{path}: differs from its seal; the file was changed or damaged after it was made."
 
 
 def is_made(folder: Path, *, schema: str, spec: Mapping[str, Any], parents: Mapping[str, str]) -> bool:
@@ -177,12 +191,26 @@ def only_here(folder: Path) -> Iterator[None]:
     Raises:
         UserError: another process holds it.
     """
-    with (folder / ".lock").open("w") as lock:
+    with (folder / _LOCK).open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise UserError(f"{folder}: another command is at work here; wait for it, or end it.") from error
+        except BlockingIOError:
+            raise UserError(f"{folder}: another command is at work here; wait for it, or end it.") from None
+        except OSError:  # a file system without locks: a second command would do work twice, and harm nothing
+            pass
         yield
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a process holds the folder by `only_here`."""
+    try:
+        with (folder / _LOCK).open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def differing_fields(found: Any, wanted: Any, name: str = "") -> list[str]:

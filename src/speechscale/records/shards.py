@@ -10,7 +10,7 @@ frames each unit lasted (EOS: 0), and rows and meta carry `seconds` of audio.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import repeat
@@ -26,6 +26,7 @@ SCHEMA_VERSION = 2
 LARGEST_VOCABULARY = 2**15  # int16, EOS and PAD included
 _FILES = ("audio.bin", "audio.len", "samples.jsonl", "skips.jsonl")
 _DURATIONS = "durations.bin"
+_REMEDY = "remove the shard and encode it again"
 
 
 @dataclass(frozen=True)
@@ -184,16 +185,22 @@ def open_shard(folder: Path) -> Shard:
     try:
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         lengths = np.fromfile(folder / "audio.len", dtype="<i8")
-        size = (folder / "audio.bin").stat().st_size
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder}: not a shard of units ({error}); encode it again.") from error
-    if meta.get("schema_version") != SCHEMA_VERSION:
-        raise UserError(f"{folder}: shard schema {meta.get('schema_version')}, wanted {SCHEMA_VERSION}.")
-    found = (len(lengths), int(lengths.sum()), size)
-    wanted = (meta.get("num_samples"), meta.get("num_audio_steps"), 2 * int(meta.get("num_audio_steps", -1)))
-    if found != wanted or (len(lengths) and lengths.min() < 1):
+        sizes = [(folder / name).stat().st_size for name in ("audio.len", "audio.bin")]
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{folder}: not a shard of units ({error}); {_REMEDY}.") from error
+    if problem := _meta_problem(meta):
+        raise UserError(f"{folder / 'meta.json'}: {problem}; {_REMEDY}.")
+    samples, units = meta["num_samples"], meta["num_audio_steps"]
+    found = (len(lengths), int(lengths.sum()), *sizes)
+    wanted = (samples, units, 8 * samples, 2 * units)
+    if found != wanted:
         raise UserError(
-            f"{folder}: (samples, units, bytes of audio.bin) are {found}, meta.json says {wanted}; encode it again."
+            f"{folder}: (samples, units, bytes of audio.len, bytes of audio.bin) are {found}, "
+            f"meta.json says {wanted}; {_REMEDY}."
+        )
+    if len(lengths) and lengths.min() < 1:
+        raise UserError(
+            f"{folder / 'audio.len'}: holds a length of {lengths.min()}, wanted 1 at least; {_REMEDY}."
         )
     return Shard(folder, meta, lengths)
 
@@ -214,6 +221,23 @@ def is_written(folder: Path, preprocessing: Mapping[str, Any]) -> bool:
             f"{folder}: was encoded otherwise: {'; '.join(differing)}. Choose another output folder."
         )
     return True
+
+
+def _meta_problem(meta: Any) -> str | None:
+    """What keeps a `meta.json` from being read further."""
+    if not isinstance(meta, dict):
+        return "not a JSON object"
+    if meta.get("schema_version") != SCHEMA_VERSION:
+        return f"schema_version is {meta.get('schema_version')!r}, wanted {SCHEMA_VERSION}"
+    for name in ("preprocessing", "checksums"):
+        if not isinstance(meta.get(name), dict):
+            return f"{name} is {meta.get(name)!r}, wanted an object"
+    counts = {name: meta.get(name) for name in ("num_samples", "num_audio_steps", "num_skipped")}
+    units = {f"preprocessing.{name}": meta["preprocessing"].get(name) for name in ("vocab_size", "eos_token")}
+    for name, value in (counts | units).items():
+        if type(value) is not int or value < 0:  # bool is an int, too
+            return f"{name} is {value!r}, wanted a count"
+    return None
 
 
 def open_shards(folder: Path) -> list[Shard]:
@@ -242,23 +266,63 @@ def verify_shard(folder: Path) -> None:
     """Read everything and compare it with `meta.json`.
 
     Raises:
-        UserError: naming the first file that is missing, changed or inconsistent.
+        UserError: naming the first thing that is missing, changed or inconsistent.
     """
-    shard = open_shard(folder)
-    for name, wanted in shard.meta["checksums"].items():
+    for problem in shard_problems(folder):
+        raise UserError(problem)
+
+
+def looks_like_shard(folder: Path) -> bool:
+    """Whether a folder holds a file of a shard, were it the last one left."""
+    return any((folder / name).exists() for name in ("meta.json", "audio.bin", "audio.len"))
+
+
+def shard_problems(folder: Path) -> Iterator[str]:
+    """A sentence for everything that is wrong with a shard. What hangs on something wrong is not looked at."""
+    try:
+        shard = open_shard(folder)
+        changed = list(_changed_files(shard))
+        yield from changed
+        if not changed:
+            yield from _content_problems(shard, shard.rows(), shard.skips())
+    except UserError as error:
+        yield str(error)
+
+
+def _changed_files(shard: Shard) -> Iterator[str]:
+    checksums = shard.meta["checksums"]
+    durations = [_DURATIONS] if _DURATIONS in checksums or (shard.folder / _DURATIONS).exists() else []
+    for name in (*_FILES, *durations):
         path = shard.folder / name
-        if not path.is_file() or sha256_file(path) != wanted:
-            raise UserError(f"{path}: missing or changed since the shard was sealed; encode it again.")
-    rows, skips = shard.rows(), shard.skips()
-    if [row["audio_steps"] for row in rows] != shard.lengths.tolist():
-        raise UserError(f"{folder}: samples.jsonl and audio.len disagree on lengths.")
-    if len({row["id"] for row in rows}) != len(rows) or len(skips) != shard.meta["num_skipped"]:
-        raise UserError(
-            f"{folder}: samples.jsonl repeats an id, or skips.jsonl has another count than meta.json."
-        )
+        if not path.is_file() or sha256_file(path) != checksums.get(name):
+            yield f"{path}: missing or changed since the shard was sealed; {_REMEDY}."
+    for name in sorted(checksums.keys() - {*_FILES, _DURATIONS}):
+        yield f"{shard.folder / 'meta.json'}: has a checksum of {name!r}, which is no file of a shard; {_REMEDY}."
+
+
+def _content_problems(shard: Shard, rows: list[Any], skips: list[Any]) -> Iterator[str]:
+    listed, skipped = shard.folder / "samples.jsonl", shard.folder / "skips.jsonl"
+    if not all(isinstance(row, dict) and isinstance(row.get("id"), str) for row in rows):
+        yield f"{listed}: a row is no object with an id; {_REMEDY}."
+        return
+    if [row.get("audio_steps") for row in rows] != shard.lengths.tolist():
+        yield f"{listed}: its audio_steps are not the lengths of audio.len; {_REMEDY}."
+        return
+    if len({row["id"] for row in rows}) != len(rows):
+        yield f"{listed}: repeats an id; {_REMEDY}."
+    if len(skips) != shard.meta["num_skipped"]:
+        yield f"{skipped}: has {len(skips)} rows, meta.json says {shard.meta['num_skipped']}; {_REMEDY}."
+    if not all(isinstance(skip, dict) and {"id", "reason", "detail"} <= skip.keys() for skip in skips):
+        yield f"{skipped}: a row lacks id, reason or detail; {_REMEDY}."
+    if shard.durations is not None and len(shard.durations) != len(shard.units):
+        yield f"{shard.folder / _DURATIONS}: has another length than audio.bin; {_REMEDY}."
+        return
     durations = shard.sample_durations() or repeat(None)
     for units, row, frames in zip(shard.samples(), rows, durations, strict=False):
-        _check_units(Sample(row["id"], units, None, row, frames), shard.preprocessing)
+        try:
+            _check_units(Sample(row["id"], units, None, row, frames), shard.preprocessing)
+        except UserError as error:
+            yield f"{shard.folder}: {str(error).rstrip('.')}; {_REMEDY}."
 
 
 _PLAN_FIELDS = (
@@ -289,5 +353,5 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
     try:
         with path.open(encoding="utf-8") as stream:
             return [json.loads(line) for line in stream if line.strip()]
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read as JSON Lines ({error}); encode the shard again.") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: cannot be read as JSON Lines ({error}); {_REMEDY}.") from error

@@ -45,7 +45,7 @@ from speechscale.records.shards import open_shards, verify_shard
 from speechscale.report import write_report
 from speechscale.speech.corpus import BENCHMARKS, CORPUS_SCHEMA, TEST, TRAIN, check_voices, write_corpus
 from speechscale.speech.hearing import hear
-from speechscale.study.engine import Stopwatch, busy, run_tasks
+from speechscale.study.engine import Engine, Stopwatch, busy, run_tasks
 from speechscale.study.ladder import ladder_runs
 from speechscale.study.one_run import RECORD, RunTask, fraction_done, is_done, run_one
 from speechscale.study.samples import write_samples
@@ -84,7 +84,7 @@ class StudyFolder:
         return self.root / "law.json"
 
 
-def run_study(spec: StudySpec, root: Path, *, workers: int, say: Say = lambda _: None) -> Path:
+def run_study(spec: StudySpec, root: Path, *, engine: Engine, say: Say = lambda _: None) -> Path:
     """Bring a study folder to its end; returns the report's path.
 
     Raises:
@@ -100,7 +100,7 @@ def run_study(spec: StudySpec, root: Path, *, workers: int, say: Say = lambda _:
         remove_leftovers(folder.root)
         clock = Stopwatch(_stages(folder))
         try:
-            records = _stages_to_laws(spec, folder, clock, workers, say)
+            records = _stages_to_laws(spec, folder, clock, engine, say)
             with clock.stage("report"), busy("report"):
                 write_samples(folder.root, folder.code_book, _listen_to(folder), hear)
                 write_study(spec, folder, clock.seconds)
@@ -116,16 +116,16 @@ def run_study(spec: StudySpec, root: Path, *, workers: int, say: Say = lambda _:
 
 
 def _stages_to_laws(
-    spec: StudySpec, folder: StudyFolder, clock: Stopwatch, workers: int, say: Say
+    spec: StudySpec, folder: StudyFolder, clock: Stopwatch, engine: Engine, say: Say
 ) -> list[RunRecord]:
     with clock.stage("corpus"), busy("corpus"):
         make_corpus_folder(spec, folder)
     with clock.stage("k-means"):
         learn_units(spec, folder)
     with clock.stage("speech to units"):
-        encode_parts(spec, folder, workers, say)
+        encode_parts(spec, folder, engine, say)
     with clock.stage("ladder: train and score"):
-        records = run_ladder(spec, folder, workers, say)
+        records = run_ladder(spec, folder, engine, say)
     with clock.stage("laws"), busy("laws"):
         fit_laws(spec, folder, records)
     return records
@@ -200,7 +200,7 @@ def learn_units(spec: StudySpec, folder: StudyFolder) -> None:
         )
 
 
-def encode_parts(spec: StudySpec, folder: StudyFolder, workers: int, say: Say) -> None:
+def encode_parts(spec: StudySpec, folder: StudyFolder, engine: Engine, say: Say) -> None:
     """Every manifest to shards; refuses to go on when a part has nothing left."""
     for part, manifest in PARTS.items():
         tasks = plan_shards(
@@ -211,11 +211,11 @@ def encode_parts(spec: StudySpec, folder: StudyFolder, workers: int, say: Say) -
             hear,
             seconds=60 * spec.units.minutes_per_shard,
         )
-        encoded = encode_all(tasks, workers, label=f"{part}: speech to units")
+        encoded = encode_all(tasks, engine, label=f"{part}: speech to units")
         say(f"{part:>10}: {encoded}")
 
 
-def run_ladder(spec: StudySpec, folder: StudyFolder, workers: int, say: Say) -> list[RunRecord]:
+def run_ladder(spec: StudySpec, folder: StudyFolder, engine: Engine, say: Say) -> list[RunRecord]:
     """Train and score every run that has no record yet; a failed or diverged run stays on record."""
     vocabulary = spec.units.kmeans.clusters + 2
     runs = ladder_runs(spec)
@@ -233,7 +233,7 @@ def run_ladder(spec: StudySpec, folder: StudyFolder, workers: int, say: Say) -> 
     def cost(task: RunTask) -> float:
         return task.spec.shape(vocabulary).flops_exact(task.spec.tokens)
 
-    ladder = run_tasks(run_one, missing, label="ladder", workers=workers, weight=cost, fraction=fraction_done)
+    ladder = run_tasks(run_one, missing, label="ladder", engine=engine, weight=cost, fraction=fraction_done)
     for task, record in ladder:
         loss = f"loss {record.loss:.4f}" if record.loss is not None else record.note
         say(f"{task.spec.run:>18}  {record.status:<8}  {loss}  {record.seconds:6.1f} s")

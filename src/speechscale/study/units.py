@@ -1,14 +1,20 @@
-"""Shards of a manifest, made by workers; and what became of them."""
+"""Shards of a manifest: made by workers, what became of them, and what is left to do."""
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from speechscale.errors import UserError
+from speechscale.records.seal import cannot_write, is_held, only_here, remove_leftovers, write_json
 from speechscale.records.shards import Shard, open_shard
-from speechscale.study.engine import run_tasks
+from speechscale.study.engine import Engine, Failure, LocalEngine, run_tasks, try_tasks
 from speechscale.units.encode import CodeBookTask, ShardTask, encode_shard, is_encoded, make_code_book
+
+_FAILURES = "failures.json"  # beside the shards: those that failed last time, and why
 
 
 @dataclass(frozen=True)
@@ -29,28 +35,124 @@ class Encoded:
 
 def learn_code_book(task: CodeBookTask) -> str:
     """Learn a code book in a worker, whose single thread adds in the same order whatever the machine."""
-    ((_, (frames, faulty)),) = run_tasks(make_code_book, [task], label="k-means", workers=1)
+    ((_, (frames, faulty)),) = run_tasks(make_code_book, [task], label="k-means", engine=LocalEngine(1))
     skipped = f"; {faulty} utterances of the sample could not be heard" if faulty else ""
     return f"{task.kmeans.clusters} units learnt from {frames} frames{skipped}."
 
 
-def encode_all(tasks: Sequence[ShardTask], workers: int, label: str = "speech to units") -> Encoded:
-    """Make the shards that do not stand yet.
+def encode_all(tasks: Sequence[ShardTask], engine: Engine, label: str = "speech to units") -> Encoded:
+    """Make the shards that do not stand yet. One that fails is told at the end and tried again by the next call.
 
     Raises:
-        UserError: a shard was made from something else, or every utterance had to be skipped.
+        UserError: a shard was made from something else, shards failed, or every utterance had to be skipped.
     """
-    if not tasks:
-        raise UserError("the manifest lists no utterances, so there is nothing to encode.")
-    missing = [task for task in tasks if not is_encoded(task)]
-    for _ in run_tasks(encode_shard, missing, label=label, workers=workers):
-        pass
+    out = tasks[0].folder.parent
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(out, error) from error
+    with only_here(out):
+        remove_leftovers(out)
+        missing = [task for task in tasks if not is_encoded(task)]
+        failures = _make(missing, out, engine, label)
+        remove_leftovers(out)  # of workers that were lost
+    if failures:
+        told = "; ".join(f"{name} ({why})" for name, why in sorted(failures.items())[:_TOLD])
+        more = f"; and {len(failures) - _TOLD} more" if len(failures) > _TOLD else ""
+        raise UserError(
+            f"{out}: {len(failures)} of {len(tasks)} shards failed: {told}{more}. "
+            "The others stand; run the same command again to retry."
+        )
     encoded = summarise([open_shard(task.folder) for task in tasks])
     if not encoded.samples:
-        raise UserError(
-            f"{tasks[0].folder.parent}: no utterance is left; skips.jsonl in each shard says why."
-        )
+        raise UserError(f"{out}: no utterance is left; skips.jsonl in each shard says why.")
     return encoded
+
+
+_TOLD = 10  # failed shards in one sentence
+
+
+def _make(missing: Sequence[ShardTask], out: Path, engine: Engine, label: str) -> dict[str, str]:
+    """Make shards; returns the names of those that failed, with the reason, which are kept beside the shards too."""
+    failures: dict[str, str] = {}
+    outcomes = try_tasks(
+        encode_shard,
+        missing,
+        engine=engine,
+        label=label,
+        gpu=any(task.gpu for task in missing),
+        weight=lambda task: task.stretch.seconds,
+        gentler=_gentler,
+    )
+    for task, outcome in outcomes:
+        if isinstance(outcome, Failure):
+            failures[task.folder.name] = str(outcome)
+            write_json(out / _FAILURES, failures)
+    if not failures:
+        (out / _FAILURES).unlink(missing_ok=True)
+    return failures
+
+
+def _gentler(task: ShardTask, failure: Failure) -> ShardTask:
+    """Smaller batches, unless it was not for memory; a lost worker may have been ended for it."""
+    if failure.cause == "input/output":
+        return task
+    smaller = replace(task.computing, batch_seconds=task.computing.batch_seconds / 2)
+    return replace(task, computing=smaller)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How far an encoding is."""
+
+    made: Encoded
+    skips: Counter[str]  # by reason
+    left: list[ShardTask]
+    failures: dict[str, str]  # of those left: why they failed last time
+    at_work: bool
+
+    def __str__(self) -> str:
+        seconds = sum(task.stretch.seconds for task in self.left)
+        utterances = sum(task.stretch.count for task in self.left)
+        skips = "".join(f"\n  {count:>9}  {reason}" for reason, count in self.skips.most_common())
+        failures = "".join(f"\n  {name}: {why}" for name, why in sorted(self.failures.items()))
+        lines = [
+            f"done:    {self.made.shards} shards, {self.made.samples} utterances, "
+            f"{self.made.seconds / 3600:.2f} hours, {self.made.units} units",
+            f"skipped: {self.made.skipped} utterances{skips}",
+            f"left:    {len(self.left)} shards, {utterances} utterances, about {seconds / 3600:.2f} hours",
+            *([f"failed last time:{failures}"] if failures else []),
+            "an `encode` is at work here." if self.at_work else "nothing is at work here.",
+        ]
+        return "\n".join(lines)
+
+
+def standing(tasks: Sequence[ShardTask]) -> Standing:
+    """What is made, skipped and left of a plan; starts nothing, and may be asked while an encoding runs.
+
+    Raises:
+        UserError: a shard was made from something else, or is damaged.
+    """
+    out = tasks[0].folder.parent
+    made = [task for task in tasks if is_encoded(task)]
+    shards = [open_shard(task.folder) for task in made]
+    names = {task.folder.name for task in made}
+    return Standing(
+        made=summarise(shards),
+        skips=Counter(skip["reason"] for shard in shards for skip in shard.skips()),
+        left=[task for task in tasks if task.folder.name not in names],
+        failures={name: why for name, why in _failures(out).items() if name not in names},
+        at_work=is_held(out),
+    )
+
+
+def _failures(out: Path) -> dict[str, str]:
+    try:
+        return json.loads((out / _FAILURES).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise UserError(f"{out / _FAILURES}: cannot be read ({error}); remove it.") from error
 
 
 def summarise(shards: Sequence[Shard]) -> Encoded:

@@ -6,8 +6,9 @@ sealed or does not stand at all; a second run makes what is missing. Only a faul
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from speechscale.records.manifest import SAMPLE_RATE, Stretch, Utterance, cut_ma
 from speechscale.records.seal import sha256_file, sha256_json
 from speechscale.records.shards import Sample, Skip, is_written, write_shard
 from speechscale.units.collapse import close, collapse
-from speechscale.units.encoders import DEFAULT_COMPUTING, Computing, load_encoder
+from speechscale.units.encoders import DEFAULT_COMPUTING, Computing, Encoder, load_encoder
 from speechscale.units.kmeans import (
     CodeBook,
     KMeansSpec,
@@ -27,6 +28,7 @@ from speechscale.units.kmeans import (
     save_code_book,
     train_kmeans,
 )
+from speechscale.units.mel import MelEncoder
 
 Hear = Callable[[Sequence[Utterance], Path], Iterator[np.ndarray | SampleFault]]
 
@@ -43,6 +45,11 @@ class ShardTask:
     hear: Hear
     computing: Computing = DEFAULT_COMPUTING
 
+    @property
+    def gpu(self) -> bool:
+        """Whether it is made on a GPU where there is one."""
+        return self.computing.device != "cpu" and self.preprocessing["unit_extractor"] != MelEncoder.name
+
 
 def plan_shards(
     manifest: Path,
@@ -58,9 +65,15 @@ def plan_shards(
     """Cut a manifest into shards of about `seconds` of audio each, in order; `split`: only that part of it.
 
     Raises:
-        UserError: the manifest is broken, or the code book is not one.
+        UserError: the manifest is broken, nothing is listed in it, or the code book is not one.
     """
+    manifest, root, code_book, out = (
+        path.absolute() for path in (manifest, root, code_book, out)
+    )  # for workers
     stretches = cut_manifest(manifest, seconds, split)
+    if not stretches:
+        part = "" if split is None else f" of the split {split!r}"
+        raise UserError(f"{manifest}: lists no utterances{part}, so there is nothing to encode.")
     shared = {
         "manifest_sha256": sha256_file(manifest),
         "plan_format_version": 2,  # 1 was the released code's: longest first; here neighbours stay together
@@ -111,10 +124,17 @@ def is_encoded(task: ShardTask) -> bool:
 
 
 def encode_shard(task: ShardTask) -> tuple[int, int]:
-    """Make one shard; returns how many utterances were encoded and how many skipped."""
+    """Make one shard; returns how many utterances were encoded and how many skipped.
+
+    Raises:
+        UserError: the code book belongs to another encoder, or the place for the shard refuses it.
+    """
     book = load_code_book(task.code_book)
-    encoder = load_encoder(book.encoder, task.computing)
-    book.check_frames_of(encoder)
+    encoder = _encoder(book.encoder, task.computing)
+    try:
+        book.check_frames_of(encoder)
+    except UserError as error:
+        raise UserError(f"{task.code_book}: {error}") from error
     samples: list[Sample] = []
     skips: list[Skip] = []
     for heard in _handfuls(task, encoder.lookahead):
@@ -130,8 +150,23 @@ def encode_shard(task: ShardTask) -> tuple[int, int]:
                 skips.append(Skip(utterance.id, outcome.reason, outcome.detail))
             else:
                 samples.append(outcome)
-    write_shard(task.folder, samples, skips, task.preprocessing)
+    try:
+        write_shard(task.folder, samples, skips, task.preprocessing)
+    except UserError:
+        if not is_encoded(task):  # else a worker that was thought lost has made it meanwhile
+            raise
     return len(samples), len(skips)
+
+
+_loaded: dict[str, Encoder] = {}  # of this process: the one encoder that its last shard was made with
+
+
+def _encoder(identity: Mapping[str, Any], computing: Computing) -> Encoder:
+    key = json.dumps([identity, asdict(computing)], sort_keys=True)
+    if key not in _loaded:
+        _loaded.clear()  # first: two models may be one too many
+        _loaded[key] = load_encoder(identity, computing)
+    return _loaded[key]
 
 
 def _handfuls(task: ShardTask, seconds: float) -> Iterator[list[tuple[Utterance, np.ndarray | SampleFault]]]:
