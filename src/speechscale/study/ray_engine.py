@@ -16,10 +16,13 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from speechscale.errors import UserError
 from speechscale.study.engine import ONE_THREAD, LostWorker, Team, Worker, default_workers, translated
+
+if TYPE_CHECKING:
+    from ray.exceptions import RayError
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -137,8 +140,15 @@ def _as_ours(error: BaseException) -> BaseException:
     """The task's own error, or `LostWorker`."""
     from ray.exceptions import RayError, RayTaskError
 
+    why = (str(error) or type(error).__name__).splitlines()[0]
     if isinstance(error, RayTaskError):
-        return error.cause
-    if isinstance(error, RayError):
-        return LostWorker(f"Ray lost the worker: {(str(error) or type(error).__name__).splitlines()[0]}")
-    return error
+        return _not_understood(error.cause) if isinstance(error.cause, RayError) else error.cause
+    return LostWorker(f"Ray lost the worker: {why}") if isinstance(error, RayError) else error
+
+
+def _not_understood(error: RayError) -> UserError:
+    """The task did not begin: its worker could not unpack it."""
+    why = str(error).splitlines()[0]
+    return UserError(
+        f"a Ray worker cannot read its task ({why}); the same installation on every machine is wanted."
+    )

@@ -1,0 +1,87 @@
+"""The same tasks on Ray: the same bytes, and a killed worker changes nothing but time."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tricks import Trick, folder_bytes, perform, process_of, tries
+
+from speechscale.errors import CannotWrite, UserError
+from speechscale.study.engine import Engine, Failure, LocalEngine, choose_engine, run_tasks, try_tasks
+from speechscale.study.units import encode_all
+from speechscale.units.encode import ShardTask
+
+ray = pytest.importorskip("ray")
+Plan = Callable[..., list[ShardTask]]
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Engine]:
+    """A Ray of this machine, whose workers find the tasks of these tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
+        yield choose_engine("ray", 2)
+    ray.shutdown()
+
+
+def test_shards_are_those_of_the_local_engine_whoever_is_killed(
+    engine: Engine, plan: Plan, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    names = ("a", "kill1", "b", "c", "bad", "d", "e")
+    handler = signal.getsignal(signal.SIGTERM)
+    encode_all(plan("ray", *names), engine)
+    assert tries(tmp_path, "kill1") == 2  # the worker that was killed mid-shard, and the next
+    encode_all(plan("local", *names), LocalEngine(2))
+    assert folder_bytes(tmp_path / "ray") == folder_bytes(tmp_path / "local")
+    assert capfd.readouterr() == ("", "")  # quiet when piped, Ray's own noise included
+    assert signal.getsignal(signal.SIGTERM) == handler
+
+
+def test_what_fails_on_ray_fails_as_it_does_here(engine: Engine, tmp_path: Path) -> None:
+    tricks = [
+        Trick(0, tmp_path, "memory", 2),
+        Trick(1, tmp_path, "killed", 3),
+        Trick(2, tmp_path, "mistake", 1),
+        Trick(3, tmp_path),
+    ]
+    outcomes = {
+        trick.number: outcome
+        for trick, outcome in try_tasks(
+            perform,
+            tricks,
+            engine=engine,
+            label="tricks",
+            gentler=lambda trick, _: replace(trick, size=trick.size / 2),
+        )
+    }
+    assert (outcomes[0], outcomes[3]) == ((0, 2.0), (3, 8.0))
+    lost, mistake = outcomes[1], outcomes[2]
+    assert isinstance(lost, Failure) and lost.cause == "lost worker" and "\n" not in str(lost)
+    assert str(mistake).startswith("error: ZeroDivisionError: a mistake (tricks.py:")
+    with pytest.raises(CannotWrite, match="No space left"):
+        list(try_tasks(perform, [Trick(4, tmp_path, "disk full", 9)], engine=engine, label="full"))
+
+
+def nowhere(_: Trick) -> None:
+    """A task of a module that only this process has."""
+
+
+def test_an_installation_that_differs_is_a_sentence(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nowhere, "__module__", "missing_there")
+    monkeypatch.setitem(sys.modules, "missing_there", sys.modules[__name__])
+    with pytest.raises(
+        UserError, match=r"No module named 'missing_there'.*same installation on every machine"
+    ):
+        list(run_tasks(nowhere, [Trick(0, Path())], engine=engine, label="x"))
+
+
+def test_workers_are_actors_of_one_thread(engine: Engine) -> None:
+    tricks = [Trick(n, Path()) for n in range(6)]
+    done = [result for _, result in run_tasks(process_of, tricks, engine=engine, label="who")]
+    assert len({process for process, _, _ in done}) <= 2 and {threads for _, _, threads in done} == {"1"}
