@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tricks import Trick, folder_bytes, perform, process_of, tries
+from tricks import Trick, folder_bytes, perform, perform_slowly, process_of, tries
 
 from speechscale.errors import CannotWrite, UserError
 from speechscale.study.engine import Engine, Failure, LocalEngine, choose_engine, run_tasks, try_tasks
@@ -85,3 +85,27 @@ def test_workers_are_actors_of_one_thread(engine: Engine) -> None:
     tricks = [Trick(n, Path()) for n in range(6)]
     done = [result for _, result in run_tasks(process_of, tricks, engine=engine, label="who")]
     assert len({process for process, _, _ in done}) <= 2 and {threads for _, _, threads in done} == {"1"}
+
+
+@pytest.mark.slow
+def test_a_machine_that_is_lost_is_done_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two raylets of one CPU each; one is killed while both workers are busy. The other does the rest."""
+    from ray.cluster_utils import Cluster
+
+    ray.shutdown()
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 80 * 2**20})
+    other = cluster.add_node(num_cpus=1, object_store_memory=80 * 2**20)
+    try:
+        tricks = [Trick(n, tmp_path) for n in range(8)]
+        done = run_tasks(
+            perform_slowly, tricks, engine=choose_engine("ray", address=cluster.address), label="lost"
+        )
+        results = [next(done)[1]]
+        cluster.remove_node(other, allow_graceful=False)
+        results += [result for _, result in done]
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+    assert sorted(results) == [(n, 8.0) for n in range(8)]
+    assert sum(tries(tmp_path, n) for n in range(8)) > 8

@@ -45,6 +45,12 @@ def perform(trick: Trick) -> tuple[int, float]:
     return trick.number, trick.size
 
 
+def perform_slowly(trick: Trick) -> tuple[int, float]:
+    note_try(trick.folder, trick.number)
+    time.sleep(1.0)
+    return trick.number, trick.size
+
+
 def fail(how: str) -> None:
     if how == "killed":
         os.kill(os.getpid(), signal.SIGKILL)

@@ -290,14 +290,15 @@ def shard_problems(folder: Path) -> Iterator[str]:
 
 
 def _changed_files(shard: Shard) -> Iterator[str]:
+    """Of all files that are sealed; other makers keep waveforms there, too."""
     checksums = shard.meta["checksums"]
-    durations = [_DURATIONS] if _DURATIONS in checksums or (shard.folder / _DURATIONS).exists() else []
-    for name in (*_FILES, *durations):
+    durations = {_DURATIONS} if (shard.folder / _DURATIONS).exists() else set()
+    for name in sorted({*_FILES, *durations, *checksums}):
         path = shard.folder / name
-        if not path.is_file() or sha256_file(path) != checksums.get(name):
+        if not path.resolve().is_relative_to(shard.folder.resolve()):
+            yield f"{shard.folder / 'meta.json'}: lists {name!r}, which lies outside; {_REMEDY}."
+        elif not path.is_file() or sha256_file(path) != checksums.get(name):
             yield f"{path}: missing or changed since the shard was sealed; {_REMEDY}."
-    for name in sorted(checksums.keys() - {*_FILES, _DURATIONS}):
-        yield f"{shard.folder / 'meta.json'}: has a checksum of {name!r}, which is no file of a shard; {_REMEDY}."
 
 
 def _content_problems(shard: Shard, rows: list[Any], skips: list[Any]) -> Iterator[str]:

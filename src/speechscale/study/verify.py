@@ -17,12 +17,18 @@ Check = Callable[[], Iterable[str]]
 
 
 def check_all(paths: Sequence[Path]) -> Iterator[list[str]]:
-    """The problems of each thing found at or below the paths; reads every byte of it."""
+    """The problems of each thing found at or below the paths; reads every byte of it.
+
+    A shard that cannot be opened is a problem of the set it belongs to as well; it is told once.
+    """
     checks = [check for path in paths for check in _checks(path)]
+    told: set[str] = set()
     with progress_bar() as bar:
         row = bar.add_task("verify", total=len(checks))
         for check in checks:
-            yield _problems(check)
+            problems = [problem for problem in _problems(check) if problem not in told]
+            told.update(problems)
+            yield problems
             bar.advance(row)
 
 

@@ -44,11 +44,7 @@ class ShardTask:
     preprocessing: dict[str, Any]
     hear: Hear
     computing: Computing = DEFAULT_COMPUTING
-
-    @property
-    def gpu(self) -> bool:
-        """Whether it is made on a GPU where there is one."""
-        return self.computing.device != "cpu" and self.preprocessing["unit_extractor"] != MelEncoder.name
+    gpu: bool = False  # to be made on a GPU, where there is one
 
 
 def plan_shards(
@@ -74,14 +70,16 @@ def plan_shards(
     if not stretches:
         part = "" if split is None else f" of the split {split!r}"
         raise UserError(f"{manifest}: lists no utterances{part}, so there is nothing to encode.")
+    book = load_code_book(code_book)
     shared = {
         "manifest_sha256": sha256_file(manifest),
         "plan_format_version": 2,  # 1 was the released code's: longest first; here neighbours stay together
         "plan_num_shards": len(stretches),
         "assignment_sha256": sha256_json([[piece.start, piece.end, piece.count] for piece in stretches]),
         "precision": computing.precision,
-        **encoding(load_code_book(code_book), code_book),
+        **encoding(book, code_book),
     }
+    gpu = computing.device != "cpu" and book.encoder["name"] != MelEncoder.name
     return [
         ShardTask(
             folder=out / f"shard-{number:05d}",
@@ -91,6 +89,7 @@ def plan_shards(
             preprocessing={**shared, "num_assigned_records": piece.count},
             hear=hear,
             computing=computing,
+            gpu=gpu,
         )
         for number, piece in enumerate(stretches)
     ]
@@ -231,7 +230,9 @@ def _row(utterance: Utterance) -> dict[str, Any]:
         "split": utterance.split,
         "speaker": utterance.speaker,
         "source_audio": utterance.audio,
+        "source_audio_name": Path(utterance.audio).name if utterance.audio else None,
         "source_offset": utterance.offset,
+        "source_duration": utterance.duration,
         "source_revision": utterance.source_revision,
         "transcript": utterance.transcript,
     }
