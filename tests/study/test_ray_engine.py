@@ -43,6 +43,7 @@ def test_shards_are_those_of_the_local_engine_whoever_is_killed(
     assert signal.getsignal(signal.SIGTERM) == handler
 
 
+@pytest.mark.slow
 def test_what_fails_on_ray_fails_as_it_does_here(engine: Engine, tmp_path: Path) -> None:
     tricks = [
         Trick(0, tmp_path, "memory", 2),
@@ -81,6 +82,7 @@ def test_an_installation_that_differs_is_a_sentence(engine: Engine, monkeypatch:
         list(run_tasks(nowhere, [Trick(0, Path())], engine=engine, label="x"))
 
 
+@pytest.mark.slow
 def test_workers_are_actors_of_one_thread(engine: Engine) -> None:
     tricks = [Trick(n, Path()) for n in range(6)]
     done = [result for _, result in run_tasks(process_of, tricks, engine=engine, label="who")]

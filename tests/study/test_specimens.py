@@ -18,7 +18,7 @@ from speechscale.records.shards import open_shard, open_shards
 from speechscale.study.engine import LocalEngine
 from speechscale.study.units import encode_all
 from speechscale.study.verify import check_all
-from speechscale.units.encode import ShardTask, plan_shards
+from speechscale.units.encode import ShardTask, encode_shard, plan_shards
 
 Plan = Callable[..., list[ShardTask]]
 GOOD = {"id": "a", "dataset": "d", "split": "train", "audio": "a.wav", "duration": 1.0}
@@ -176,10 +176,9 @@ def test_code_books_of_other_frames_are_refused_before_any_shard(
     centroids = np.zeros((4, dimension), np.float32)
     write_book(path, {"encoder": identity}, centroids=centroids, mean=centroids[0], scale=np.ones(1))
     listed = list_utterances(tmp_path / "m.jsonl", "a", "b")
+    first, _ = plan_shards(listed, tmp_path, path, tmp_path / "out", hear_noise, seconds=1.0)
     with pytest.raises(UserError) as error:
-        encode_all(
-            plan_shards(listed, tmp_path, path, tmp_path / "out", hear_noise, seconds=1.0), LocalEngine(1)
-        )
+        encode_shard(first)
     assert told in str(error.value) and "\n" not in str(error.value)
     assert not list(tmp_path.glob("out/shard-*"))
 
@@ -417,7 +416,8 @@ def test_sealed_folders_and_folders_of_nothing(tmp_path: Path) -> None:
 
 def test_a_damaged_shard_stops_an_encoding_before_any_work(plan: Plan, tmp_path: Path) -> None:
     tasks = plan("out", "a", "b", "c")
-    encode_all(tasks, LocalEngine(1))
+    for task in tasks:
+        encode_shard(task)
     (tmp_path / "out" / "shard-00001" / "audio.bin").write_bytes(b"")
     with pytest.raises(UserError, match=r"shard-00001.*remove the shard and encode it again"):
         encode_all(tasks, LocalEngine(1))

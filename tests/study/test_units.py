@@ -15,7 +15,7 @@ from speechscale.records.seal import only_here
 from speechscale.records.shards import open_shards, verify_shard
 from speechscale.study.engine import LocalEngine
 from speechscale.study.units import encode_all, standing
-from speechscale.units.encode import ShardTask
+from speechscale.units.encode import ShardTask, encode_shard
 
 Plan = Callable[..., list[ShardTask]]
 
@@ -62,11 +62,10 @@ def test_a_mistake_in_one_shard_is_no_skip_and_stops_no_other(plan: Plan, tmp_pa
 
 def test_smaller_batches_change_no_byte(plan: Plan, tmp_path: Path) -> None:
     """What `_gentler` relies on."""
-    encode_all(plan("whole", "a", "b", "c"), LocalEngine(1))
-    small = [
-        replace(t, computing=replace(t.computing, batch_seconds=0.5)) for t in plan("small", "a", "b", "c")
-    ]
-    encode_all(small, LocalEngine(1))
+    for task in plan("whole", "a", "b", "c"):
+        encode_shard(task)
+    for task in plan("small", "a", "b", "c"):
+        encode_shard(replace(task, computing=replace(task.computing, batch_seconds=0.5)))
     assert folder_bytes(tmp_path / "whole") == folder_bytes(tmp_path / "small")
 
 
@@ -76,7 +75,7 @@ def test_status_before_and_during_an_encoding(plan: Plan, tmp_path: Path) -> Non
     assert (before.made.shards, len(before.left), before.at_work) == (0, 2, False)
     assert "left:    2 shards, 3 utterances, about 0.00 hours" in str(before)
     assert not (tmp_path / "out").exists()
-    encode_all(tasks[:1], LocalEngine(1))
+    encode_shard(tasks[0])
     with only_here(tmp_path / "out"):
         during = standing(tasks)
         assert (during.made.shards, len(during.left), during.at_work) == (1, 1, True)

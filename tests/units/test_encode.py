@@ -16,12 +16,13 @@ from speechscale.records.shards import open_shard, open_shards, verify_shard
 from speechscale.units.encode import (
     CodeBookTask,
     ShardTask,
+    _encoder,
     encode_shard,
     is_encoded,
     make_code_book,
     plan_shards,
 )
-from speechscale.units.kmeans import KMeansSpec
+from speechscale.units.kmeans import KMeansSpec, load_code_book
 from speechscale.units.mel import MelEncoder, MelSpec
 
 
@@ -125,6 +126,30 @@ def test_only_faults_of_the_sample_are_skipped(tmp_path: Path, code_book: Path) 
     with pytest.raises(MemoryError):
         encode_shard(replace(task, hear=out_of_memory))
     assert not (tmp_path / "out" / "shard-00000").exists()
+
+
+def test_a_shard_that_another_worker_made_meanwhile_is_done(tmp_path: Path, code_book: Path) -> None:
+    """A worker that was thought lost, on a machine that was only cut off, may finish after all."""
+    (task,) = plan(manifest(tmp_path, "a", "b"), code_book, tmp_path / "out", 5)
+
+    def hear_late(utterances: Sequence[Utterance], root: Path) -> Iterator[np.ndarray | SampleFault]:
+        encode_shard(task)
+        yield from hear_noise(utterances, root)
+
+    assert encode_shard(replace(task, hear=hear_late)) == (2, 0)
+    (other,) = plan(manifest(tmp_path, "a", "c"), code_book, tmp_path / "out", 5)
+    with pytest.raises(UserError, match="manifest_sha256"):
+        encode_shard(other)
+
+
+def test_an_encoder_is_loaded_once_a_process_and_setting(tmp_path: Path, code_book: Path) -> None:
+    loaded = []
+    for task in plan(manifest(tmp_path, *"abcdef"), code_book, tmp_path / "out", 2):
+        encode_shard(task)
+        loaded.append(_encoder(load_code_book(task.code_book).encoder, task.computing))
+    assert len(loaded) == 3 and len({id(encoder) for encoder in loaded}) == 1
+    smaller = replace(task.computing, batch_seconds=1.0)
+    assert _encoder(loaded[0].identity, smaller) is not loaded[0]
 
 
 def test_everything_skipped_leaves_an_empty_shard_with_reasons(tmp_path: Path, code_book: Path) -> None:

@@ -58,7 +58,7 @@ class RayEngine:
             self._connect()
         resources = ray.cluster_resources()
         gpus = int(resources.get("GPU", 0)) if gpu else 0
-        places = min(self._workers or gpus or int(resources.get("CPU", 1)), tasks)
+        places = min(self._workers or gpus or int(resources.get("CPU", 0)) or 1, tasks)
         team = _RayTeam(places, 1 / math.ceil(places / gpus) if gpus else 0)
         try:
             yield team
