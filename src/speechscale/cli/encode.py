@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -22,7 +22,9 @@ def encode(
     status: Annotated[
         bool, typer.Option("--status", help="Start nothing: say what is done, skipped and left.")
     ] = False,
-    engine: Annotated[str, typer.Option(help="local: processes of this machine; ray: a cluster.")] = "local",
+    engine: Annotated[
+        Literal["local", "ray"], typer.Option(help="local: processes of this machine; ray: a cluster.")
+    ] = "local",
     ray_address: Annotated[
         str | None, typer.Option(help="Of the cluster.  [default: RAY_ADDRESS, else a Ray started here]")
     ] = None,

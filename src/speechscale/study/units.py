@@ -15,6 +15,7 @@ from speechscale.study.engine import Engine, Failure, LocalEngine, run_tasks, tr
 from speechscale.units.encode import CodeBookTask, ShardTask, encode_shard, is_encoded, make_code_book
 
 _FAILURES = "failures.json"  # beside the shards: those that failed last time, and why
+_TOLD = 10  # failed shards in one sentence
 
 
 @dataclass(frozen=True)
@@ -67,9 +68,6 @@ def encode_all(tasks: Sequence[ShardTask], engine: Engine, label: str = "speech 
     if not encoded.samples:
         raise UserError(f"{out}: no utterance is left; skips.jsonl in each shard says why.")
     return encoded
-
-
-_TOLD = 10  # failed shards in one sentence
 
 
 def _make(missing: Sequence[ShardTask], out: Path, engine: Engine, label: str) -> dict[str, str]:
