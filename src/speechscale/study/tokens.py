@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from speechscale.records.shards import is_written, open_shards
-from speechscale.study.engine import run_tasks
+from speechscale.study.engine import LocalEngine, run_tasks
 from speechscale.study.units import summarise
 from speechscale.tokens.unigram import (
     UnigramTask,
@@ -20,7 +20,7 @@ def learn_tokens(task: UnigramTask) -> str:
     """Learn tokens in a worker, unless they are learnt already."""
     if is_learnt(task):
         return f"{task.spec.vocabulary} tokens, learnt before."
-    ((_, units),) = run_tasks(learn_unigram, [task], label="learning tokens", workers=1)
+    ((_, units),) = run_tasks(learn_unigram, [task], label="learning tokens", engine=LocalEngine(1))
     return f"{task.spec.vocabulary} tokens learnt from {units} units."
 
 
@@ -32,7 +32,7 @@ def tokenise(shards: Path, unigram: Path, out: Path, workers: int) -> str:
     """
     tasks = plan_tokens(shards, unigram, out)
     missing = [task for task in tasks if not is_written(task.folder, task.preprocessing)]
-    for _ in run_tasks(write_tokens, missing, label="units to tokens", workers=workers):
+    for _ in run_tasks(write_tokens, missing, label="units to tokens", engine=LocalEngine(workers)):
         pass
     units, tokens = summarise(open_shards(shards)), summarise(open_shards(out))
     per_token = (units.units - units.samples) / max(1, tokens.units - tokens.samples)
