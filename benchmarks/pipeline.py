@@ -31,7 +31,7 @@ from speechscale.speech.hearing import hear
 from speechscale.speech.reading_aloud import Reading, write_texts
 from speechscale.speech.synthesis import ESPEAK, Speaker
 from speechscale.speech.texts import StoryWorld
-from speechscale.study.engine import default_workers, run_tasks
+from speechscale.study.engine import LocalEngine, default_workers, run_tasks
 from speechscale.units.collapse import collapse
 from speechscale.units.encode import CodeBookTask, ShardTask, encode_shard, make_code_book, plan_shards
 from speechscale.units.encoders import load_encoder
@@ -165,12 +165,12 @@ def text_to_units(folder: Path, manifest: Path, book: Path, rounds: int) -> None
 
 def encoded_seconds(tasks: Sequence[ShardTask], out: Path, workers: int) -> float:
     here = [replace(task, folder=out / task.folder.name) for task in tasks]
-    assert len(list(run_tasks(encode_shard, here, label="encode", workers=workers))) == len(tasks)
+    assert len(list(run_tasks(encode_shard, here, label="encode", engine=LocalEngine(workers)))) == len(tasks)
     return sum(shard.seconds or 0.0 for shard in open_shards(out))
 
 
 def spoken_seconds(stretches: Sequence[Stretch], workers: int) -> float:
-    done = run_tasks(speak_and_forget, stretches, label="speak", workers=workers)
+    done = run_tasks(speak_and_forget, stretches, label="speak", engine=LocalEngine(workers))
     return sum(seconds for _, seconds in done)
 
 

@@ -95,7 +95,7 @@ def read_manifest(path: Path) -> Iterator[Utterance]:
 
 def manifest_problems(path: Path) -> Iterator[str]:
     """A sentence for every line that is wrong; a repeated id is told (the first one) when the lines are right."""
-    ids, wrong = _Ids(), 0
+    ids, wrong = Ids(), 0
     with _opened(path) as stream:
         for number, line in enumerate(stream, start=1):
             if line.strip():

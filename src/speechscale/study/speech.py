@@ -24,7 +24,7 @@ from speechscale.speech.reading_aloud import (
     write_texts,
 )
 from speechscale.speech.texts import Source
-from speechscale.study.engine import busy, run_tasks
+from speechscale.study.engine import LocalEngine, busy, run_tasks
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,11 @@ def _speak(out: Path, keeping: Keeping, workers: int) -> Spoken:
     tasks = plan_parts(out, keeping.part_seconds, keeping.format)
     missing = [task for task in tasks if not is_spoken(task)]
     for _ in run_tasks(
-        speak_part, missing, label="speaking", workers=workers, weight=lambda task: task.stretch.seconds
+        speak_part,
+        missing,
+        label="speaking",
+        engine=LocalEngine(workers),
+        weight=lambda task: task.stretch.seconds,
     ):
         pass
     told = join_parts(out, tasks)
