@@ -32,6 +32,16 @@ def encode(
         int | None,
         typer.Option(min=1, help="Processes.  [default: one a GPU if the encoder uses it, or core]"),
     ] = None,
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"], typer.Option(help="Where a neural encoder computes.")
+    ] = "auto",
+    precision: Annotated[
+        Literal["float32", "bfloat16"],
+        typer.Option(help="bfloat16 is faster and changes a few units; the share is measured and printed."),
+    ] = "float32",
+    batch_seconds: Annotated[
+        float, typer.Option(min=1.0, help="Audio in one pass of a neural encoder; more for a large GPU.")
+    ] = 60.0,
 ) -> None:
     """Turn speech into collapsed units, packed in sealed shards. Stop it at any time and run it again to go on.
 
@@ -43,13 +53,19 @@ def encode(
     """
     from speechscale.speech.hearing import hear
     from speechscale.study.engine import choose_engine
-    from speechscale.study.units import encode_all, standing
+    from speechscale.study.units import compare_precision, encode_all, standing
     from speechscale.units.encode import plan_shards
+    from speechscale.units.encoders import Computing
+    from speechscale.units.precision import PrecisionTask
 
+    computing = Computing(device, precision, batch_seconds)
+    root = root or manifest.parent
     tasks = plan_shards(
-        manifest, root or manifest.parent, code_book, out, hear, seconds=60 * minutes, split=split
+        manifest, root, code_book, out, hear, seconds=60 * minutes, split=split, computing=computing
     )
     if status:
         typer.echo(standing(tasks))
-    else:
-        typer.echo(f"{out}: {encode_all(tasks, choose_engine(engine, workers, ray_address))}")
+        return
+    if precision != "float32":
+        typer.echo(compare_precision(PrecisionTask(manifest, root, code_book, hear, computing, split)))
+    typer.echo(f"{out}: {encode_all(tasks, choose_engine(engine, workers, ray_address))}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -18,22 +18,61 @@ def kmeans(
     clusters: Annotated[int, typer.Option(min=2, help="Units.")] = 100,
     utterances: Annotated[int, typer.Option(min=1, help="Size of the seeded sample to learn from.")] = 500,
     seed: Annotated[int, typer.Option(min=0)] = 0,
+    encoder: Annotated[
+        str, typer.Option(help="mel, a preset (mhubert-25hz-l11), or a HuBERT model: a folder or hub id.")
+    ] = "mel",
+    layer: Annotated[
+        int | None, typer.Option(min=0, help="HuBERT: hidden state to take; 0 enters the first layer.")
+    ] = None,
+    revision: Annotated[str | None, typer.Option(help="HuBERT from the hub: the commit.")] = None,
+    normalize: Annotated[
+        bool | None, typer.Option(help="HuBERT: each utterance to mean 0, variance 1.")
+    ] = None,
+    chunk_seconds: Annotated[
+        float | None, typer.Option(min=0, help="HuBERT: heard at once; 0: all.  [default: 30]")
+    ] = None,
+    padding: Annotated[
+        int | None, typer.Option(min=0, help="HuBERT: samples of silence at both ends.  [default: 0]")
+    ] = None,
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"], typer.Option(help="Where a neural encoder computes.")
+    ] = "auto",
 ) -> None:
-    """Learn the units: k-means over log-mel frames of a sample of utterances.
+    """Learn the units: k-means over frames of a sample of utterances. The code book keeps what made the frames.
 
-    Example:
+    Examples:
 
         speechscale kmeans tales/manifest.jsonl --clusters 100 -o code_book.safetensors
+
+        speechscale kmeans libri/manifest.jsonl --encoder mhubert-25hz-l11 --clusters 500 -o code_book.safetensors
+
+        speechscale kmeans libri/manifest.jsonl --encoder models/hubert-base --layer 6 -o code_book.safetensors
     """
     from speechscale.speech.hearing import hear
     from speechscale.study.units import learn_code_book
     from speechscale.units.encode import CodeBookTask
+    from speechscale.units.encoders import Computing, choose_encoder
     from speechscale.units.kmeans import KMeansSpec
-    from speechscale.units.mel import MelEncoder, MelSpec
 
     spec = KMeansSpec(clusters=clusters, utterances=utterances, seed=seed)
-    encoder = MelEncoder(MelSpec()).identity
+    given = {
+        "layer": layer,
+        "revision": revision,
+        "normalize": normalize,
+        "chunk_seconds": chunk_seconds,
+        "padding": padding,
+    }
+    chosen = choose_encoder(encoder, {key: value for key, value in given.items() if value is not None})
     learnt = learn_code_book(
-        CodeBookTask(manifest, root or manifest.parent, encoder, spec, out, hear, split=split)
+        CodeBookTask(
+            manifest,
+            root or manifest.parent,
+            chosen,
+            spec,
+            out,
+            hear,
+            split=split,
+            computing=Computing(device=device),
+        )
     )
     typer.echo(f"{out}: {learnt}")

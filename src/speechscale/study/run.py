@@ -52,7 +52,6 @@ from speechscale.study.samples import write_samples
 from speechscale.study.spec import StudySpec
 from speechscale.study.units import encode_all, learn_code_book, summarise
 from speechscale.units.encode import CodeBookTask, plan_shards
-from speechscale.units.mel import MelEncoder
 
 STUDY_SCHEMA = "speechscale.study/1"
 PARTS = {"train": TRAIN, "test": TEST, "benchmarks": BENCHMARKS}
@@ -193,7 +192,7 @@ def make_corpus_folder(spec: StudySpec, folder: StudyFolder) -> None:
 def learn_units(spec: StudySpec, folder: StudyFolder) -> None:
     """k-means on a seeded sample of the training utterances."""
     if not folder.code_book.exists():
-        encoder = MelEncoder(spec.units.mel).identity
+        encoder = spec.units.encoder()
         train = folder.corpus / TRAIN
         learn_code_book(
             CodeBookTask(train, folder.corpus, encoder, spec.units.kmeans, folder.code_book, hear)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -12,6 +12,8 @@ from speechscale.errors import UserError, nearest
 from speechscale.model.shape import ModelShape, Precision, Preset, check_heads
 from speechscale.speech.corpus import WorldSpec
 from speechscale.train.spec import RunSpec
+from speechscale.units.encoders import choose_encoder
+from speechscale.units.hubert import HubertSpec
 from speechscale.units.kmeans import KMeansSpec
 from speechscale.units.mel import MelSpec
 
@@ -26,8 +28,25 @@ class UnitsSpec(_Table):
     """Speech to units."""
 
     mel: MelSpec = MelSpec()
+    hubert: HubertSpec | None = None  # instead of mel
     kmeans: KMeansSpec = KMeansSpec()
     minutes_per_shard: float = Field(default=30.0, gt=0)  # of audio; a shard is the unit of work
+
+    @model_validator(mode="after")
+    def _one_encoder(self) -> UnitsSpec:
+        if self.hubert and "mel" in self.model_fields_set:
+            raise ValueError("[units.mel] and [units.hubert] are two encoders; keep one")
+        return self
+
+    def encoder(self) -> dict[str, Any]:
+        """The identity of the encoder.
+
+        Raises:
+            UserError: a HuBERT that is not there or not pinned.
+        """
+        if self.hubert:
+            return choose_encoder(self.hubert.model, self.hubert.model_dump(exclude={"model"}))
+        return choose_encoder("mel", self.mel.model_dump())
 
 
 class SizeSpec(_Table):
@@ -142,4 +161,4 @@ def _keys(model: type[BaseModel], place: tuple[Any, ...]) -> set[str]:
 
 
 def _inner_model(annotation: Any) -> type[BaseModel]:
-    return get_args(annotation)[0] if get_origin(annotation) is tuple else annotation
+    return get_args(annotation)[0] if get_args(annotation) else annotation  # tuple[X, ...] or X | None

@@ -13,6 +13,7 @@ from speechscale.records.seal import cannot_write, is_held, only_here, remove_le
 from speechscale.records.shards import Shard, open_shard
 from speechscale.study.engine import Engine, Failure, LocalEngine, run_tasks, try_tasks
 from speechscale.units.encode import CodeBookTask, ShardTask, encode_shard, is_encoded, make_code_book
+from speechscale.units.precision import PrecisionTask, changed_units
 
 _FAILURES = "failures.json"  # beside the shards: those that failed last time, and why
 _TOLD = 10  # failed shards in one sentence
@@ -39,6 +40,17 @@ def learn_code_book(task: CodeBookTask) -> str:
     ((_, (frames, faulty)),) = run_tasks(make_code_book, [task], label="k-means", engine=LocalEngine(1))
     skipped = f"; {faulty} utterances of the sample could not be heard" if faulty else ""
     return f"{task.kmeans.clusters} units learnt from {frames} frames{skipped}."
+
+
+def compare_precision(task: PrecisionTask) -> str:
+    """Say what share of units another precision changes, measured in a worker."""
+    ((_, (changed, frames)),) = run_tasks(changed_units, [task], label="precision", engine=LocalEngine(1))
+    if not frames:
+        return f"{task.computing.precision}: no utterance of the sample could be heard."
+    return (
+        f"{task.computing.precision} changes {changed / frames:.2%} of units "
+        f"({changed} of {frames} frames of a sample of {task.utterances} utterances)."
+    )
 
 
 def encode_all(tasks: Sequence[ShardTask], engine: Engine, label: str = "speech to units") -> Encoded:

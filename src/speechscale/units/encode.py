@@ -98,14 +98,15 @@ def plan_shards(
 def encoding(book: CodeBook, path: Path) -> dict[str, Any]:
     """How units are made, in the names of the released `meta.json`; what concerns HuBERT is null for log-mel."""
     clusters = len(book.centroids)
+    hubert = book.encoder if book.encoder["name"] == "hubert" else {}
     return {
         "sample_rate": SAMPLE_RATE,
         "unit_extractor": book.encoder,
         "collapsed": True,
-        "hubert_model": None,
-        "hubert_revision": None,
-        "hubert_layer": None,
-        "hubert_normalize": None,
+        "hubert_model": hubert.get("model"),
+        "hubert_revision": hubert.get("revision"),
+        "hubert_layer": hubert.get("layer"),
+        "hubert_normalize": hubert.get("normalize"),
         "kmeans": code_book_identity(path),
         "vocab_size": clusters + 2,
         "eos_token": clusters,

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from speechscale.errors import UserError
+from speechscale.units.hubert import PRESETS, HubertEncoder, HubertSpec
 from speechscale.units.mel import MelEncoder, MelSpec
+
+Spec = TypeVar("Spec", bound=BaseModel)
 
 
 class Encoder(Protocol):
@@ -49,15 +52,43 @@ def load_encoder(identity: Mapping[str, Any], computing: Computing = DEFAULT_COM
     """The encoder of an identity.
 
     Raises:
-        UserError: an encoder unknown here, or settings it does not have.
+        UserError: an encoder unknown here, settings it does not have, or a model that cannot be loaded.
     """
+    spec = _spec(identity)
+    return HubertEncoder(spec, computing) if isinstance(spec, HubertSpec) else MelEncoder(spec)
+
+
+def choose_encoder(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The identity of `mel`, of a preset, or of the HuBERT model in a folder or on the hub, with these settings.
+
+    Raises:
+        UserError: settings it does not have or that are missing, or a model that is not pinned.
+    """
+    if name == MelEncoder.name:
+        return MelEncoder(_made(MelSpec, settings)).identity
+    known = PRESETS[name].encoder.model_dump() if name in PRESETS else {"model": name}
+    spec = _made(HubertSpec, {**known, **settings})
+    return {"name": HubertEncoder.name, **spec.pinned().model_dump()}
+
+
+def _spec(identity: Mapping[str, Any]) -> MelSpec | HubertSpec:
     settings = dict(identity)
     name = settings.pop("name", None)
-    if name != MelEncoder.name:
-        raise UserError(f"the code book belongs to the encoder {name!r}; known here: {MelEncoder.name}.")
+    if name == MelEncoder.name:
+        return _made(MelSpec, settings)
+    if name == HubertEncoder.name:
+        return _made(HubertSpec, settings)
+    raise UserError(
+        f"the code book belongs to the encoder {name!r}; known here: {MelEncoder.name}, {HubertEncoder.name}."
+    )
+
+
+def _made(kind: type[Spec], settings: Mapping[str, Any]) -> Spec:
     try:
-        return MelEncoder(MelSpec(**settings))
+        return kind(**settings)
     except ValidationError as error:
+        fault = error.errors()[0]
+        key = "".join(f"{part}: " for part in fault["loc"])
         raise UserError(
-            f"the encoder {name} cannot be made from {settings}: {error.errors()[0]['msg']}."
+            f"the encoder cannot be made from {dict(settings)}: {key}{fault['msg'].removeprefix('Value error, ')}."
         ) from error
