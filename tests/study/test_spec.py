@@ -70,6 +70,16 @@ def test_impossible_shape(tmp_path: Path) -> None:
             "minutes_per_shard = 5\n[units.mel]\nlowest = 7900.0",
             "lowest 7900",
         ),
+        (
+            "minutes_per_shard = 5",
+            'minutes_per_shard = 5\n[units.hubert]\nmodel = "o/n"\nlayer = 1\nchunks = 3',
+            "unknown key 'units.hubert.chunks' (did you mean 'chunk_seconds'?)",
+        ),
+        (
+            "minutes_per_shard = 5",
+            'minutes_per_shard = 5\n[units.hubert]\nmodel = "o/n"\nlayer = 1\n[units.mel]\nwindow = 800',
+            "keep one",
+        ),
         ('voices_unseen = ["en-us+f2"]', 'voices_unseen = ["en-us"]', "keep them apart"),
     ],
 )
@@ -105,3 +115,19 @@ def test_run_file(tmp_path: Path) -> None:
     path.write_text('run = "a"\nlayers = 1\ndim = 16\nheads = 3\nbatch = 2\ntokens = 1000\n')
     with pytest.raises(UserError, match="dim 16 must be an even multiple of heads 3"):
         read_run(path)
+
+
+def test_the_encoder_of_a_study_is_mel_unless_it_names_a_hubert(tmp_path: Path) -> None:
+    path = tmp_path / "study.toml"
+    path.write_text(SMOKE)
+    assert read_study(path).units.encoder()["name"] == "mel"
+    commit = "a" * 40
+    hubert = f'[units.hubert]\nmodel = "owner/name"\nrevision = "{commit}"\nlayer = 6\n'
+    path.write_text(SMOKE.replace("minutes_per_shard = 5", f"minutes_per_shard = 5\n{hubert}", 1))
+    chosen = read_study(path).units.encoder()
+    assert (chosen["name"], chosen["model"], chosen["revision"], chosen["layer"]) == (
+        "hubert",
+        "owner/name",
+        commit,
+        6,
+    )

@@ -114,10 +114,12 @@ class MaskedHubert:
         return self.first.conv.kernel_size[0] - self.first.conv.stride[0]
 
     def _padded(self, waveforms: Sequence[np.ndarray], frames: int) -> Tensor:
+        """As many samples as that many frames need; a tail that gives no frame counts in the statistics."""
         length = (frames + self.halo) * self.stride + self._overhang
+        length = max(length, *(len(waveform) for waveform in waveforms))
         samples = np.zeros((len(waveforms), length), dtype=np.float32)
         for row, waveform in zip(samples, waveforms, strict=True):
-            row[: len(waveform)] = waveform[:length]
+            row[: len(waveform)] = waveform
         return torch.from_numpy(samples).to(self.device)
 
     def _windows(self, samples: Tensor) -> Tensor:
