@@ -119,7 +119,9 @@ def encoder_of(folder: Path, computing: Computing | None = None, **settings: Any
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_hidden_state_of_a_mixed_batch_is_that_of_the_single_pass(tmp_path: Path, variant: str) -> None:
     folder = random_model(tmp_path, **SMALL | VARIANTS[variant])
-    waves = sounds([3.1, 720 / RATE, 1.0, 7.77, 0.5])
+    waves = sounds(
+        [3.1, 720 / RATE, 1.0, 7.80125, 0.5]
+    )  # the longest has a tail of 580 samples without frame
     alone = single_passes(folder, waves)
     for layer in range(SMALL["num_hidden_layers"] + 1):
         encoder = encoder_of(folder, layer=layer, chunk_seconds=0.0)
@@ -348,9 +350,9 @@ def test_shards_name_the_model_and_bfloat16_tells_what_it_changes(small: Path, t
 @pytest.mark.slow
 def test_the_base_size_in_float32_and_bfloat16(tmp_path: Path) -> None:
     folder = random_model(tmp_path, **GEOMETRY, conv_dim=(512,) * 8)
-    waves = sounds(np.random.default_rng(2).uniform(2, 15, 30).tolist())
+    waves = sounds(np.random.default_rng(2).uniform(2, 15, 8).tolist())
     wanted = [states[11] for states in single_passes(folder, waves)]
-    book = train_kmeans(np.concatenate(wanted), KMeansSpec(clusters=500, iterations=3), {})
+    book = train_kmeans(np.concatenate(wanted), KMeansSpec(clusters=500, iterations=1), {})
     found = encoder_of(folder, layer=11).encode(waves)
     assert max(map(error_of, found, wanted)) < 1e-4
     units, exact = (np.concatenate([book.assign(f) for f in frames]) for frames in (wanted, found))
