@@ -178,7 +178,7 @@ def test_verbs_one_after_another(study: Path, tmp_path: Path) -> None:
     assert skip["id"] == "lines/000001"
     (spoken / "audio" / "broken.wav").write_bytes(b"RIFF")
     listed = speechscale("manifest", spoken / "audio", "-o", tmp_path / "listed.jsonl")
-    assert "32 utterances" in listed.stdout and "1 files skipped" in listed.stdout
+    assert "32 utterances" in listed.stdout and "1 skipped: 1 corrupt" in listed.stdout
     assert "broken.wav" in (tmp_path / "listed.skips.jsonl").read_text()
     manifest, book = spoken / "manifest.jsonl", tmp_path / "book.safetensors"
     speechscale("kmeans", manifest, "--clusters", "30", "-o", book)
