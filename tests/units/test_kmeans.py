@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from scipy.cluster.vq import kmeans2
+from sklearn.cluster import KMeans
 
 from speechscale.errors import UserError
+from speechscale.units.encoders import Computing
 from speechscale.units.kmeans import (
+    CodeBook,
     KMeansSpec,
+    _lloyd,
+    _Points,
     load_code_book,
     save_code_book,
     train_kmeans,
@@ -35,7 +44,9 @@ def test_separate_clusters_are_found() -> None:
 
 def test_lloyd_ends_where_scipy_ends_from_the_same_place() -> None:
     frames = np.random.default_rng(1).standard_normal((400, 4)).astype(np.float32)
-    book = train_kmeans(frames, KMeansSpec(clusters=8, iterations=200), IDENTITY)
+    book = train_kmeans(
+        frames, KMeansSpec(clusters=8, method="lloyd", iterations=200, tolerance=0.0), IDENTITY
+    )
     points = (frames - book.mean) / book.scale
     theirs, _ = kmeans2(points, book.centroids.astype(np.float64), minit="matrix", iter=5)
     assert np.allclose(theirs, book.centroids, atol=1e-4)  # already a fixed point
@@ -56,6 +67,78 @@ def test_too_few_frames_or_too_few_distinct_ones() -> None:
         train_kmeans(np.zeros((3, 2), dtype=np.float32), KMeansSpec(clusters=5), IDENTITY)
     with pytest.raises(UserError, match="only 1 distinct frames"):
         train_kmeans(np.zeros((9, 2), dtype=np.float32), KMeansSpec(clusters=5), IDENTITY)
+
+
+def mixture(rng: np.random.Generator, count: int, dimension: int) -> np.ndarray:
+    """Overlapping clusters of unequal sizes."""
+    centres = rng.standard_normal((60, dimension))
+    labels = rng.choice(60, count, p=rng.dirichlet(np.full(60, 0.3)))
+    return (centres[labels] + 0.7 * rng.standard_normal((count, dimension))).astype(np.float32)
+
+
+def inertia(frames: np.ndarray, book: CodeBook) -> float:
+    points = book.standardised(frames)
+    return float(((points - book.centroids[book.assign(frames)]) ** 2).sum(axis=1).mean() * book.scale**2)
+
+
+@pytest.mark.parametrize("dimension", [20, 100])  # spread in the whole space, and in a projection
+def test_both_methods_are_as_good_as_scikit_learn(dimension: int) -> None:
+    frames = mixture(np.random.default_rng(3), 20_000, dimension)
+    theirs = [KMeans(30, n_init=1, random_state=seed).fit(frames).inertia_ / len(frames) for seed in range(3)]
+    for method in ("minibatch", "lloyd"):
+        specs = [KMeansSpec(clusters=30, method=method, seed=seed) for seed in range(3)]
+        ours = [inertia(frames, train_kmeans(frames, spec, {})) for spec in specs]
+        assert np.mean(ours) < 1.03 * np.mean(theirs)
+
+
+@pytest.mark.parametrize("method", ["minibatch", "lloyd"])
+def test_threads_change_no_bit(method: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = mixture(np.random.default_rng(4), 20_000, 80)
+    books = []
+    for cores in (1, 2, 5):
+        monkeypatch.setattr("speechscale.units.kmeans._cores", lambda cores=cores: cores)
+        books.append(train_kmeans(frames, KMeansSpec(clusters=30, method=method), {}).centroids)
+    assert np.array_equal(books[0], books[1]) and np.array_equal(books[0], books[2])
+
+
+def test_an_empty_cluster_starts_again_elsewhere() -> None:
+    rng = np.random.default_rng(5)
+    frames, _ = blobs(rng)
+    points = torch.from_numpy(frames)
+    spec = KMeansSpec(clusters=5, method="lloyd")
+    sample = _Points(frames, spec, rng, Computing(device="cpu"))
+    # all but one centroid too far away to be the nearest of any frame
+    start = torch.cat([torch.zeros((1, 3)), torch.full((4, 3), 1e3)])
+    with ThreadPoolExecutor(1) as pool:
+        centroids = _lloyd(sample, len(frames), start, 50, 0.0, rng, pool)
+    book = CodeBook(centroids.numpy(), sample.mean, sample.scale, {})
+    assert set(book.assign(points.numpy()).tolist()) == set(range(5))
+    assert inertia(frames, book) < 0.05
+
+
+def test_few_distinct_frames_among_many_are_enough() -> None:
+    """Mostly silence: the frames that differ are rare, and the start must look further for them."""
+    frames = np.zeros((5000, 4), dtype=np.float32)
+    frames[::250] = np.random.default_rng(6).standard_normal((20, 4))
+    book = train_kmeans(frames, KMeansSpec(clusters=15), {})
+    assert len(np.unique(book.centroids, axis=0)) == 15
+    assert len(set(book.assign(frames).tolist())) == 15
+
+
+def test_a_frame_that_is_no_number_is_told() -> None:
+    frames = mixture(np.random.default_rng(7), 5000, 4)
+    frames[4321, 2] = np.nan
+    with pytest.raises(UserError, match="not a finite number"):
+        train_kmeans(frames, KMeansSpec(clusters=5), {})
+
+
+@pytest.mark.parametrize("key", ["model", "revision", "layer", "normalize"])
+def test_a_book_of_another_layer_or_revision_is_refused(key: str) -> None:
+    identity = {"name": "hubert", "model": "m", "revision": "a" * 40, "layer": 11, "normalize": False}
+    book = CodeBook(np.zeros((2, 40), np.float32), np.zeros(40, np.float32), 1.0, {**identity, key: "other"})
+    encoder = SimpleNamespace(identity=identity, dimension=40)
+    with pytest.raises(UserError, match=f"learnt from another encoder; these differ: {key}"):
+        book.check_frames_of(encoder)
 
 
 def test_frames_of_another_encoder_are_refused() -> None:
