@@ -5,14 +5,15 @@ after another one. A fork always starts from the same untouched state, which mak
 voice, rate, seed) alone. Three generations share the work:
 
 - the *server* reads requests and passes on answers; it never loads the library;
-- a *singer* for each voice has loaded the library and the voice, which costs as much as forking, and then only forks;
+- a *singer* for each voice has loaded the library and the voice, which costs as much as forking, and then only forks
+  (a voice whose phonemes are timed has another one: the library must know that when it starts);
 - an *utterance* speaks once, leaves its answer in a scratch file and ends. If it crashes, that is its answer.
 
 Forking is cheap only in a small process: hence this file imports nothing but the standard library and runs as a script
 of its own (`synthesis.py` does), never imported.
 
 Protocol: one JSON request a line on stdin; on stdout an 8-byte header (status, length; little-endian int32) and then
-`length` bytes: int16 samples or UTF-8 text when the status is 0, else a UTF-8 message: 1, the utterance cannot be
+`length` bytes: int16 samples, UTF-8 text or JSON when the status is 0, else a UTF-8 message: 1, the utterance cannot be
 spoken; 2, the machine failed. It ends with its stdin.
 """
 
@@ -27,36 +28,66 @@ import sys
 _SYNCHRONOUS = 2  # espeak_AUDIO_OUTPUT: samples go to the callback, on the calling thread
 _UTF8, _PHONEMES = 1, 0x100  # espeak_Synth flags
 _RATE = 1  # espeak_PARAMETER: words per minute
+_PHONEME_EVENTS = 1  # an option of espeak_Initialize
+_EVENT_OF_PHONEME, _LAST_EVENT = 7, 0  # espeak_EVENT_TYPE
 _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)
 _HEADER = struct.Struct("<ii")  # status, length
 _STATUS = struct.Struct("<i")  # of an utterance's process, as waitpid tells it
 _PIECE = 1 << 20  # bytes passed on at a time
 
 
-class Voice:
-    """The library with one voice, ready to speak once."""
+class Event(ctypes.Structure):
+    """espeak_EVENT; the union at its end as the name of a phoneme."""
 
-    def __init__(self, library: str, data: str, name: str) -> None:
+    _fields_ = (
+        ("type", ctypes.c_int),
+        ("message", ctypes.c_uint),
+        ("text_position", ctypes.c_int),
+        ("length", ctypes.c_int),
+        ("milliseconds", ctypes.c_int),
+        ("sample", ctypes.c_int),
+        ("user_data", ctypes.c_void_p),
+        ("name", ctypes.c_char * 8),
+    )
+
+
+class Voice:
+    """The library with one voice, ready to speak once; `timed`, and then to say when each phoneme began."""
+
+    def __init__(self, library: str, data: str, name: str, timed: bool) -> None:
         self.chunks: list = []
+        self.starts: list = []  # phoneme and sample
         self.lib = ctypes.CDLL(library)
         self.libc = ctypes.CDLL(None)
         self.callback = _CALLBACK(self._keep)  # must live as long as the library may call it
-        rate = self.lib.espeak_Initialize(_SYNCHRONOUS, 0, os.fsencode(data), 0)
+        options = _PHONEME_EVENTS if timed else 0
+        rate = self.lib.espeak_Initialize(_SYNCHRONOUS, 0, os.fsencode(data), options)
         if rate != 22050:
             raise SystemExit(f"espeak-ng did not start (it answered {rate} for the sample rate)")
         self.lib.espeak_TextToPhonemes.restype = ctypes.c_char_p
         self.lib.espeak_SetSynthCallback(self.callback)
         self.known = has_variant(data, name) and self.lib.espeak_SetVoiceByName(name.encode()) == 0
 
-    def _keep(self, samples, count, _events) -> int:
+        self.timed = timed
+
+    def _keep(self, samples, count, events) -> int:
         if samples and count > 0:
             self.chunks.append(ctypes.string_at(samples, 2 * count))
+        if self.timed and events:
+            self._note(ctypes.cast(events, ctypes.POINTER(Event)))
         return 0
+
+    def _note(self, events) -> None:
+        place = 0
+        while events[place].type != _LAST_EVENT:
+            if events[place].type == _EVENT_OF_PHONEME:
+                self.starts.append((events[place].name.decode(), events[place].sample))
+            place += 1
 
     def answer(self, request: dict) -> bytes:
         if not self.known:
             raise RuntimeError(f"espeak-ng has no voice {request['voice']!r}")
-        return self.speak(request) if request["op"] == "speak" else self.phonemes(request)
+        return {"speak": self.speak, "time": self.time, "phonemes": self.phonemes}[request["op"]](request)
 
     def speak(self, request: dict) -> bytes:
         self.lib.espeak_SetParameter(_RATE, request["rate"], 0)
@@ -70,6 +101,11 @@ class Voice:
         if status != 0:
             raise RuntimeError(f"espeak-ng answered {status} for {request['text']!r}")
         return b"".join(self.chunks)
+
+    def time(self, request: dict) -> bytes:
+        """Where each phoneme starts when the text is spoken, and how many samples there are: JSON."""
+        length = len(self.speak(request)) // 2
+        return json.dumps({"starts": self.starts, "samples": length}).encode()
 
     def phonemes(self, request: dict) -> bytes:
         """The mnemonics of a word, separated by underscores."""
@@ -86,7 +122,7 @@ def has_variant(data: str, name: str) -> bool:
 class Singer:
     """The server's end of a process that holds one voice."""
 
-    def __init__(self, library: str, data: str, name: str, scratch: int) -> None:
+    def __init__(self, library: str, data: str, name: str, timed: bool, scratch: int) -> None:
         inbox, self.requests = os.pipe()
         self.statuses, outbox = os.pipe()
         if os.fork() == 0:
@@ -98,7 +134,7 @@ class Singer:
             os.dup2(nowhere, 0)
             os.dup2(nowhere, 1)
             try:
-                sing(Voice(library, data, name), inbox, outbox, scratch)
+                sing(Voice(library, data, name, timed), inbox, outbox, scratch)
             finally:
                 os._exit(0)
         os.close(inbox)
@@ -170,11 +206,12 @@ def main(library: str, data: str) -> None:
     scratch = open_scratch()
     singers: dict = {}
     for line in sys.stdin.buffer:
-        name = json.loads(line)["voice"]
-        if name not in singers:
-            singers[name] = Singer(library, data, name, scratch)
+        request = json.loads(line)
+        which = request["voice"], request["op"] == "time"
+        if which not in singers:
+            singers[which] = Singer(library, data, *which, scratch)
         os.ftruncate(scratch, 0)
-        status = singers[name].ask(line)
+        status = singers[which].ask(line)
         if status == 0:
             pass_on(scratch)
         else:

@@ -20,6 +20,7 @@ from speechscale.records.manifest import SAMPLE_RATE, Synthesis
 ESPEAK = "espeak-ng"
 _MACHINE_FAILED = 2  # a status of the server's protocol
 _ESPEAK_RATE = 22_050  # Hz; fixed in espeak-ng
+_STRESS = "'%,="  # what may precede a phoneme's name
 _AHEAD = 4  # requests sent before their answers are read, so that speaking and encoding overlap
 _AHEAD_BYTES = 32_768  # and together at most so long: what a pipe holds can be sent while nobody reads
 
@@ -79,6 +80,26 @@ class Speaker:
         for text, _ in sent:
             yield _waveform(text, self._receive())
 
+    def timings(self, text: str, how: Synthesis) -> list[tuple[str, float, float]]:
+        """The phonemes that `speak` speaks, each with its start and end in seconds; stress is left off, a pause is `_`.
+
+        Raises:
+            SampleFault: as `speak`.
+        """
+        self._settle()
+        self._send(_request(text, how, "time"))
+        answer = self._receive()
+        if isinstance(answer, SampleFault):
+            raise answer
+        spoken = json.loads(answer)
+        names = ["_" if name[:1] == "_" else name.lstrip(_STRESS) for name, _ in spoken["starts"]]
+        edges = [start / _ESPEAK_RATE for _, start in spoken["starts"]] + [spoken["samples"] / _ESPEAK_RATE]
+        return [
+            (name, start, end)
+            for name, start, end in zip(names, edges[:-1], edges[1:], strict=True)
+            if end > start and name
+        ]
+
     def phonemes(self, word: str, voice: str) -> list[str]:
         """Mnemonics of the sounds of one word, as espeak-ng names them.
 
@@ -118,10 +139,10 @@ class Speaker:
         return data
 
 
-def _request(text: str, how: Synthesis) -> bytes:
+def _request(text: str, how: Synthesis, op: str = "speak") -> bytes:
     return _line(
         {
-            "op": "speak",
+            "op": op,
             "text": f"[[{text}]]" if how.phonemes else text,
             "voice": how.voice,
             "rate": how.words_per_minute,
