@@ -33,9 +33,10 @@ from speechscale.speech.synthesis import ESPEAK, Speaker
 from speechscale.speech.texts import StoryWorld
 from speechscale.study.engine import LocalEngine, default_workers, run_tasks
 from speechscale.units.collapse import collapse
-from speechscale.units.encode import CodeBookTask, ShardTask, encode_shard, make_code_book, plan_shards
+from speechscale.units.encode import ShardTask, encode_shard, plan_shards
 from speechscale.units.encoders import load_encoder
 from speechscale.units.kmeans import CodeBook, KMeansSpec, load_code_book
+from speechscale.units.learn import CodeBookTask, make_code_book
 from speechscale.units.mel import MelEncoder, MelSpec
 
 READING = Reading("stories", "train", ESPEAK, ("en-us", "en-us+f2", "en-us+m3"), 260, seed=0)

@@ -21,8 +21,9 @@ from speechscale.cli import app
 from speechscale.records.manifest import read_manifest, write_manifest
 from speechscale.records.shards import open_shards, verify_shard
 from speechscale.speech.hearing import hear
-from speechscale.units.encode import CodeBookTask, encode_shard, make_code_book, plan_shards
+from speechscale.units.encode import encode_shard, plan_shards
 from speechscale.units.kmeans import KMeansSpec
+from speechscale.units.learn import CodeBookTask, make_code_book
 from speechscale.units.mel import MelEncoder, MelSpec
 
 Bytes = Callable[[], bytes]

@@ -14,15 +14,14 @@ from speechscale.errors import SampleFault, UserError
 from speechscale.records.manifest import Utterance, write_manifest
 from speechscale.records.shards import open_shard, open_shards, verify_shard
 from speechscale.units.encode import (
-    CodeBookTask,
     ShardTask,
     _encoder,
     encode_shard,
     is_encoded,
-    make_code_book,
     plan_shards,
 )
 from speechscale.units.kmeans import KMeansSpec, load_code_book
+from speechscale.units.learn import CodeBookTask, make_code_book
 from speechscale.units.mel import MelEncoder, MelSpec
 
 
@@ -53,7 +52,8 @@ def plan(listed: Path, book: Path, out: Path, seconds: float) -> list[ShardTask]
 
 def learn(listed: Path, spec: KMeansSpec, path: Path) -> tuple[int, int]:
     encoder = MelEncoder(MelSpec()).identity
-    return make_code_book(CodeBookTask(listed, listed.parent, encoder, spec, path, hear_noise))
+    learnt = make_code_book(CodeBookTask(listed, listed.parent, encoder, spec, path, hear_noise))
+    return learnt.frames, learnt.faulty
 
 
 @pytest.fixture

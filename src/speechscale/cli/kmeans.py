@@ -17,7 +17,24 @@ def kmeans(
     split: Annotated[str | None, typer.Option(help="Learn from this split only.  [default: all]")] = None,
     clusters: Annotated[int, typer.Option(min=2, help="Units.")] = 100,
     utterances: Annotated[int, typer.Option(min=1, help="Size of the seeded sample to learn from.")] = 500,
+    frames: Annotated[
+        int, typer.Option(min=1, help="Frames of the sample to learn from, at most.")
+    ] = 1_000_000,
+    method: Annotated[
+        Literal["minibatch", "lloyd"], typer.Option(help="Growing samples, or all frames each time.")
+    ] = "minibatch",
+    iterations: Annotated[int, typer.Option(min=1, help="Over all frames, at most.")] = 50,
+    tolerance: Annotated[
+        float, typer.Option(min=0, help="Stop when an iteration gains less than this share of the inertia.")
+    ] = 1e-4,
     seed: Annotated[int, typer.Option(min=0)] = 0,
+    published: Annotated[
+        Path | None,
+        typer.Option("--import", help="Learn nothing: take this joblib file of a scikit-learn k-means."),
+    ] = None,
+    sha256: Annotated[
+        str | None, typer.Option(help="What the imported file must be.  [default: the preset's]")
+    ] = None,
     encoder: Annotated[
         str, typer.Option(help="mel, a preset (mhubert-25hz-l11), or a HuBERT model: a folder or hub id.")
     ] = "mel",
@@ -38,7 +55,7 @@ def kmeans(
         Literal["auto", "cpu", "cuda"], typer.Option(help="Where a neural encoder computes.")
     ] = "auto",
 ) -> None:
-    """Learn the units: k-means over frames of a sample of utterances. The code book keeps what made the frames.
+    """Learn the units: k-means over frames of a sample of utterances, and a report of how good they are beside it.
 
     Examples:
 
@@ -47,14 +64,26 @@ def kmeans(
         speechscale kmeans libri/manifest.jsonl --encoder mhubert-25hz-l11 --clusters 500 -o code_book.safetensors
 
         speechscale kmeans libri/manifest.jsonl --encoder models/hubert-base --layer 6 -o code_book.safetensors
+
+        speechscale kmeans libri/manifest.jsonl --encoder mhubert-25hz-l11 --import km500.bin -o code_book.safetensors
     """
     from speechscale.speech.hearing import hear
-    from speechscale.study.units import learn_code_book
-    from speechscale.units.encode import CodeBookTask
+    from speechscale.speech.timing import phone_timings
+    from speechscale.study.units import import_code_book, learn_code_book
     from speechscale.units.encoders import Computing, choose_encoder
+    from speechscale.units.hubert import PRESETS
     from speechscale.units.kmeans import KMeansSpec
+    from speechscale.units.learn import CodeBookTask
 
-    spec = KMeansSpec(clusters=clusters, utterances=utterances, seed=seed)
+    spec = KMeansSpec(
+        clusters=clusters,
+        utterances=utterances,
+        frames=frames,
+        method=method,
+        iterations=iterations,
+        tolerance=tolerance,
+        seed=seed,
+    )
     given = {
         "layer": layer,
         "revision": revision,
@@ -63,16 +92,20 @@ def kmeans(
         "padding": padding,
     }
     chosen = choose_encoder(encoder, {key: value for key, value in given.items() if value is not None})
-    learnt = learn_code_book(
-        CodeBookTask(
-            manifest,
-            root or manifest.parent,
-            chosen,
-            spec,
-            out,
-            hear,
-            split=split,
-            computing=Computing(device=device),
-        )
+    task = CodeBookTask(
+        manifest,
+        root or manifest.parent,
+        chosen,
+        spec,
+        out,
+        hear,
+        split=split,
+        computing=Computing(device=device),
+        timings=phone_timings,
     )
-    typer.echo(f"{out}: {learnt}")
+    if published:
+        known = PRESETS[encoder].kmeans_sha256 if encoder in PRESETS else None
+        made = import_code_book(task, published, sha256 or known)
+    else:
+        made = learn_code_book(task)
+    typer.echo(f"{out}: {made}")

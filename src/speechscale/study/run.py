@@ -4,7 +4,7 @@ Everything is published whole or not at all, so the folder can be left at any in
 
     study.json  stages.json          the spec and facts; seconds per stage
     corpus/                          manifests of train, test, benchmarks (sealed)
-    units/code_book.safetensors      k-means centroids
+    units/code_book.safetensors      k-means centroids; .quality.json tells how good they are
     units/{train,test,benchmarks}/   shards
     runs/<run>/                      record.json, scores.parquet, model.safetensors
     runs.csv  curves.csv  law.json   what the laws are fitted to, and the laws
@@ -45,13 +45,15 @@ from speechscale.records.shards import open_shards, verify_shard
 from speechscale.report import write_report
 from speechscale.speech.corpus import BENCHMARKS, CORPUS_SCHEMA, TEST, TRAIN, check_voices, write_corpus
 from speechscale.speech.hearing import hear
+from speechscale.speech.timing import phone_timings
 from speechscale.study.engine import Engine, Stopwatch, busy, run_tasks
 from speechscale.study.ladder import ladder_runs
 from speechscale.study.one_run import RECORD, RunTask, fraction_done, is_done, run_one
 from speechscale.study.samples import write_samples
 from speechscale.study.spec import StudySpec
 from speechscale.study.units import encode_all, learn_code_book, summarise
-from speechscale.units.encode import CodeBookTask, plan_shards
+from speechscale.units.encode import plan_shards
+from speechscale.units.learn import CodeBookTask
 
 STUDY_SCHEMA = "speechscale.study/1"
 PARTS = {"train": TRAIN, "test": TEST, "benchmarks": BENCHMARKS}
@@ -195,7 +197,15 @@ def learn_units(spec: StudySpec, folder: StudyFolder) -> None:
         encoder = spec.units.encoder()
         train = folder.corpus / TRAIN
         learn_code_book(
-            CodeBookTask(train, folder.corpus, encoder, spec.units.kmeans, folder.code_book, hear)
+            CodeBookTask(
+                train,
+                folder.corpus,
+                encoder,
+                spec.units.kmeans,
+                folder.code_book,
+                hear,
+                timings=phone_timings,
+            )
         )
 
 

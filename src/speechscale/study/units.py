@@ -12,8 +12,10 @@ from speechscale.errors import UserError
 from speechscale.records.seal import cannot_write, is_held, only_here, remove_leftovers, write_json
 from speechscale.records.shards import Shard, open_shard
 from speechscale.study.engine import Engine, Failure, LocalEngine, run_tasks, try_tasks
-from speechscale.units.encode import CodeBookTask, ShardTask, encode_shard, is_encoded, make_code_book
+from speechscale.units.encode import ShardTask, encode_shard, is_encoded
+from speechscale.units.learn import CodeBookTask, adopt_code_book, make_code_book
 from speechscale.units.precision import PrecisionTask, changed_units
+from speechscale.units.published import read_published
 
 _FAILURES = "failures.json"  # beside the shards: those that failed last time, and why
 _TOLD = 10  # failed shards in one sentence
@@ -36,10 +38,21 @@ class Encoded:
 
 
 def learn_code_book(task: CodeBookTask) -> str:
-    """Learn a code book in a worker, whose single thread adds in the same order whatever the machine."""
-    ((_, (frames, faulty)),) = run_tasks(make_code_book, [task], label="k-means", engine=LocalEngine(1))
-    skipped = f"; {faulty} utterances of the sample could not be heard" if faulty else ""
-    return f"{task.kmeans.clusters} units learnt from {frames} frames{skipped}."
+    """Learn a code book in a worker; what was learnt, in words."""
+    ((_, learnt),) = run_tasks(make_code_book, [task], label="k-means", engine=LocalEngine(1))
+    skipped = f"; {learnt.faulty} utterances of the sample could not be heard" if learnt.faulty else ""
+    return f"{task.kmeans.clusters} units learnt from {learnt.frames} frames{skipped};\n{learnt.quality}"
+
+
+def import_code_book(task: CodeBookTask, published: Path, sha256: str | None) -> str:
+    """Take a published code book for the encoder of a task, and measure it on the sample; the report, in words.
+
+    Raises:
+        UserError: not the file of that hash, not a k-means, or of another encoder.
+    """
+    book = read_published(published, task.encoder, sha256)
+    quality = adopt_code_book(book, task)
+    return f"{len(book.centroids)} units taken from {published};\n{quality}"
 
 
 def compare_precision(task: PrecisionTask) -> str:

@@ -15,19 +15,12 @@ from typing import Any
 import numpy as np
 
 from speechscale.errors import SampleFault, UserError
-from speechscale.records.manifest import SAMPLE_RATE, Stretch, Utterance, cut_manifest, sample_manifest
+from speechscale.records.manifest import SAMPLE_RATE, Stretch, Utterance, cut_manifest
 from speechscale.records.seal import sha256_file, sha256_json
 from speechscale.records.shards import Sample, Skip, is_written, write_shard
 from speechscale.units.collapse import close, collapse
 from speechscale.units.encoders import DEFAULT_COMPUTING, Computing, Encoder, load_encoder
-from speechscale.units.kmeans import (
-    CodeBook,
-    KMeansSpec,
-    code_book_identity,
-    load_code_book,
-    save_code_book,
-    train_kmeans,
-)
+from speechscale.units.kmeans import CodeBook, code_book_identity, load_code_book
 from speechscale.units.mel import MelEncoder
 
 Hear = Callable[[Sequence[Utterance], Path], Iterator[np.ndarray | SampleFault]]
@@ -191,37 +184,6 @@ def _sample(
         return SampleFault("too short", f"{len(waveform)} samples at {SAMPLE_RATE} Hz give no frame")
     units, durations = close(*collapse(book.assign(frames)), len(book.centroids))
     return Sample(utterance.id, units, len(waveform) / SAMPLE_RATE, _row(utterance), durations)
-
-
-@dataclass(frozen=True)
-class CodeBookTask:
-    """Everything a worker needs to learn a code book."""
-
-    manifest: Path
-    root: Path  # what audio paths are relative to
-    encoder: dict[str, Any]  # its identity
-    kmeans: KMeansSpec
-    path: Path
-    hear: Hear
-    split: str | None = None  # learn from this split only
-    computing: Computing = DEFAULT_COMPUTING
-
-
-def make_code_book(task: CodeBookTask) -> tuple[int, int]:
-    """Train k-means on a seeded sample of utterances; returns the frames used and the utterances that were faulty.
-
-    Raises:
-        UserError: none of the sampled utterances could be heard.
-    """
-    chosen = sample_manifest(task.manifest, task.kmeans.utterances, task.kmeans.seed, task.split)
-    encoder = load_encoder(task.encoder, task.computing)
-    heard = [waveform for waveform in task.hear(chosen, task.root) if not isinstance(waveform, SampleFault)]
-    frames = [some for some in encoder.encode(heard) if len(some)]
-    if not frames:
-        raise UserError(f"none of the {len(chosen)} utterances sampled for k-means could be heard.")
-    sample = np.concatenate(frames)
-    save_code_book(train_kmeans(sample, task.kmeans, encoder.identity), task.path)
-    return len(sample), len(chosen) - len(frames)
 
 
 def _row(utterance: Utterance) -> dict[str, Any]:
