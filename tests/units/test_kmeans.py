@@ -18,7 +18,7 @@ from speechscale.units.encoders import Computing
 from speechscale.units.kmeans import (
     CodeBook,
     KMeansSpec,
-    _lloyd,
+    _Clusters,
     _Points,
     load_code_book,
     save_code_book,
@@ -110,8 +110,9 @@ def test_an_empty_cluster_starts_again_elsewhere() -> None:
     # all but one centroid too far away to be the nearest of any frame
     start = torch.cat([torch.zeros((1, 3)), torch.full((4, 3), 1e3)])
     with ThreadPoolExecutor(1) as pool:
-        centroids = _lloyd(sample, len(frames), start, 50, 0.0, rng, pool)
-    book = CodeBook(centroids.numpy(), sample.mean, sample.scale, {})
+        clusters = _Clusters(start, sample, rng, pool)
+        clusters.settle(len(frames), 50, 0.0)
+    book = CodeBook(clusters.centroids.numpy(), sample.mean, sample.scale, {})
     assert set(book.assign(points.numpy()).tolist()) == set(range(5))
     assert inertia(frames, book) < 0.05
 
