@@ -11,6 +11,8 @@ from speechscale.cli.convert import convert
 from speechscale.cli.encode import encode
 from speechscale.cli.evaluate import evaluate
 from speechscale.cli.fit import fit
+from speechscale.cli.generate import generate
+from speechscale.cli.interchange import export, import_
 from speechscale.cli.kmeans import kmeans
 from speechscale.cli.manifest import manifest
 from speechscale.cli.plan import plan
@@ -39,6 +41,9 @@ app.command()(unigram)
 app.command()(verify)
 app.command()(train)
 app.command(name="eval")(evaluate)
+app.command()(generate)
+app.command()(export)
+app.command(name="import")(import_)
 app.command()(fit)
 app.command()(plan)
 app.command()(simulate)

@@ -44,6 +44,15 @@ class ModelShape(BaseModel):
         return self.dim // self.heads
 
     @property
+    def eos(self) -> int:
+        """The unit that closes an utterance, and stands before the first; the vocabulary is units, EOS, padding."""
+        return self.vocabulary - 2
+
+    @property
+    def pad(self) -> int:
+        return self.vocabulary - 1
+
+    @property
     def hidden(self) -> int:
         """SwiGLU width: 2/3 of 4 dim, rounded up to `hidden_multiple` (released code of the study)."""
         return -(-int(2 * 4 * self.dim / 3) // self.hidden_multiple) * self.hidden_multiple

@@ -7,6 +7,7 @@ Query, key and value share one matrix, and so do gate and up projection: fewer, 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +18,26 @@ from speechscale.model.shape import ModelShape, Preset
 ROPE_THETA = 10_000.0
 NORM_EPS = 1e-5
 INIT_STD = 0.02
+
+
+class Past:
+    """Keys and values [B, H, T, K] of the positions that one layer has read, with room for `length` of them."""
+
+    def __init__(self, length: int) -> None:
+        self.length, self.read = length, 0
+        self.kept: tuple[Tensor, Tensor] | None = None
+
+    def extend(self, k_BHTK: Tensor, v_BHTK: Tensor) -> tuple[Tensor, Tensor]:
+        """Keep the keys and values of further positions; returns those of all."""
+        if self.kept is None:
+            batch, heads, _, width = k_BHTK.shape
+            room = (batch, heads, self.length, width)
+            self.kept = k_BHTK.new_empty(room), v_BHTK.new_empty(room)
+        start, self.read = self.read, self.read + k_BHTK.shape[2]
+        for kept, new in zip(self.kept, (k_BHTK, v_BHTK), strict=True):
+            kept[:, :, start : self.read] = new
+        keys, values = self.kept
+        return keys[:, :, : self.read], values[:, :, : self.read]
 
 
 class Block(nn.Module):
@@ -32,16 +53,19 @@ class Block(nn.Module):
         self.gate_up = nn.Linear(shape.dim, 2 * shape.hidden, bias=False)
         self.down = nn.Linear(shape.hidden, shape.dim, bias=False)
 
-    def forward(self, x_BTD: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
-        x_BTD = x_BTD + self._attend(_norm(x_BTD, self.attention_norm), rotary)
+    def forward(self, x_BTD: Tensor, rotary: tuple[Tensor, Tensor], past: Past | None = None) -> Tensor:
+        x_BTD = x_BTD + self._attend(_norm(x_BTD, self.attention_norm), rotary, past)
         gate, up = self.gate_up(_norm(x_BTD, self.mlp_norm)).chunk(2, dim=-1)
         return x_BTD + self.down(F.silu(gate) * up)
 
-    def _attend(self, x_BTD: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
+    def _attend(self, x_BTD: Tensor, rotary: tuple[Tensor, Tensor], past: Past | None) -> Tensor:
         batch, length, dim = x_BTD.shape
         qkv = self.qkv(x_BTD).view(batch, length, 3, self.heads, dim // self.heads).permute(2, 0, 3, 1, 4)
         q_BHTK, k_BHTK = _rotate(qkv[:2], rotary)
-        mixed = _causal_attention(q_BHTK, k_BHTK, qkv[2])
+        v_BHTK = qkv[2]
+        if past is not None:
+            k_BHTK, v_BHTK = past.extend(k_BHTK, v_BHTK)
+        mixed = _causal_attention(q_BHTK, k_BHTK, v_BHTK)
         return self.out(mixed.transpose(1, 2).reshape(batch, length, dim))
 
 
@@ -79,13 +103,17 @@ class Transformer(nn.Module):
             with torch.no_grad():
                 shrunk.mul_(small / INIT_STD)
 
-    def forward(self, tokens_BT: Tensor) -> Tensor:
-        """Logits [B, T, V] of the next token at every position; T at most the context."""
-        length = tokens_BT.shape[1]
-        rotary = (self.rotary_cos[:length], self.rotary_sin[:length])
+    def forward(self, tokens_BT: Tensor, past: Sequence[Past] | None = None) -> Tensor:
+        """Logits [B, T, V] of the next token at every position; T at most the context.
+
+        With the `past` of every layer the tokens follow those that it has read: any number at first, then one by one.
+        """
+        start = past[0].read if past else 0
+        places = slice(start, start + tokens_BT.shape[1])
+        rotary = (self.rotary_cos[places], self.rotary_sin[places])
         x_BTD = self.embedding(tokens_BT)
-        for block in self.blocks:
-            x_BTD = block(x_BTD, rotary)
+        for number, block in enumerate(self.blocks):
+            x_BTD = block(x_BTD, rotary, past[number] if past else None)
         return F.linear(_norm(x_BTD, self.norm), self.embedding.weight)
 
 
@@ -103,13 +131,16 @@ def _rotate(x: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
 
 
 def _causal_attention(q_BHTK: Tensor, k_BHTK: Tensor, v_BHTK: Tensor) -> Tensor:
+    causal = q_BHTK.shape[2] == k_BHTK.shape[2]  # else one query, the last, which sees every key
     if q_BHTK.device.type != "cpu":
         return F.scaled_dot_product_attention(
-            q_BHTK.to(v_BHTK.dtype), k_BHTK.to(v_BHTK.dtype), v_BHTK, is_causal=True
+            q_BHTK.to(v_BHTK.dtype), k_BHTK.to(v_BHTK.dtype), v_BHTK, is_causal=causal
         )
     # On CPUs the flash kernel is faster in float32 than in bfloat16 (docs/LOG.md), so autocast must not cast it down.
     with torch.autocast("cpu", enabled=False):
-        return F.scaled_dot_product_attention(q_BHTK.float(), k_BHTK.float(), v_BHTK.float(), is_causal=True)
+        return F.scaled_dot_product_attention(
+            q_BHTK.float(), k_BHTK.float(), v_BHTK.float(), is_causal=causal
+        )
 
 
 def _norm(x: Tensor, weight: Tensor) -> Tensor:

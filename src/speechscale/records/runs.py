@@ -13,7 +13,9 @@ from speechscale.errors import UserError, nearest
 from speechscale.records.frames import as_frame, read_frame
 from speechscale.records.seal import write_file, write_json
 
-Status = Literal["done", "diverged", "failed"]
+Status = Literal[
+    "done", "diverged", "failed", "imported"
+]  # the last: trained elsewhere, so 0 where not known
 
 ALIASES = {"N": "params", "D": "tokens", "C": "flops", "L": "loss"}
 REQUIRED = ("params", "tokens", "loss")

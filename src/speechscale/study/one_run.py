@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from speechscale.errors import CannotWrite, UserError
 from speechscale.records.runs import RunRecord, read_record, write_record
@@ -92,11 +93,7 @@ def score_run(record: RunRecord, folder: Path, benchmarks: list[Shard]) -> RunRe
     device = compute_device()
     model, made_from = load_model(folder / MODEL)
     encoding = benchmarks[0].preprocessing
-    if encoding["kmeans"]["sha256"] != made_from["kmeans"]:
-        raise UserError(
-            f"{folder / MODEL}: was trained on units of another code book ({str(made_from['kmeans'])[:12]}…) "
-            f"than the benchmarks' ({str(encoding['kmeans']['sha256'])[:12]}…); encode them with the model's."
-        )
+    check_same_units(folder / MODEL, made_from["kmeans"], encoding)
     if unigram_of(benchmarks[0]) != made_from.get("unigram"):
         raise UserError(
             f"{folder / MODEL}: was trained on other tokens than the benchmarks hold; give them the model's with "
@@ -108,6 +105,25 @@ def score_run(record: RunRecord, folder: Path, benchmarks: list[Shard]) -> RunRe
     write_scores(scores, folder / "scores.parquet")
     note = f"{len(halves)} items lack a member and were not scored, the first {halves[0]}" if halves else ""
     return record.model_copy(update={"scores": accuracies(scores), "note": note})
+
+
+def check_same_units(model: Path, code_book: str | None, encoding: Mapping[str, Any]) -> None:
+    """Whether a model was trained on units of the code book (SHA-256) that shards were encoded with.
+
+    Raises:
+        UserError: it was not, or nobody knows.
+    """
+    theirs = encoding["kmeans"]["sha256"]
+    if code_book is None:
+        raise UserError(
+            f"{model}: does not know which code book its units are of; `speechscale import` it again with "
+            f"--code-book (the shards': {theirs[:12]}…)."
+        )
+    if theirs != code_book:
+        raise UserError(
+            f"{model}: was trained on units of another code book ({code_book[:12]}…) than the shards' "
+            f"({theirs[:12]}…); encode them with the model's."
+        )
 
 
 def _failed(task: RunTask, why: str, seconds: float) -> RunRecord:

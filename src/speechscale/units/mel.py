@@ -71,17 +71,18 @@ class MelEncoder:
         padded = np.zeros((count - 1) * spec.hop + spec.window, dtype=np.float32)
         padded[margin : margin + len(samples)] = samples[: len(padded) - margin]
         frames = np.lib.stride_tricks.sliding_window_view(padded, spec.window)[:: spec.hop]
-        spectrum = np.abs(scipy.fft.rfft(frames * _hann(spec.window), axis=1))
-        return np.log(spectrum @ _filters(spec) + np.float32(spec.floor))
+        spectrum = np.abs(scipy.fft.rfft(frames * hann(spec.window), axis=1))
+        return np.log(spectrum @ mel_filters(spec) + np.float32(spec.floor))
 
 
 @cache
-def _hann(length: int) -> np.ndarray:
+def hann(length: int) -> np.ndarray:
+    """The periodic window [length]."""
     return np.hanning(length + 1)[:-1].astype(np.float32)
 
 
 @cache
-def _filters(spec: MelSpec) -> np.ndarray:
+def mel_filters(spec: MelSpec) -> np.ndarray:
     """Triangular filters [window/2 + 1, bands], each summing to 1, equally spaced in mel (O'Shaughnessy 1987)."""
     edges = _hertz(np.linspace(_mel(spec.lowest), _mel(spec.highest), spec.bands + 2))
     bins = np.fft.rfftfreq(spec.window, 1 / SAMPLE_RATE)[:, None]
