@@ -115,21 +115,36 @@ def gpu_flops(name: str) -> float:
     return known[name.lower()]
 
 
+def check_machine(gpu: str | None, mfu: float, price: float | None) -> None:
+    """Whether hours and cost can be told of such a machine.
+
+    Raises:
+        UserError: an unknown GPU, a share or a price that is impossible, or a price of nothing.
+    """
+    if price is not None:
+        _positive("a price", price)
+        if gpu is None:
+            raise UserError("a price without a GPU: name the GPU that it is for, as in --gpu H100.")
+    if not 0 < mfu <= 1:
+        raise UserError(f"an MFU of {mfu}; a share in (0, 1] is wanted.")
+    if gpu is not None:
+        gpu_flops(gpu)
+
+
+def _positive(name: str, value: float) -> None:
+    if not (np.isfinite(value) and value > 0):
+        raise UserError(f"{name} of {value:g}; a number above zero is wanted.")
+
+
 def _demand(law: DrawnLaw, limits: Constraints) -> None:
     for name, value in (
         ("unique tokens", limits.unique_tokens),
         ("params", limits.params),
         ("tokens per second", limits.tokens_per_second),
-        ("a price", limits.price),
     ):
-        if value is not None and not (np.isfinite(value) and value > 0):
-            raise UserError(f"{name} of {value:g}; a number above zero is wanted.")
-    if limits.price is not None and limits.gpu is None:
-        raise UserError("a price without a GPU: name the GPU that it is for, as in --gpu H100.")
-    if not 0 < limits.mfu <= 1:
-        raise UserError(f"an MFU of {limits.mfu}; a share in (0, 1] is wanted.")
-    if limits.gpu is not None:
-        gpu_flops(limits.gpu)
+        if value is not None:
+            _positive(name, value)
+    check_machine(limits.gpu, limits.mfu, limits.price)
     if limits.unique_tokens is not None and not law.repeats:
         raise UserError(
             f"the law of {law.name} was not fitted to repeated data, so it cannot say what epochs are worth; plan "

@@ -228,3 +228,29 @@ VERBS += ["study run", "study plan", "study status"]
 @pytest.mark.parametrize("verb", VERBS)
 def test_help_shows_an_example(verb: str) -> None:
     assert f"speechscale {verb} " in speechscale(*verb.split(), "--help").stdout.split("Example", 1)[1]
+
+
+def test_a_model_goes_out_comes_back_and_scores_the_same(study: Path, tmp_path: Path) -> None:
+    best = max(study.glob("runs/*"), key=lambda run: read_record(run / "record.json").params)
+    speechscale("export", best, "-o", tmp_path / "llama")
+    book = study / "units" / "code_book.safetensors"
+    speechscale("import", tmp_path / "llama", "--code-book", book, "-o", tmp_path / "back")
+    speechscale("eval", tmp_path / "back", "--benchmarks", study / "units" / "benchmarks")
+    assert read_record(tmp_path / "back" / "record.json").scores == read_record(best / "record.json").scores
+
+
+def test_a_model_speaks(study: Path, tmp_path: Path) -> None:
+    run = next(study.glob("runs/*"))
+    units = study / "units"
+    how = [
+        "--code-book",
+        units / "code_book.safetensors",
+        "--pace",
+        units / "train",
+        "--prompt",
+        units / "test",
+    ]
+    done = speechscale("generate", run, *how, "--prompt-units", "9", "--most", "40", "-o", tmp_path / "said")
+    assert "4 sequences" in done.stdout and done.stderr == ""
+    rows = [json.loads(line) for line in (tmp_path / "said" / "units.jsonl").read_text().splitlines()]
+    assert all((tmp_path / "said" / row["file"]).stat().st_size > 9 * 2 * 640 for row in rows)

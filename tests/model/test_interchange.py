@@ -147,6 +147,15 @@ def test_we_read_what_hugging_face_saves(tmp_path: Path) -> None:
     assert ours.shape.hidden == 160 and units == {}
 
 
+def test_weights_in_bfloat16_become_float32(tmp_path: Path) -> None:
+    theirs, folder = llama(tmp_path)
+    theirs.bfloat16().save_pretrained(folder)
+    ours, _ = import_model(folder)
+    assert {parameter.dtype for parameter in ours.parameters()} == {torch.float32}
+    with torch.no_grad():
+        assert (theirs.float()(TOKENS).logits - logits_of(ours)).abs().max() < 1e-5
+
+
 def test_several_files_with_an_index(tmp_path: Path) -> None:
     theirs, folder = llama(tmp_path)
     whole = logits_of(import_model(folder)[0])

@@ -32,6 +32,20 @@ def test_smallest_published_model_without_embedding() -> None:
     assert ModelShape(layers=6, dim=512, heads=8, vocabulary=502, context=2050).params == 20_453_888
 
 
+@pytest.mark.parametrize("millions", PUBLISHED)
+def test_published_counts_are_those_of_the_module(millions: float) -> None:
+    """On the meta device, where parameters have shapes and no memory."""
+    layers, dim, heads = PUBLISHED[millions]
+    shape = ModelShape(layers=layers, dim=dim, heads=heads, vocabulary=502, context=2050)
+    with torch.device("meta"):
+        model = Transformer(shape)
+    assert sum(p.numel() for p in model.parameters()) == shape.params_total
+    assert (
+        sum(p.numel() for name, p in model.named_parameters() if name != "embedding.weight") == shape.params
+    )
+    assert sum(p.numel() for p in model.parameters() if p.ndim == 2) == shape.matrices + 502 * dim
+
+
 @pytest.mark.parametrize("dims", [(1, 16, 1, 16), (3, 48, 2, 32), (2, 64, 4, 256)])
 def test_counts_are_those_of_the_module(dims: tuple[int, int, int, int]) -> None:
     layers, dim, heads, multiple = dims

@@ -8,6 +8,7 @@ import pytest
 
 from speechscale.errors import UserError
 from speechscale.study.ladder import ladder_runs
+from speechscale.study.run import run_study
 from speechscale.study.spec import read_run, read_study
 
 STUDIES = sorted((Path(__file__).parents[2] / "studies").glob("*.toml"))
@@ -18,9 +19,11 @@ SMOKE = (Path(__file__).parents[2] / "studies" / "smoke.toml").read_text(encodin
 def test_shipped_studies_parse_and_name_every_run_once(path: Path) -> None:
     spec = read_study(path)
     runs = ladder_runs(spec)
-    assert len({run.run for run in runs}) == len(runs) == len(spec.ladder.sizes) * len(spec.ladder.budgets)
-    assert len(spec.ladder.sizes) >= 4 and len(spec.ladder.budgets) >= 4
-    vocabulary = spec.units.kmeans.clusters + 2
+    alone = sum(len(size.steps) for size in spec.ladder.sizes)
+    expected = len(spec.ladder.sizes) * len(spec.ladder.budgets) + alone
+    assert len({run.run for run in runs}) == len(runs) == expected >= 16
+    assert len(spec.ladder.sizes) >= 4
+    vocabulary = spec.vocabulary
     costs = [run.shape(vocabulary).flops_exact(run.tokens) for run in runs]
     assert costs == sorted(costs, reverse=True)
 
@@ -93,6 +96,61 @@ def test_two_runs_of_one_name_are_refused(tmp_path: Path) -> None:
     path.write_text(SMOKE.replace("{ tokens = 16_000 }", "{ tokens = 8_000 }"))
     with pytest.raises(UserError, match="a run of the same name"):
         ladder_runs(read_study(path))
+
+
+def ladder_of(tmp_path: Path, budgets: str) -> list[tuple[str, int, int | None]]:
+    path = tmp_path / "study.toml"
+    at = SMOKE.index("budgets = [")
+    path.write_text(SMOKE[:at] + budgets + SMOKE[SMOKE.index("]\n", at) + 2 :])
+    return [(run.run, run.tokens, run.unique_tokens) for run in ladder_runs(read_study(path))]
+
+
+def test_budgets_in_tokens_per_parameter_and_in_epochs(tmp_path: Path) -> None:
+    """layers 1, dim 16: N = 4 * 16^2 + 3 * 16 * 48 + 2 * 16 + 16 = 3,376."""
+    budgets = "budgets = [{ tokens_per_parameter = 20 }, { epochs = 2.5, unique = 8_000 }]\n"
+    runs = ladder_of(tmp_path, budgets)
+    assert len(runs) == 8
+    assert ("3.38k-67.5k", 20 * 3_376, None) in runs
+    assert ("3.38k-20k-of-8k", 20_000, 8_000) in runs
+
+
+@pytest.mark.parametrize(
+    ("budgets", "said"),
+    [
+        ("budgets = [{ tokens = 9, epochs = 2 }]\n", "one of tokens, tokens_per_parameter and epochs"),
+        ("budgets = [{ unique = 9 }]\n", "one of tokens, tokens_per_parameter and epochs"),
+        ("budgets = [{ epochs = 2 }]\n", "a budget in epochs needs `unique`"),
+        ("budgets = [{ tokens_per_parameter = 0.0 }]\n", "greater than 0"),
+        ("", "size 0 has no runs"),
+    ],
+)
+def test_budgets_that_say_too_much_or_too_little(tmp_path: Path, budgets: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        ladder_of(tmp_path, budgets)
+
+
+GIVEN = '[corpus]\ntrain = "a"\ntest = "b"\nbenchmarks = "c"\nvocabulary = 66\nunique_tokens = 1000\n'
+
+
+def test_a_study_has_one_corpus(tmp_path: Path) -> None:
+    assert "one of the tables [world]" in rejected(tmp_path, SMOKE.replace("[units]", GIVEN + "[units]", 1))
+    without = SMOKE[: SMOKE.index("[world]")] + SMOKE[SMOKE.index("[units]") :]
+    assert "one of the tables [world]" in rejected(tmp_path, without)
+    said = rejected(tmp_path, without.replace("[units]", GIVEN.replace("test =", "tset =") + "[units]", 1))
+    assert "'corpus.tset'" in said and "did you mean 'test'?" in said
+
+
+def test_epochs_of_given_shards(tmp_path: Path) -> None:
+    path = tmp_path / "study.toml"
+    text = (
+        SMOKE[: SMOKE.index("[world]")] + GIVEN + SMOKE[SMOKE.index("[units]") : SMOKE.index("budgets = [")]
+    )
+    path.write_text(text + "budgets = [{ epochs = 4 }]\n")
+    spec = read_study(path)
+    assert {run.tokens for run in ladder_runs(spec)} == {4000} and spec.vocabulary == 66
+    with pytest.raises(UserError, match="planned here, not run"):
+        run_study(spec, tmp_path / "out", workers=1)
+    assert not (tmp_path / "out").exists()
 
 
 def test_broken_toml_and_missing_file(tmp_path: Path) -> None:

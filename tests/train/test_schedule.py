@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import pytest
@@ -13,6 +14,12 @@ def test_warmup_is_one_percent_but_at_least_a_hundred_steps() -> None:
     assert warmup_steps(829_800) == 8298
     assert warmup_steps(5_050) == 100
     assert warmup_steps(300) == 30  # short runs: a tenth
+
+
+@pytest.mark.parametrize("steps", [5_050, 5_850, 9_400, 10_100, 15_750, 66_050, 124_450, 829_800])
+def test_no_published_run_is_short(steps: int) -> None:
+    """The tenth never binds there, so max(100, 1 %) holds exactly."""
+    assert warmup_steps(steps) == max(100, math.floor(0.01 * steps))
 
 
 @pytest.mark.parametrize("preset", ["paper", "modern"])

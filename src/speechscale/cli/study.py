@@ -35,17 +35,27 @@ def run(
 
 
 @study.command()
-def plan(spec: Spec) -> None:
+def plan(
+    spec: Spec,
+    gpu: Annotated[str | None, typer.Option(help="Name of a GPU, such as H100: hours on it.")] = None,
+    mfu: Annotated[float, typer.Option(help="Share of the GPU's peak that training reaches.")] = 0.4,
+    price: Annotated[float | None, typer.Option(help="Price of one GPU hour.")] = None,
+) -> None:
     """List the runs of a study and what they cost, before anything starts.
 
-    Example:
+    Examples:
 
         speechscale study plan studies/nano.toml
-    """
-    from speechscale.study.spec import read_study
-    from speechscale.study.summary import ladder_table
 
-    typer.echo(ladder_table(read_study(spec)))
+        speechscale study plan studies/emnlp2024.toml --gpu H100 --mfu 0.4 --price 2.5
+    """
+    from speechscale.plan import check_machine, gpu_flops
+    from speechscale.study.spec import read_study
+    from speechscale.study.summary import Machine, ladder_table
+
+    check_machine(gpu, mfu, price)
+    machine = Machine(gpu, mfu * gpu_flops(gpu), price) if gpu else None
+    typer.echo(ladder_table(read_study(spec), machine))
 
 
 @study.command()

@@ -84,7 +84,6 @@ def write_continuations(
     most = model.shape.context - len(first) if most is None else most
     device = compute_device()
     dtype = precision_of("auto", device)
-    made = generate(model.to(device), [first] * count, most, sampling, dtype)
     spec = {
         "sampling": asdict(sampling),
         "most": most,
@@ -93,6 +92,7 @@ def write_continuations(
     }
     parents = {"model": sha256_file(run / MODEL)}
     with sealed_folder(out, schema=GENERATED_SCHEMA, spec=spec, parents=parents) as aside:
+        made = generate(model.to(device), [first] * count, most, sampling, dtype)
         rows = [
             _write_one(aside, number, first, units, model.shape, speak) for number, units in enumerate(made)
         ]

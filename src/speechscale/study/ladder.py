@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from speechscale.errors import UserError
 from speechscale.study.spec import BudgetSpec, SizeSpec, StudySpec
 from speechscale.train.spec import RunSpec
@@ -13,24 +15,50 @@ def ladder_runs(study: StudySpec) -> list[RunSpec]:
     Raises:
         UserError: two runs would share a name, and so a folder.
     """
-    runs = [_run(study, size, budget) for size in study.ladder.sizes for budget in study.ladder.budgets]
+    runs = [
+        _run(study, size, tokens, unique)
+        for size in study.ladder.sizes
+        for tokens, unique in _budgets(study, size)
+    ]
     names = [run.run for run in runs]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise UserError(
             f"ladder: two sizes or budgets make a run of the same name ({', '.join(twice)}); leave one out."
         )
-    vocabulary = study.units.kmeans.clusters + 2
-    return sorted(runs, key=lambda run: (-run.shape(vocabulary).flops_exact(run.tokens), run.run))
+    return sorted(runs, key=lambda run: (-run.shape(study.vocabulary).flops_exact(run.tokens), run.run))
 
 
-def _run(study: StudySpec, size: SizeSpec, budget: BudgetSpec) -> RunSpec:
+def unique_tokens(study: StudySpec, run: RunSpec) -> int | None:
+    """How many different tokens a run has to read; None where the corpus does not say before it is made."""
+    return run.unique_tokens or (study.corpus.unique_tokens if study.corpus else None)
+
+
+def _budgets(study: StudySpec, size: SizeSpec) -> Iterator[tuple[int, int | None]]:
+    """Tokens to see and the limit of the corpus, of every run of a size."""
+    for budget in study.ladder.budgets:
+        yield _tokens(study, size, budget), budget.unique
+    for steps in size.steps:
+        yield steps * size.batch * study.ladder.context, None
+
+
+def _tokens(study: StudySpec, size: SizeSpec, budget: BudgetSpec) -> int:
+    if budget.tokens is not None:
+        return budget.tokens
+    if budget.tokens_per_parameter is not None:
+        return round(budget.tokens_per_parameter * study.shape(size).params)
+    unique = budget.unique or (study.corpus.unique_tokens if study.corpus else None)
+    assert budget.epochs is not None and unique is not None  # the spec was checked
+    return round(budget.epochs * unique)
+
+
+def _run(study: StudySpec, size: SizeSpec, tokens: int, unique: int | None) -> RunSpec:
     ladder = study.ladder
     return RunSpec(
-        run=run_name(study.shape(size).params, budget),
+        run=run_name(study.shape(size).params, tokens, unique),
         context=ladder.context,
-        tokens=budget.tokens,
-        unique_tokens=budget.unique,
+        tokens=tokens,
+        unique_tokens=unique,
         hidden_multiple=ladder.hidden_multiple,
         weight_decay=ladder.weight_decay,
         preset=ladder.preset,
@@ -38,14 +66,14 @@ def _run(study: StudySpec, size: SizeSpec, budget: BudgetSpec) -> RunSpec:
         seed=ladder.seed,
         curve=ladder.curve,
         checkpoint_steps=ladder.checkpoint_steps,
-        **size.model_dump(),
+        **size.model_dump(exclude={"steps"}),
     )
 
 
-def run_name(params: int, budget: BudgetSpec) -> str:
+def run_name(params: int, tokens: int, unique: int | None) -> str:
     """`0.80M-3.00M` is 0.80 M parameters on 3.00 M tokens; `-of-0.50M` when the corpus was limited."""
-    name = f"{_short(params)}-{_short(budget.tokens)}"
-    return name if budget.unique is None else f"{name}-of-{_short(budget.unique)}"
+    name = f"{_short(params)}-{_short(tokens)}"
+    return name if unique is None else f"{name}-of-{_short(unique)}"
 
 
 def _short(count: int) -> str:

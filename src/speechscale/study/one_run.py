@@ -117,12 +117,12 @@ def check_same_units(model: Path, code_book: str | None, encoding: Mapping[str, 
     if code_book is None:
         raise UserError(
             f"{model}: does not know which code book its units are of; `speechscale import` it again with "
-            f"--code-book (the shards': {theirs[:12]}…)."
+            f"--code-book (the shards': {str(theirs)[:12]}…)."
         )
     if theirs != code_book:
         raise UserError(
             f"{model}: was trained on units of another code book ({code_book[:12]}…) than the shards' "
-            f"({theirs[:12]}…); encode them with the model's."
+            f"({str(theirs)[:12]}…); encode them with the model's."
         )
 
 

@@ -90,10 +90,15 @@ def run_study(spec: StudySpec, root: Path, *, engine: Engine, say: Say = lambda 
 
     Raises:
         UserError: the folder belongs to another spec (the fields are named) or is in use, or a run failed; in the last
-            case everything else is done first.
+            case everything else is done first. Or the study is of given shards, whose runs are made one by one.
     """
     folder = StudyFolder(root)
-    ladder_runs(spec)
+    runs = ladder_runs(spec)
+    if spec.world is None:
+        raise UserError(
+            f"{spec.name}: a study of given shards is planned here, not run; `speechscale study plan` lists its "
+            f"{len(runs)} runs, `speechscale train` makes one."
+        )
     if not folder.corpus.exists():
         check_voices(spec.world)
     claim(spec, folder)
@@ -187,6 +192,7 @@ def study_facts(folder: StudyFolder) -> dict[str, Any]:
 
 def make_corpus_folder(spec: StudySpec, folder: StudyFolder) -> None:
     world = spec.world
+    assert world is not None  # run_study began with that
     if not is_made(folder.corpus, schema=CORPUS_SCHEMA, spec=world.model_dump(mode="json"), parents={}):
         write_corpus(world, folder.corpus)
 
@@ -226,7 +232,7 @@ def encode_parts(spec: StudySpec, folder: StudyFolder, engine: Engine, say: Say)
 
 def run_ladder(spec: StudySpec, folder: StudyFolder, engine: Engine, say: Say) -> list[RunRecord]:
     """Train and score every run that has no record yet; a failed or diverged run stays on record."""
-    vocabulary = spec.units.kmeans.clusters + 2
+    vocabulary = spec.vocabulary
     runs = ladder_runs(spec)
     tasks = [
         RunTask(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from types import UnionType
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -49,6 +50,16 @@ class UnitsSpec(_Table):
         return choose_encoder("mel", self.mel.model_dump())
 
 
+class CorpusSpec(_Table):
+    """Speech that is encoded already: folders of shards, relative to where the command runs."""
+
+    train: str
+    test: str
+    benchmarks: str
+    vocabulary: int = Field(ge=3)  # units, EOS and padding
+    unique_tokens: int = Field(ge=1)  # of training: what an epoch is
+
+
 class SizeSpec(_Table):
     """One rung of the ladder."""
 
@@ -57,6 +68,9 @@ class SizeSpec(_Table):
     heads: int = Field(ge=1)
     batch: int = Field(ge=1)  # sequences per update
     peak_rate: float = Field(gt=0)
+    steps: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        default=(), strict=False
+    )  # runs of this size alone
 
     @model_validator(mode="after")
     def _heads_divide_dim(self) -> SizeSpec:
@@ -65,10 +79,22 @@ class SizeSpec(_Table):
 
 
 class BudgetSpec(_Table):
-    """Tokens that every size sees; `unique` limits the corpus, so that they are seen several times."""
+    """What every size sees: so many tokens, tokens per parameter (D/N), or epochs.
 
-    tokens: int = Field(ge=1)
+    `unique` limits the corpus, so that tokens are seen several times; an epoch is a pass over it.
+    """
+
+    tokens: int | None = Field(default=None, ge=1)
+    tokens_per_parameter: float | None = Field(default=None, gt=0)
+    epochs: float | None = Field(default=None, gt=0)
     unique: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _one_measure(self) -> BudgetSpec:
+        given = [each for each in (self.tokens, self.tokens_per_parameter, self.epochs) if each is not None]
+        if len(given) != 1:
+            raise ValueError("a budget has one of tokens, tokens_per_parameter and epochs")
+        return self
 
 
 class LadderSpec(_Table):
@@ -83,7 +109,14 @@ class LadderSpec(_Table):
     curve: int = Field(default=4, ge=0)
     checkpoint_steps: int = Field(default=500, ge=1)
     sizes: tuple[SizeSpec, ...] = Field(min_length=1, strict=False)
-    budgets: tuple[BudgetSpec, ...] = Field(min_length=1, strict=False)
+    budgets: tuple[BudgetSpec, ...] = Field(default=(), strict=False)
+
+    @model_validator(mode="after")
+    def _every_size_has_runs(self) -> LadderSpec:
+        for number, size in enumerate(self.sizes):
+            if not (self.budgets or size.steps):
+                raise ValueError(f"size {number} has no runs: give the ladder budgets, or the size steps")
+        return self
 
 
 class LawsSpec(_Table):
@@ -97,18 +130,34 @@ class StudySpec(_Table):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
     title: str
     question: str
-    world: WorldSpec
-    units: UnitsSpec = UnitsSpec()
+    world: WorldSpec | None = None
+    corpus: CorpusSpec | None = None
+    units: UnitsSpec = UnitsSpec()  # of the world's speech
     ladder: LadderSpec
     laws: LawsSpec = LawsSpec()
 
+    @model_validator(mode="after")
+    def _one_corpus(self) -> StudySpec:
+        if (self.world is None) == (self.corpus is None):
+            raise ValueError("a study has one of the tables [world] (a story world) and [corpus] (shards)")
+        if self.corpus is None and any(each.epochs and not each.unique for each in self.ladder.budgets):
+            raise ValueError(
+                "a budget in epochs needs `unique`: how large a world is shows when it is spoken"
+            )
+        return self
+
+    @property
+    def vocabulary(self) -> int:
+        """The clusters, EOS and padding."""
+        return self.corpus.vocabulary if self.corpus else self.units.kmeans.clusters + 2
+
     def shape(self, size: SizeSpec) -> ModelShape:
-        """The model of a size; the vocabulary is the clusters, EOS and padding."""
+        """The model of a size."""
         return ModelShape(
             layers=size.layers,
             dim=size.dim,
             heads=size.heads,
-            vocabulary=self.units.kmeans.clusters + 2,
+            vocabulary=self.vocabulary,
             context=self.ladder.context,
             hidden_multiple=self.ladder.hidden_multiple,
         )
@@ -161,4 +210,5 @@ def _keys(model: type[BaseModel], place: tuple[Any, ...]) -> set[str]:
 
 
 def _inner_model(annotation: Any) -> type[BaseModel]:
-    return get_args(annotation)[0] if get_args(annotation) else annotation  # tuple[X, ...] or X | None
+    """The table of `T`, `tuple[T, ...]` or `T | None`."""
+    return get_args(annotation)[0] if get_origin(annotation) in (tuple, UnionType) else annotation

@@ -4,30 +4,64 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from speechscale.errors import UserError
 from speechscale.records.runs import RunRecord, read_record
-from speechscale.study.ladder import ladder_runs
+from speechscale.study.ladder import ladder_runs, unique_tokens
 from speechscale.study.one_run import read_progress
 from speechscale.study.spec import StudySpec
 
 
-def ladder_table(spec: StudySpec) -> str:
-    """Every run with N, D, epochs' worth of corpus limit, steps and FLOPs; and their sum."""
-    vocabulary = spec.units.kmeans.clusters + 2
-    rows = [("run", "N", "tokens D", "unique", "steps", "6ND FLOPs")]
-    total = 0.0
+@dataclass(frozen=True)
+class Machine:
+    """What runs are planned for."""
+
+    name: str
+    flops_per_second: float  # that training reaches
+    price: float | None = None  # of an hour
+
+
+def ladder_table(spec: StudySpec, machine: Machine | None = None) -> str:
+    """Every run with N, D, epochs, steps and FLOPs, on a machine its hours and cost; and their sums.
+
+    Epochs are over the unique tokens that the run may read. Hours are those of the exact FLOPs, attention included.
+    """
+    rows = [["run", "N", "tokens D", "D/N", "unique", "epochs", "steps", "6ND FLOPs", "exact FLOPs"]]
+    totals = np.zeros(2)
     for run in ladder_runs(spec):
-        shape = run.shape(vocabulary)
-        flops = shape.flops(run.tokens)
-        total += flops
-        unique = f"{run.unique_tokens:,}" if run.unique_tokens else "all"
-        rows.append(
-            (run.run, f"{shape.params:,}", f"{run.tokens:,}", unique, f"{run.steps:,}", f"{flops:.2e}")
+        shape, tokens, unique = run.shape(spec.vocabulary), run.tokens_seen, unique_tokens(spec, run)
+        flops = np.array([shape.flops(tokens), shape.flops_exact(tokens)])
+        totals += flops
+        of_corpus = (f"{unique:,}", f"{tokens / unique:.2f}") if unique else ("all", "")
+        counts = (
+            f"{shape.params:,}",
+            f"{tokens:,}",
+            f"{tokens / shape.params:.3g}",
+            *of_corpus,
+            f"{run.steps:,}",
         )
-    rows.append(("total", "", "", "", "", f"{total:.2e}"))
-    return table(rows)
+        rows.append([run.run, *counts, *_costs(flops, machine)])
+    rows.append(["total", *[""] * 6, *_costs(totals, machine)])
+    if machine is None:
+        return table(rows)
+    rows[0] += ["hours"] if machine.price is None else ["hours", "cost"]
+    pace = f"hours of one {machine.name} at {machine.flops_per_second:.3g} exact FLOPs a second"
+    return f"{table(rows)}\n{pace}"
+
+
+def _costs(flops: np.ndarray, machine: Machine | None) -> list[str]:
+    """FLOPs by both conventions, hours and price."""
+    told = [f"{each:.2e}" for each in flops]
+    if machine is not None:
+        hours = flops[1] / machine.flops_per_second / 3600
+        told.append(f"{hours:,.1f}")
+        if machine.price is not None:
+            told.append(f"{hours * machine.price:,.2f}")
+    return told
 
 
 def status_table(folder: Path) -> str:
