@@ -49,7 +49,7 @@ def generate(
 
     Example:
 
-        speechscale generate work/nano/runs/0.80M-2.56M --code-book work/nano/units/code_book.safetensors
+        speechscale generate work/nano/runs/804k-2.56M --code-book work/nano/units/code_book.safetensors
         --pace work/nano/units/train --prompt work/nano/units/test -o said
     """
     from speechscale.errors import UserError

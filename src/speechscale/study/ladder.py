@@ -71,7 +71,7 @@ def _run(study: StudySpec, size: SizeSpec, tokens: int, unique: int | None) -> R
 
 
 def run_name(params: int, tokens: int, unique: int | None) -> str:
-    """`0.80M-3.00M` is 0.80 M parameters on 3.00 M tokens; `-of-0.50M` when the corpus was limited."""
+    """`804k-2.56M` is 804 k parameters on 2.56 M tokens; `-of-320k` when the corpus was limited."""
     name = f"{_short(params)}-{_short(tokens)}"
     return name if unique is None else f"{name}-of-{_short(unique)}"
 
