@@ -22,8 +22,8 @@ from speechscale.records.shards import Sample, open_shards, write_shard
 from speechscale.study.ladder import ladder_runs
 from speechscale.study.spec import read_study
 from speechscale.tokens.batches import Windows
-from speechscale.train.loop import _Trainer
 from speechscale.train.spec import RunSpec
+from speechscale.train.trainer import Trainer
 
 NANO = Path(__file__).parents[1] / "studies" / "nano.toml"
 ROUNDS = 12
@@ -60,7 +60,7 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         windows = random_windows(Path(folder), study.ladder.context)
         for dim, spec in sorted(sizes.items()):
-            ours, plain = _Trainer(spec, VOCABULARY, windows).update, plain_step(spec, windows)
+            ours, plain = Trainer(spec, VOCABULARY, windows).update, plain_step(spec, windows)
             spent: dict[str, list[float]] = {"ours": [], "plain": []}
             for number in range(ROUNDS):
                 for name, step in (("ours", ours), ("plain", plain)):

@@ -13,20 +13,9 @@ from speechscale.laws.design import choose_runs
 from speechscale.laws.drawn import DrawnLaw
 from speechscale.laws.minimise import Array
 from speechscale.laws.scores import Saturating, logistic
+from speechscale.records.gpus import gpu_flops
 from speechscale.records.plan import Estimate, Gpu, Plan, Run
 
-# Dense bf16 (fp16 on V100 and T4) tensor FLOPs per second with fp32 sums, from NVIDIA's data sheets; of the SXM form
-# where there are several.
-GPUS = {
-    "T4": 65e12,
-    "V100": 125e12,
-    "A10": 125e12,
-    "RTX4090": 165e12,
-    "A100": 312e12,
-    "L40S": 362e12,
-    "H100": 989e12,
-    "H200": 989e12,
-}
 SIZES = np.linspace(-9.0, 9.0, 361)  # ln N tried, around the best split without repetition
 BUDGETS = np.log(10.0) * np.linspace(0.0, 36.0, 289)  # ln FLOPs searched for a goal under constraints
 ROUNDING = 1e-9  # relative spread below which rows are one number
@@ -99,20 +88,6 @@ def plan_target(law: DrawnLaw, score: str, goal: float, limits: Constraints = Co
             + f" (E is {np.exp(law.theta[0, 2]):.4g}): no budget is enough."
         )
     return _tell(law, _best(law, log_c, limits), limits, fixed_budget=False)
-
-
-def gpu_flops(name: str) -> float:
-    """Peak FLOPs per second of a named GPU.
-
-    Raises:
-        UserError: not in the table.
-    """
-    known = {key.lower(): value for key, value in GPUS.items()}
-    if name.lower() not in known:
-        raise UserError(
-            f"GPU {name!r} is not in the table{nearest(name, set(GPUS))}; it holds {', '.join(GPUS)}."
-        )
-    return known[name.lower()]
 
 
 def check_machine(gpu: str | None, mfu: float, price: float | None) -> None:

@@ -14,10 +14,11 @@ from speechscale.errors import UserError
 from speechscale.model.device import precision_of
 from speechscale.records.shards import Sample, Shard, open_shards, write_shard
 from speechscale.tokens.batches import Windows
-from speechscale.train import loop
-from speechscale.train.checkpoint import MODEL, TRAINING, load_model
-from speechscale.train.loop import _Trainer, train_run
+from speechscale.train import trainer
+from speechscale.train.checkpoint import MODEL, checkpoints, load_model
+from speechscale.train.loop import train_run
 from speechscale.train.spec import RunSpec
+from speechscale.train.trainer import Trainer
 from speechscale.train.validate import read_test_loss
 
 # Losses of the first ten steps of the tiny run, float32, one thread; a refactoring must leave them.
@@ -30,8 +31,8 @@ def one_thread() -> None:
 
 
 def test_golden_losses_of_ten_steps(spec: RunSpec, shards: list[Shard]) -> None:
-    trainer = _Trainer(spec, 18, Windows(shards, spec.context))
-    losses = [trainer.update(step) for step in range(10)]
+    made = Trainer(spec, 18, Windows(shards, spec.context))
+    losses = [made.update(step) for step in range(10)]
     assert losses == pytest.approx(GOLDEN, abs=1e-5)
     assert losses[0] == pytest.approx(math.log(18), abs=0.1)  # an untrained model guesses
 
@@ -70,7 +71,7 @@ def test_resumed_equals_uninterrupted_bit_for_bit(
     assert (parts.loss, parts.curve) == (whole.loss, whole.curve)
     ours, theirs = load_file(tmp_path / "parts" / MODEL), load_file(tmp_path / "whole" / MODEL)
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-    assert not (tmp_path / "parts" / TRAINING).exists()
+    assert not checkpoints(tmp_path / "parts")
 
 
 def test_a_checkpoint_of_another_run_is_refused_by_field(
@@ -85,7 +86,7 @@ def test_a_checkpoint_of_another_run_is_refused_by_field(
     other = spec.model_copy(update={"peak_rate": 2e-2})
     with pytest.raises(UserError, match=r"spec\.peak_rate: found 0\.01, wanted 0\.02"):
         train_run(other, shards, test_shards, tmp_path / "run")
-    (tmp_path / "run" / TRAINING).write_bytes(b"\x80\x04pickle")
+    max(checkpoints(tmp_path / "run").items())[1].write_bytes(b"\x80\x04pickle")
     with pytest.raises(UserError, match="not a checkpoint"):
         train_run(spec, shards, test_shards, tmp_path / "run")
 
@@ -121,7 +122,7 @@ def test_a_run_that_stops_being_finite_is_recorded_before_the_update(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(loop, "learning_rate", lambda *_: float("1e30"))
+    monkeypatch.setattr(trainer, "learning_rate", lambda *_: float("1e30"))
     record = train_run(spec, shards, test_shards, tmp_path / "run")
     assert record.status == "diverged" and record.loss is None
     assert record.note.startswith("step ")
@@ -131,7 +132,7 @@ def test_a_run_that_stops_being_finite_is_recorded_before_the_update(
 def test_test_loss_is_token_weighted_and_counts_every_token_once(
     spec: RunSpec, shards: list[Shard], test_shards: list[Shard]
 ) -> None:
-    model = _Trainer(spec, 18, Windows(shards, spec.context)).model
+    model = Trainer(spec, 18, Windows(shards, spec.context)).model
     found = read_test_loss(model, test_shards, torch.float32)
     total, count, seconds = 0.0, 0, 0.0
     with torch.no_grad():

@@ -32,3 +32,20 @@ def test_landmarks(preset: str) -> None:
     assert rates[-1] == pytest.approx(5e-5)
     assert rates[100 + (steps - 101) // 2] == pytest.approx((peak + 5e-5) / 2, rel=1e-3)
     assert all(later <= earlier for earlier, later in pairwise(rates[100:]))
+
+
+def test_wsd_warms_up_stays_and_falls_like_a_square_root() -> None:
+    steps, peak = 1000, 4e-3
+    rates = [learning_rate(step, steps, peak, "modern", "wsd", 50, 0.2) for step in range(steps)]
+    assert rates[0] == pytest.approx(peak / 50) and rates[49] == pytest.approx(peak)
+    assert set(rates[49:801]) == {peak}
+    assert rates[850] == pytest.approx(peak * 0.5)  # a quarter of the decay: 1 - sqrt(1/4)
+    assert rates[-1] == pytest.approx(peak * (1 - (199 / 200) ** 0.5))
+    assert all(later < earlier for earlier, later in pairwise(rates[800:]))
+
+
+def test_before_its_decay_a_wsd_run_knows_nothing_of_its_length() -> None:
+    for step in range(160):
+        assert learning_rate(step, 200, 1e-3, "paper", "wsd", 20, 0.2) == learning_rate(
+            step, 5000, 1e-3, "paper", "wsd", 20, 0.1
+        )

@@ -49,7 +49,8 @@ def plan(
 
         speechscale study plan studies/emnlp2024.toml --gpu H100 --mfu 0.4 --price 2.5
     """
-    from speechscale.plan import check_machine, gpu_flops
+    from speechscale.plan import check_machine
+    from speechscale.records.gpus import gpu_flops
     from speechscale.study.spec import read_study
     from speechscale.study.summary import Machine, ladder_table
 

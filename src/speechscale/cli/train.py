@@ -12,28 +12,46 @@ def train(
     run: Annotated[
         Path, typer.Argument(help="TOML file of one run: run, layers, dim, heads, batch, tokens, …")
     ],
-    shards: Annotated[Path, typer.Option(help="Folder of training shards.")],
     test: Annotated[Path, typer.Option(help="Folder of test shards (natural speech).")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run.")],
+    shards: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Folder of training shards; several are mixed.  [default: `corpora` of the TOML file]"
+        ),
+    ] = None,
+    weight: Annotated[
+        list[float] | None,
+        typer.Option(help="Share of all windows that each --shards gives, in their order.  [default: equal]"),
+    ] = None,
 ) -> None:
     """Train one model: OUT/model.safetensors and OUT/record.json. An interrupted training goes on when run again.
 
-    Example:
+    Examples:
 
         speechscale train studies/runs/one.toml --shards work/nano/units/train --test work/nano/units/test -o one-run
+
+        speechscale train one.toml --shards read --weight 3 --shards told --weight 1 --test held-out -o mixed
+
+        torchrun --nproc-per-node 4 --no-python speechscale train one.toml --shards a --test b -o one-run
     """
+    import os
+
     from speechscale.errors import UserError
     from speechscale.records.runs import write_record
     from speechscale.records.shards import open_shards
     from speechscale.study.engine import progress_bar
     from speechscale.study.spec import read_run
-    from speechscale.train.loop import train_run
+    from speechscale.train.loop import train_mixture
+    from speechscale.train.mixed import mixed
 
-    spec = read_run(run)
-    speech, held_out = open_shards(shards), open_shards(test)
+    spec, corpora = mixed(read_run(run), run.parent, shards or [], weight or [])
+    held_out = open_shards(test)
     with progress_bar() as bar:
         row = bar.add_task(spec.run, total=spec.steps)
-        record = train_run(spec, speech, held_out, out, lambda done, _: bar.update(row, completed=done))
+        record = train_mixture(spec, corpora, held_out, out, lambda done, _: bar.update(row, completed=done))
+    if os.environ.get("RANK", "0") != "0":  # of several processes one tells
+        return
     write_record(record, out / "record.json")
     if record.loss is None:
         raise UserError(f"{spec.run} diverged ({record.note}); {out / 'record.json'} keeps it on record.")

@@ -83,7 +83,7 @@ def _go_on(
     read = 0
     for place in range(int(starts.min()), length):
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            logits = model(tokens[:, read:place].to(device), past)[:, -1]
+            logits = model(tokens[:, read:place].to(device), past=past)[:, -1]
         read = place
         logits[:, shape.pad] = -torch.inf
         drawn = _draw(

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Preset = Literal["paper", "modern"]  # the released code's choices, quirks included; or those quirks mended
 Precision = Literal["auto", "float32", "bfloat16"]
+Device = Literal["auto", "cpu", "cuda"]  # auto: the GPU where there is one
 
 
 def check_heads(dim: int, heads: int) -> None:

@@ -53,19 +53,27 @@ class Block(nn.Module):
         self.gate_up = nn.Linear(shape.dim, 2 * shape.hidden, bias=False)
         self.down = nn.Linear(shape.hidden, shape.dim, bias=False)
 
-    def forward(self, x_BTD: Tensor, rotary: tuple[Tensor, Tensor], past: Past | None = None) -> Tensor:
-        x_BTD = x_BTD + self._attend(_norm(x_BTD, self.attention_norm), rotary, past)
+    def forward(
+        self,
+        x_BTD: Tensor,
+        rotary: tuple[Tensor, Tensor],
+        visible: Tensor | None = None,
+        past: Past | None = None,
+    ) -> Tensor:
+        x_BTD = x_BTD + self._attend(_norm(x_BTD, self.attention_norm), rotary, visible, past)
         gate, up = self.gate_up(_norm(x_BTD, self.mlp_norm)).chunk(2, dim=-1)
         return x_BTD + self.down(F.silu(gate) * up)
 
-    def _attend(self, x_BTD: Tensor, rotary: tuple[Tensor, Tensor], past: Past | None) -> Tensor:
+    def _attend(
+        self, x_BTD: Tensor, rotary: tuple[Tensor, Tensor], visible: Tensor | None, past: Past | None
+    ) -> Tensor:
         batch, length, dim = x_BTD.shape
         qkv = self.qkv(x_BTD).view(batch, length, 3, self.heads, dim // self.heads).permute(2, 0, 3, 1, 4)
         q_BHTK, k_BHTK = _rotate(qkv[:2], rotary)
         v_BHTK = qkv[2]
         if past is not None:
             k_BHTK, v_BHTK = past.extend(k_BHTK, v_BHTK)
-        mixed = _causal_attention(q_BHTK, k_BHTK, v_BHTK)
+        mixed = _causal_attention(q_BHTK, k_BHTK, v_BHTK, visible)
         return self.out(mixed.transpose(1, 2).reshape(batch, length, dim))
 
 
@@ -103,9 +111,12 @@ class Transformer(nn.Module):
             with torch.no_grad():
                 shrunk.mul_(small / INIT_STD)
 
-    def forward(self, tokens_BT: Tensor, past: Sequence[Past] | None = None) -> Tensor:
+    def forward(
+        self, tokens_BT: Tensor, visible: Tensor | None = None, past: Sequence[Past] | None = None
+    ) -> Tensor:
         """Logits [B, T, V] of the next token at every position; T at most the context.
 
+        `visible`: bool [B, 1, T, T], what each position attends to (see `same_document`); all before it when None.
         With the `past` of every layer the tokens follow those that it has read: any number at first, then one by one.
         """
         start = past[0].read if past else 0
@@ -113,7 +124,7 @@ class Transformer(nn.Module):
         rotary = (self.rotary_cos[places], self.rotary_sin[places])
         x_BTD = self.embedding(tokens_BT)
         for number, block in enumerate(self.blocks):
-            x_BTD = block(x_BTD, rotary, past[number] if past else None)
+            x_BTD = block(x_BTD, rotary, visible, past[number] if past else None)
         return F.linear(_norm(x_BTD, self.norm), self.embedding.weight)
 
 
@@ -130,16 +141,27 @@ def _rotate(x: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
     return x * cos + swapped * sin
 
 
-def _causal_attention(q_BHTK: Tensor, k_BHTK: Tensor, v_BHTK: Tensor) -> Tensor:
-    causal = q_BHTK.shape[2] == k_BHTK.shape[2]  # else one query, the last, which sees every key
+def same_document(tokens_BT: Tensor, eos: int) -> Tensor:
+    """bool [B, 1, T, T]: whether a position sees another: not later, and of the same document.
+
+    An EOS among the inputs opens the document that follows it, as BOS does where a document is read by itself.
+    """
+    document = (tokens_BT == eos).cumsum(dim=1)
+    same = document[:, None, :, None] == document[:, None, None, :]
+    return same.tril()
+
+
+def _causal_attention(q_BHTK: Tensor, k_BHTK: Tensor, v_BHTK: Tensor, visible: Tensor | None) -> Tensor:
+    # Where there are fewer queries than keys it is one, the last, which sees every key.
+    causal = visible is None and q_BHTK.shape[2] == k_BHTK.shape[2]
     if q_BHTK.device.type != "cpu":
         return F.scaled_dot_product_attention(
-            q_BHTK.to(v_BHTK.dtype), k_BHTK.to(v_BHTK.dtype), v_BHTK, is_causal=causal
+            q_BHTK.to(v_BHTK.dtype), k_BHTK.to(v_BHTK.dtype), v_BHTK, visible, is_causal=causal
         )
     # On CPUs the flash kernel is faster in float32 than in bfloat16 (docs/LOG.md), so autocast must not cast it down.
     with torch.autocast("cpu", enabled=False):
         return F.scaled_dot_product_attention(
-            q_BHTK.float(), k_BHTK.float(), v_BHTK.float(), is_causal=causal
+            q_BHTK.float(), k_BHTK.float(), v_BHTK.float(), visible, is_causal=causal
         )
 
 

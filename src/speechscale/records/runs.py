@@ -20,7 +20,7 @@ Status = Literal[
 ALIASES = {"N": "params", "D": "tokens", "C": "flops", "L": "loss"}
 REQUIRED = ("params", "tokens", "loss")
 NAMELESS = ("Unnamed: ", "_duplicated_")  # how pandas and polars call columns without a name: saved indices
-TEXT = ("run", "series", "status", "preset", "note")
+TEXT = ("run", "series", "status", "preset", "schedule", "note")
 # Numbers about a run that are not scores of it; any other numeric column is a score.
 NOT_SCORES = frozenset(
     [
@@ -35,6 +35,7 @@ NOT_SCORES = frozenset(
         "warmup_steps",
         "flops",
         "flops_exact",
+        "flops_spent",
         "loss",
         "loss_se",
         "bits_per_second",
@@ -103,6 +104,11 @@ class RunRecord(BaseModel):
     loss_se: float | None
     bits_per_second: float | None  # loss per second of audio, comparable across tokenizers
     seconds: float  # wall clock of training and test
+    schedule: str = "cosine"
+    warmup_steps: int | None = None  # None in records from before it was kept
+    flops_spent: float | None = (
+        None  # 6 N times the tokens of its own steps: of a branch, without its trunk's
+    )
     curve: tuple[CurvePoint, ...] = ()
     scores: dict[str, Score] = {}
     note: str = ""  # why a run diverged or failed

@@ -28,6 +28,7 @@ class Windows:
         length = int(self._ends[-1])
         self.length = length if limit is None else min(length, limit + 1)
         self.context = context
+        self._order = lru_cache(maxsize=2)(_order)  # a batch touches at most two neighbouring epochs
         self.count = (self.length - 1) // context
         if self.count < 1:
             raise UserError(
@@ -48,7 +49,7 @@ class Windows:
         """int64 [size, context + 1]: windows number step*size … of the endless sequence of shuffled epochs."""
         epochs, places = np.divmod(np.arange(step * size, (step + 1) * size), self.count)
         indices = [
-            _order(seed, int(epoch), self.count)[places[epochs == epoch]] for epoch in np.unique(epochs)
+            self._order(seed, int(epoch), self.count)[places[epochs == epoch]] for epoch in np.unique(epochs)
         ]
         return self._gather(np.concatenate(indices)).astype(np.int64)
 
@@ -66,6 +67,5 @@ class Windows:
         return np.concatenate(pieces).reshape(len(indices), -1)
 
 
-@lru_cache(maxsize=2)  # a batch touches at most two neighbouring epochs
 def _order(seed: int, epoch: int, count: int) -> np.ndarray:
     return np.random.default_rng([seed, epoch]).permutation(count)

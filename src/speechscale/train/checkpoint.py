@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,10 @@ from speechscale.model.shape import ModelShape
 from speechscale.model.transformer import Transformer
 from speechscale.records.runs import RunRecord
 from speechscale.records.seal import differing_fields, write_file
+from speechscale.train.processes import ALONE, World, share_like, whole
 
-MODEL, TRAINING = "model.safetensors", "training.safetensors"
+MODEL = "model.safetensors"
+_TRAINING = "training-"  # and the number of steps done
 
 
 @dataclass(frozen=True)
@@ -29,14 +32,18 @@ class Progress:
     curve: list[tuple[int, float]]
 
 
-def save_model(model: Transformer, path: Path, made_from: dict[str, Any], record: RunRecord) -> None:
-    """Weights, with the shape, what they were made from and the run's record in the header."""
+def save_model(
+    model: Transformer, path: Path, made_from: dict[str, Any], record: RunRecord, world: World = ALONE
+) -> None:
+    """Weights, with shape, what they were made from and the run's record in the header; the first process writes."""
+    tensors = {name: _gathered(value, world) for name, value in model.state_dict().items()}
     header = {
         "shape": model.shape.model_dump(),
         "made_from": made_from,
         "record": record.model_dump(mode="json"),
     }
-    _save(dict(model.state_dict()), path, header)
+    if world.writes:
+        _save(tensors, path, header)
 
 
 def load_model(path: Path) -> tuple[Transformer, dict[str, Any]]:
@@ -67,44 +74,115 @@ def finished_run(path: Path, made_from: dict[str, Any]) -> RunRecord | None:
     return RunRecord.model_validate(header["record"])
 
 
+def checkpoint_at(folder: Path, step: int) -> Path:
+    """Where the checkpoint after so many steps lies, or would."""
+    return folder / f"{_TRAINING}{step:09d}.safetensors"
+
+
+def checkpoints(folder: Path) -> dict[int, Path]:
+    """The checkpoints of a training by the number of steps done, oldest first."""
+    found = sorted(folder.glob(f"{_TRAINING}*.safetensors"))
+    return {int(path.stem.removeprefix(_TRAINING)): path for path in found}
+
+
+def prune(folder: Path, last: int, keep: Collection[int]) -> None:
+    """Remove all checkpoints but the `last` newest and those after the steps to `keep`."""
+    found = checkpoints(folder)
+    for step in list(found)[: len(found) - last]:
+        if step not in keep:
+            found[step].unlink()
+
+
 def save_training(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     progress: Progress,
-    path: Path,
+    folder: Path,
     made_from: dict[str, Any],
+    world: World = ALONE,
 ) -> None:
-    """All that the next step depends on."""
-    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+    """All that the next step depends on, whole, however many processes share it; the first of them writes."""
+    tensors = {f"model.{name}": _gathered(value, world) for name, value in model.state_dict().items()}
     for number, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{number}.{name}": torch.as_tensor(value) for name, value in state.items()}
-    _save(tensors, path, {"made_from": made_from, "step": progress.step, "curve": progress.curve})
+        for name, value in state.items():
+            tensors[f"optimizer.{number}.{name}"] = _gathered(torch.as_tensor(value), world)
+    if world.writes:
+        header = {"made_from": made_from, "step": progress.step, "curve": progress.curve}
+        _save(tensors, checkpoint_at(folder, progress.step), header)
+
+
+def _gathered(value: Tensor, world: World) -> Tensor:
+    """All of a tensor, on the process that writes; nothing on the others, which only lend their shares."""
+    value = whole(value.detach())
+    return value.cpu() if world.writes else value.new_empty(0)
 
 
 def load_training(
     model: nn.Module, optimizer: torch.optim.Optimizer, path: Path, made_from: dict[str, Any]
 ) -> Progress:
-    """Put model and optimiser back where they were; a fresh start when there is no such file.
+    """Put model and optimiser where a checkpoint left them, each process its share.
 
     Raises:
-        UserError: the checkpoint is of a run with another spec, data or code version; the fields are named.
+        UserError: no checkpoint, truncated, of another shape, or of a run with another spec, data or code version; the
+            fields are named.
     """
-    if not path.exists():
-        return Progress(0, [])
     tensors, header = _load(path)
-    _refuse_another(path, header["made_from"], made_from)
-    model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, value in tensors.items():
-        if name.startswith("optimizer."):
-            _, number, key = name.split(".")
-            state.setdefault(int(number), {})[key] = value
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    _refuse_another(path, header.get("made_from"), made_from)
+    _put(model, optimizer, tensors, path)
     return Progress(header["step"], [(step, loss) for step, loss in header["curve"]])
 
 
-def _refuse_another(path: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
-    differing = differing_fields(found, json.loads(json.dumps(wanted)))
+def load_trunk(
+    model: nn.Module, optimizer: torch.optim.Optimizer, folder: Path, step: int, made_from: dict[str, Any]
+) -> None:
+    """Put model and optimiser where a trunk was after `step` steps.
+
+    Raises:
+        UserError: the trunk in `folder` was not there yet, or its steps are not those of the branch.
+    """
+    path = checkpoint_at(folder, step)
+    if not path.exists():
+        raise UserError(
+            f"{path}: the trunk left no checkpoint there; train it first, with {step} among the steps to `keep`."
+        )
+    tensors, header = _load(path)
+    _refuse_another(path, _shared(header.get("made_from")), _shared(made_from))
+    _put(model, optimizer, tensors, path)
+
+
+def _shared(made_from: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What the first steps of a trunk and its branches have in common; the whole spec is of each alone."""
+    return made_from and {key: value for key, value in made_from.items() if key != "spec"}
+
+
+def _put(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], path: Path) -> None:
+    here = model.state_dict()
+    wanted = {name: tuple(value.shape) for name, value in here.items()}
+    found = {
+        name.removeprefix("model."): tuple(value.shape)
+        for name, value in tensors.items()
+        if name.startswith("model.")
+    }
+    if found != wanted:
+        raise UserError(
+            f"{path}: the weights are of another shape: {'; '.join(differing_fields(found, wanted)[:3])}; remove it to "
+            "start again."
+        )
+    with torch.no_grad():
+        for name, value in here.items():
+            value.copy_(share_like(tensors[f"model.{name}"], value))
+    state: dict[int, dict[str, Tensor]] = {}
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    for name, value in tensors.items():
+        if name.startswith("optimizer."):
+            _, number, key = name.split(".")
+            like = parameters[int(number)]
+            state.setdefault(int(number), {})[key] = share_like(value, like) if value.ndim else value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _refuse_another(path: Path, found: dict[str, Any] | None, wanted: dict[str, Any] | None) -> None:
+    differing = differing_fields(found or {}, json.loads(json.dumps(wanted)))
     if differing:
         raise UserError(
             f"{path}: belongs to another run; these differ: {'; '.join(differing)}. "
@@ -113,7 +191,7 @@ def _refuse_another(path: Path, found: dict[str, Any], wanted: dict[str, Any]) -
 
 
 def _save(tensors: dict[str, Tensor], path: Path, header: dict[str, Any]) -> None:
-    contiguous = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    contiguous = {name: value.contiguous() for name, value in tensors.items()}
     write_file(path, save(contiguous, metadata={"speechscale": json.dumps(header)}))
 
 

@@ -1,132 +1,236 @@
 """One run, from shards to a run record and a checkpoint.
 
-The recipe is the study's, scaled down: AdamW with beta (0.9, 0.95), weight decay 0.1 on matrices, gradients clipped at
-norm 1, warm-up and half a cosine (`schedule.py`). Presets: `paper` keeps two quirks of the released code (the
-initialisation of the up projection, learning rate 0 at step 0), `modern` mends them.
+Presets: `paper` keeps two quirks of the released code of the study (the initialisation of the up projection, learning
+rate 0 at step 0), `modern` mends them. Schedules are in `schedule.py`, the recipe of an update in `trainer.py`.
+
+A run may be killed at any instant and goes on from its last checkpoint, bit for bit, for a batch depends on seed and
+step alone. Under `torchrun` several processes share it, and any number of them can take it over.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 
 from speechscale import __version__
 from speechscale.errors import UserError
-from speechscale.model.device import compute_device, precision_of
-from speechscale.model.transformer import Transformer
+from speechscale.model.device import compute_device, peak_flops
 from speechscale.records.runs import CurvePoint, RunRecord
-from speechscale.records.seal import differing_fields
+from speechscale.records.seal import differing_fields, remove_leftovers
 from speechscale.records.shards import Shard, encoding_of, shards_identity, unigram_of
-from speechscale.tokens.batches import Windows
+from speechscale.tokens.mixture import Corpus, Mixture
+from speechscale.train.branches import tokens_made
 from speechscale.train.checkpoint import (
     MODEL,
-    TRAINING,
     Progress,
+    checkpoints,
     finished_run,
     load_training,
+    load_trunk,
+    prune,
     save_model,
     save_training,
 )
-from speechscale.train.schedule import learning_rate
+from speechscale.train.metrics import Metrics, Pace, demand_tracker
+from speechscale.train.processes import joined, share_of_batch
 from speechscale.train.spec import RunSpec
-from speechscale.train.validate import read_test_loss
+from speechscale.train.stopping import Stopping, stopping
+from speechscale.train.trainer import NotFinite, Trainer
+from speechscale.train.validate import TestLoss, demand_held_out, read_test_loss
 
 Tick = Callable[[int, int], None]  # (steps done, steps in all)
-
-
-class NotFinite(ArithmeticError):
-    """Loss or gradient is no number any more; the update was not made."""
 
 
 def train_run(
     spec: RunSpec, shards: Sequence[Shard], test: Sequence[Shard], folder: Path, tick: Tick = lambda *_: None
 ) -> RunRecord:
+    """`train_mixture` on one corpus."""
+    return train_mixture(spec, [Corpus(shards, limit=spec.unique_tokens)], test, folder, tick)
+
+
+def train_mixture(
+    spec: RunSpec,
+    corpora: Sequence[Corpus],
+    test: Sequence[Shard],
+    folder: Path,
+    tick: Tick = lambda *_: None,
+) -> RunRecord:
     """Train, or go on where an interrupted training stopped, and leave `model.safetensors` in `folder`.
+
+    Beside it lie `metrics.jsonl` and, until the run is done, `training-<steps>.safetensors`. A run with a trunk takes
+    its first steps from the folder of that name beside its own.
 
     Returns the run's record without scores; its status is `diverged` when loss or gradient stopped being finite.
 
     Raises:
-        UserError: `folder` holds another run, or training and test speech were encoded differently.
+        UserError: `folder` holds another run, training and test speech were encoded differently or overlap, batch and
+            processes do not fit, a device or package is absent, memory does not suffice.
+        KeyboardInterrupt: SIGTERM or ctrl-C came, and the training was saved.
     """
     started = time.perf_counter()
-    made_from = _made_from(spec, shards, test)
-    finished = finished_run(folder / MODEL, made_from)
-    if finished:
-        return finished
-    windows = Windows(shards, spec.context, spec.unique_tokens)
-    trainer = _Trainer(spec, shards[0].preprocessing["vocab_size"], windows)
-    progress = load_training(trainer.model, trainer.optimizer, folder / TRAINING, made_from)
-    readings = _reading_steps(spec)
-    curve = list(progress.curve)
-    try:
-        for step in range(progress.step, spec.steps):
-            if step in readings:
-                curve.append((step, read_test_loss(trainer.model, test, trainer.dtype).loss))
-            if step > progress.step and step % spec.checkpoint_steps == 0:
-                at = Progress(step, curve[: -1 if step in readings else None])
-                save_training(trainer.model, trainer.optimizer, at, folder / TRAINING, made_from)
-            trainer.update(step)
-            tick(step + 1, spec.steps)
-    except NotFinite as error:
-        return _record(trainer, started, curve, status="diverged", note=str(error))
-    final = read_test_loss(trainer.model, test, trainer.dtype)
-    curve.append((spec.steps, final.loss))
-    record = _record(
-        trainer,
-        started,
-        curve,
-        status="done",
-        loss=final.loss,
-        loss_se=final.error,
-        bits_per_second=final.bits_per_second,
-    )
-    save_model(trainer.model, folder / MODEL, made_from, record)
-    (folder / TRAINING).unlink(missing_ok=True)
-    return record
+    demand_tracker(spec.track)
+    device = compute_device(spec.device)
+    mixture = Mixture(corpora, spec.context)
+    made_from = _made_from(spec, corpora, test)
+    with joined(device) as world, stopping() as stop:
+        share_of_batch(spec.batch, world)
+        finished = finished_run(folder / MODEL, made_from)
+        if finished:
+            return finished
+        demand_held_out([shard for corpus in corpora for shard in corpus.shards], test)
+        first = corpora[0].shards[0].preprocessing
+        eos = first["eos_token"] if spec.document_masking else None
+        trainer = Trainer(spec, first["vocab_size"], mixture, eos=eos, world=world)
+        return _Run(spec, trainer, mixture, test, folder, made_from, started).go(tick, stop)
 
 
-class _Trainer:
-    """Model, optimiser and data of one run."""
+class _Run:
+    """A run in progress: its trainer, its files and the test losses read so far."""
 
-    def __init__(self, spec: RunSpec, vocabulary: int, windows: Windows) -> None:
-        torch.manual_seed(spec.seed)
-        self.spec, self.windows = spec, windows
-        self.device = compute_device()
-        self.dtype = precision_of(spec.precision, self.device)
-        self.model = Transformer(spec.shape(vocabulary), spec.preset).to(self.device)
-        matrices = [p for p in self.model.parameters() if p.ndim > 1]
-        gains = [p for p in self.model.parameters() if p.ndim < 2]
-        self.optimizer = torch.optim.AdamW(
-            [{"params": matrices, "weight_decay": spec.weight_decay}, {"params": gains, "weight_decay": 0.0}],
-            betas=(0.9, 0.95),
-            fused=True,
+    def __init__(
+        self,
+        spec: RunSpec,
+        trainer: Trainer,
+        mixture: Mixture,
+        test: Sequence[Shard],
+        folder: Path,
+        made_from: dict[str, Any],
+        started: float,
+    ) -> None:
+        self.spec, self.trainer, self.mixture, self.test = spec, trainer, mixture, test
+        self.folder, self.made_from, self.started = folder, made_from, started
+        self.world = trainer.world
+        self.curve: list[tuple[int, float]] = []
+
+    def go(self, tick: Tick, stop: Stopping) -> RunRecord:
+        if self.world.writes and self.folder.exists():
+            remove_leftovers(self.folder)
+        start = self._resume()
+        self.world.wait()
+        try:
+            self._train(start, tick, stop)
+        except NotFinite as error:
+            return self._record(status="diverged", note=str(error))
+        final = self._test_loss()
+        self.curve.append((self.spec.steps, final.loss))
+        record = self._record(
+            status="done", loss=final.loss, loss_se=final.error, bits_per_second=final.bits_per_second
         )
+        save_model(self.trainer.model, self.folder / MODEL, self.made_from, record, self.world)
+        if self.world.writes:
+            for step, path in checkpoints(self.folder).items():
+                if step not in self.spec.keep:
+                    path.unlink()
+        return record
 
-    def update(self, step: int) -> float:
-        """One step; returns the training loss, nats per token.
+    def _resume(self) -> int:
+        """Go on from the newest checkpoint, else from the trunk, else from the start; returns the steps done."""
+        spec, trainer = self.spec, self.trainer
+        found = checkpoints(self.folder)
+        newest = max(found, default=0)
+        self.world.demand_same(newest, "checkpoints")
+        if newest:
+            progress = load_training(trainer.model, trainer.optimizer, found[newest], self.made_from)
+            self.curve = list(progress.curve)
+            return progress.step
+        if spec.trunk is None:
+            return 0
+        start = spec.steady_until
+        trunk = self.folder.parent / spec.trunk
+        load_trunk(trainer.model, trainer.optimizer, trunk, start, self.made_from)
+        return start
 
-        Raises:
-            NotFinite: before anything was changed.
-        """
-        spec = self.spec
-        batch = torch.from_numpy(self.windows.batch(spec.seed, step, spec.batch)).to(self.device)
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            logits = self.model(batch[:, :-1])
-        loss = F.cross_entropy(logits.float().flatten(0, 1), batch[:, 1:].flatten())
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        if not torch.isfinite(loss + norm):
-            raise NotFinite(f"step {step}: loss {loss.item()}, gradient norm {norm.item()}")
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(step, spec.steps, spec.peak_rate, spec.preset)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        return loss.item()
+    def _train(self, start: int, tick: Tick, stop: Stopping) -> None:
+        spec, trainer, world = self.spec, self.trainer, self.world
+        readings = _reading_steps(spec)
+        per_token = trainer.model.shape.flops_exact(1)
+        peak = peak_flops(trainer.device, trainer.dtype) * world.size
+        metrics = Metrics(self.folder, spec, start) if world.writes else None
+        with (
+            closing(metrics) if metrics else nullcontext(),
+            trainer.feed.ahead(start, spec.steps) as batches,
+        ):
+            pace, told = Pace(per_token, peak, trainer.feed.waited), start
+            for step, batch in enumerate(batches, start):
+                with pace.paused():
+                    if step > start and (step % spec.checkpoint_steps == 0 or step in spec.keep):
+                        self._save(step)
+                    if step in readings:
+                        self.curve.append((step, self._test_loss().loss))
+                trainer.advance(step, batch)
+                done = step + 1
+                look = done % spec.metrics_steps == 0 or done == spec.steps
+                if look:
+                    update = trainer.read(step)
+                    speed = pace.look((done - told) * spec.batch * spec.context, trainer.feed.waited)
+                    told = done
+                    if metrics:
+                        rate = trainer.optimizer.param_groups[0]["lr"]
+                        values = {"loss": update.loss, "rate": rate, "gradient_norm": update.gradient_norm}
+                        metrics.log(step, values | speed)
+                if world.writes:
+                    tick(done, spec.steps)
+                if self._all_stop(stop, look) and done < spec.steps:
+                    self._save(done)
+                    raise KeyboardInterrupt
+
+    def _all_stop(self, stop: Stopping, look: bool) -> bool:
+        """Whether any process was asked to stop. Several ask each other only now and then: that makes a GPU wait."""
+        if self.world.size == 1:
+            return stop.signal is not None
+        if not look:
+            return False
+        asked = torch.tensor([float(stop.signal is not None)], device=self.trainer.device)
+        return self.world.sum(asked).item() > 0
+
+    def _save(self, done: int) -> None:
+        """The training after so many steps. Saved only when all of them were finite, so that it can go on."""
+        trainer, spec = self.trainer, self.spec
+        trainer.read(done - 1)
+        progress = Progress(done, self.curve)
+        save_training(trainer.model, trainer.optimizer, progress, self.folder, self.made_from, self.world)
+        if self.world.writes:
+            prune(self.folder, spec.keep_last, spec.keep)
+
+    def _test_loss(self) -> TestLoss:
+        return read_test_loss(self.trainer.model, self.test, self.trainer.dtype, self.world)
+
+    def _record(self, **outcome: Any) -> RunRecord:
+        spec, shape = self.spec, self.trainer.model.shape
+        tokens = spec.tokens_seen
+        return RunRecord.model_validate(
+            {
+                "loss": None,
+                "loss_se": None,
+                "bits_per_second": None,
+                **outcome,
+                "run": spec.run,
+                "series": spec.series,
+                "preset": spec.preset,
+                "seed": spec.seed,
+                "params": shape.params,
+                "params_total": shape.params_total,
+                "tokens": tokens,
+                "unique_tokens": self.mixture.unique(spec.steps * spec.batch),
+                "epochs": tokens / self.mixture.tokens,
+                "steps": spec.steps,
+                "flops": shape.flops(tokens),
+                "flops_exact": shape.flops_exact(tokens),
+                "flops_spent": shape.flops(tokens_made(spec)),
+                "schedule": spec.schedule,
+                "warmup_steps": spec.warmup_steps,
+                "seconds": time.perf_counter() - self.started,
+                "curve": [
+                    CurvePoint(step=step, tokens=step * spec.batch * spec.context, loss=loss)
+                    for step, loss in self.curve
+                ],
+            }
+        )
 
 
 def _reading_steps(spec: RunSpec) -> set[int]:
@@ -134,46 +238,19 @@ def _reading_steps(spec: RunSpec) -> set[int]:
     return {spec.steps >> power for power in range(1, spec.curve + 1)} - {0}
 
 
-def _made_from(spec: RunSpec, shards: Sequence[Shard], test: Sequence[Shard]) -> dict[str, Any]:
+def _made_from(spec: RunSpec, corpora: Sequence[Corpus], test: Sequence[Shard]) -> dict[str, Any]:
+    shards = corpora[0].shards
     differing = differing_fields(encoding_of(test[0]), encoding_of(shards[0]))
     if differing:
         raise UserError(f"training and test speech were encoded differently: {'; '.join(differing)}.")
+    identities = [shards_identity(list(corpus.shards)) for corpus in corpora]
     return {
         "code_version": __version__,
-        "spec": spec.model_dump(mode="json"),
-        "train": shards_identity(list(shards)),
+        "spec": spec.what(),
+        "train": identities[0] if len(corpora) == 1 else identities,
         "test": shards_identity(list(test)),
         "encoder": shards[0].preprocessing["unit_extractor"],
         "kmeans": shards[0].preprocessing["kmeans"]["sha256"],
         "unigram": unigram_of(shards[0]),
+        **({"trunk": spec.trunk_of()} if spec.schedule == "wsd" else {}),
     }
-
-
-def _record(trainer: _Trainer, started: float, curve: list[tuple[int, float]], **outcome: Any) -> RunRecord:
-    spec, shape = trainer.spec, trainer.model.shape
-    tokens = spec.tokens_seen
-    return RunRecord.model_validate(
-        {
-            "loss": None,
-            "loss_se": None,
-            "bits_per_second": None,
-            **outcome,
-            "run": spec.run,
-            "series": spec.series,
-            "preset": spec.preset,
-            "seed": spec.seed,
-            "params": shape.params,
-            "params_total": shape.params_total,
-            "tokens": tokens,
-            "unique_tokens": min(tokens, trainer.windows.tokens),
-            "epochs": tokens / trainer.windows.tokens,
-            "steps": spec.steps,
-            "flops": shape.flops(tokens),
-            "flops_exact": shape.flops_exact(tokens),
-            "seconds": time.perf_counter() - started,
-            "curve": [
-                CurvePoint(step=step, tokens=step * spec.batch * spec.context, loss=loss)
-                for step, loss in curve
-            ],
-        }
-    )

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 from speechscale.model.shape import Preset
+
+Schedule = Literal["cosine", "wsd"]  # half a cosine over all steps; or warm-up, a steady rate, a short decay
 
 
 def warmup_steps(steps: int) -> int:
@@ -12,13 +15,32 @@ def warmup_steps(steps: int) -> int:
     return min(max(100, steps // 100), max(1, steps // 10))
 
 
-def learning_rate(step: int, steps: int, peak: float, preset: Preset) -> float:
-    """Linear warm-up, then half a cosine down to a tenth of the peak (the study: 5e-4 to 5e-5).
+def decay_start(steps: int, decay: float) -> int:
+    """The first step of a decay over a share of the steps: at least the last one."""
+    return steps - max(1, round(decay * steps))
+
+
+def learning_rate(
+    step: int,
+    steps: int,
+    peak: float,
+    preset: Preset,
+    schedule: Schedule = "cosine",
+    warmup: int | None = None,
+    decay: float = 0.2,
+) -> float:
+    """Linear warm-up, then half a cosine down to a tenth of the peak (the study: 5e-4 to 5e-5), or `wsd`.
 
     Under `paper` the rate at step 0 is 0, as in the released code, which wastes that step; `modern` starts one step up.
+    `wsd` stays at the peak and falls in the last `decay` of the steps by 1 - sqrt(progress), to 0: the form that
+    Hägele et al. 2024 ("Scaling Laws and Compute-Optimal Training Beyond Fixed Training Durations", arXiv 2405.18392)
+    found best, and as good as a cosine when it takes a fifth of the steps.
     """
-    warmup = warmup_steps(steps)
+    warmup = warmup_steps(steps) if warmup is None else warmup
     if step < warmup:
         return peak * (step + (preset == "modern")) / warmup
+    if schedule == "wsd":
+        start = decay_start(steps, decay)
+        return peak * (1.0 - math.sqrt(max(0, step - start) / (steps - start)))
     progress = min(1.0, (step - warmup) / max(1, steps - warmup - 1))
     return peak * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * progress)))

@@ -1,10 +1,47 @@
-"""What one run is: everything its result depends on besides the data. No torch."""
+"""What one run is: what its result depends on besides the data, and how it is carried out. No torch."""
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from speechscale.model.shape import ModelShape, Precision, Preset, check_heads
+from speechscale.model.shape import Device, ModelShape, Precision, Preset, check_heads
+from speechscale.train.schedule import Schedule, decay_start, warmup_steps
+
+Parallel = Literal["ddp", "fsdp"]  # every process holds the whole model, or a share of every matrix
+Track = Literal["none", "tensorboard", "wandb"]
+
+# How a run is carried out: these change speed, memory and what is kept, the result by rounding at most. So a run may
+# be resumed with others.
+HOW = frozenset(
+    [
+        "micro_batch",
+        "parallel",
+        "compile",
+        "activation_checkpointing",
+        "device",
+        "checkpoint_steps",
+        "keep_last",
+        "keep",
+        "trunk",
+        "metrics_steps",
+        "track",
+    ]
+)
+# What tells the runs of one trunk apart; all else must be the same for their first steps to be the same.
+_OF_A_BRANCH = frozenset(["run", "tokens", "decay", "curve", "warmup"])
+
+
+class CorpusSpec(BaseModel):
+    """One corpus of a mixture: its share of all windows by weight, or by the tokens to see of it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    shards: str  # folder, relative to the run's TOML file
+    weight: float | None = Field(default=None, gt=0)
+    tokens: int | None = Field(default=None, ge=1)
+    unique_tokens: int | None = Field(default=None, ge=1)  # use only so much of it
 
 
 class RunSpec(BaseModel):
@@ -19,20 +56,52 @@ class RunSpec(BaseModel):
     heads: int = Field(ge=1)
     hidden_multiple: int = Field(default=256, ge=1)
     context: int = Field(default=2050, ge=2)
-    batch: int = Field(ge=1)  # sequences per update
+    batch: int = Field(ge=1)  # sequences per update, of all processes together
     tokens: int = Field(ge=1)  # D, rounded down to whole updates
     unique_tokens: int | None = Field(default=None, ge=1)  # use only so much of the corpus
+    corpora: tuple[CorpusSpec, ...] = Field(default=(), strict=False)  # a mixture; none: the one corpus given
     peak_rate: float = Field(default=5e-4, gt=0)
     weight_decay: float = Field(default=0.1, ge=0)
+    schedule: Schedule = "cosine"
+    warmup: int | None = Field(default=None, ge=0)  # steps; the study's rule when None
+    decay: float = Field(default=0.2, gt=0, le=1)  # share of the steps; of `wsd` only
     preset: Preset = "paper"
     precision: Precision = "auto"
+    document_masking: bool = False  # attention stays inside the utterance; the study's does not
     seed: int = Field(default=0, ge=0)
     curve: int = Field(default=4, ge=0)  # test losses read on the way
+
+    micro_batch: int | None = Field(
+        default=None, ge=1
+    )  # sequences per forward pass of one process; None: all
+    parallel: Parallel = "ddp"
+    compile: bool = False
+    activation_checkpointing: bool = False  # recompute in the backward pass: less memory, a third more work
+    device: Device = "auto"
     checkpoint_steps: int = Field(default=500, ge=1)
+    keep_last: int = Field(default=1, ge=1)  # checkpoints
+    keep: tuple[int, ...] = Field(default=(), strict=False)  # steps whose checkpoints stay
+    trunk: str | None = None  # run beside this one, of whose steps the first are taken
+    metrics_steps: int = Field(default=10, ge=1)  # between two lines of metrics.jsonl
+    track: Track = "none"
 
     @model_validator(mode="after")
-    def _heads_divide_dim(self) -> RunSpec:
+    def _possible(self) -> RunSpec:
         check_heads(self.dim, self.heads)
+        if self.warmup is not None and self.warmup > self.steady_until:
+            raise ValueError(
+                f"a warm-up of {self.warmup} steps does not fit: this run has {self.steps} steps"
+                + (
+                    f", of which the last {self.steps - self.steady_until} decay"
+                    if self.schedule == "wsd"
+                    else ""
+                )
+            )
+        if self.trunk is not None and self.schedule != "wsd":
+            raise ValueError(
+                "only runs of schedule 'wsd' have a trunk: a cosine depends on the budget from the start"
+            )
+        _check_mixture(self)
         return self
 
     @property
@@ -44,6 +113,15 @@ class RunSpec(BaseModel):
     def steps(self) -> int:
         return max(1, self.tokens // (self.batch * self.context))
 
+    @property
+    def warmup_steps(self) -> int:
+        return warmup_steps(self.steps) if self.warmup is None else self.warmup
+
+    @property
+    def steady_until(self) -> int:
+        """Where a run of schedule `wsd` leaves its trunk; the end of any other."""
+        return decay_start(self.steps, self.decay) if self.schedule == "wsd" else self.steps
+
     def shape(self, vocabulary: int) -> ModelShape:
         return ModelShape(
             layers=self.layers,
@@ -53,3 +131,29 @@ class RunSpec(BaseModel):
             context=self.context,
             hidden_multiple=self.hidden_multiple,
         )
+
+    def what(self) -> dict[str, Any]:
+        """What the result depends on, as JSON; the folders of a mixture are known by their content instead."""
+        told = self.model_dump(mode="json", exclude=set(HOW))
+        told["corpora"] = [{k: v for k, v in corpus.items() if k != "shards"} for corpus in told["corpora"]]
+        return told
+
+    def trunk_of(self) -> dict[str, Any]:
+        """What the steps before the decay depend on: equal for all branches of a trunk, and for the trunk."""
+        shared = {key: value for key, value in self.what().items() if key not in _OF_A_BRANCH}
+        return shared | {"warmup_steps": self.warmup_steps}
+
+
+def _check_mixture(spec: RunSpec) -> None:
+    if not spec.corpora:
+        return
+    if spec.unique_tokens is not None:
+        raise ValueError("unique_tokens beside corpora: give it to the corpus that it limits")
+    budgets = [corpus.tokens for corpus in spec.corpora]
+    weights = [corpus.weight for corpus in spec.corpora]
+    if all(budget is not None for budget in budgets) and not any(weights):
+        total = sum(budget or 0 for budget in budgets)
+        if total != spec.tokens:
+            raise ValueError(f"the corpora's tokens add up to {total}, tokens says {spec.tokens}")
+    elif any(budgets) or (any(weights) and None in weights):
+        raise ValueError("give every corpus a weight, or every corpus its tokens, or none of them either")

@@ -1,4 +1,4 @@
-"""The test loss: the whole test set, token-weighted, with its standard error."""
+"""The test loss: the whole test set, token-weighted, with its standard error; and that it was held out."""
 
 from __future__ import annotations
 
@@ -8,10 +8,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch.distributed.fsdp import FSDPModule
 
+from speechscale.errors import UserError
 from speechscale.model.likelihood import negative_log_likelihoods
 from speechscale.model.transformer import Transformer
 from speechscale.records.shards import Shard
+from speechscale.train.processes import ALONE, World
+
+MOST_IDS = 300_000  # about a second
+_REMEDY = "give other shards with --test, or encode the splits apart."
 
 
 @dataclass(frozen=True)
@@ -24,8 +30,13 @@ class TestLoss:
     tokens: int
 
 
-def read_test_loss(model: Transformer, shards: Sequence[Shard], dtype: torch.dtype) -> TestLoss:
-    """Every utterance by itself, after a BOS, to its EOS included; sums are weighted by units, not by utterance."""
+def read_test_loss(
+    model: Transformer, shards: Sequence[Shard], dtype: torch.dtype, world: World = ALONE
+) -> TestLoss:
+    """Every utterance by itself, after a BOS, to its EOS included; sums are weighted by units, not by utterance.
+
+    The processes share the utterances, except where they share the matrices and so must call the model together.
+    """
     samples = [sample for shard in shards for sample in shard.samples()]
     seconds = (
         None
@@ -33,10 +44,52 @@ def read_test_loss(model: Transformer, shards: Sequence[Shard], dtype: torch.dty
         else sum(shard.seconds or 0 for shard in shards)
     )
     eos = shards[0].preprocessing["eos_token"]
-    nll = negative_log_likelihoods(model, samples, bos=eos, dtype=dtype)
+    if world.size == 1 or isinstance(model, FSDPModule):
+        nll = negative_log_likelihoods(model, samples, bos=eos, dtype=dtype)
+    else:
+        nll = _shared(model, samples, eos, dtype, world)
     lengths = np.array([len(sample) for sample in samples])
     loss = nll.sum() / lengths.sum()
     # Variance of a ratio of means over utterances (delta method).
     error = math.sqrt(((nll - loss * lengths) ** 2).sum()) / lengths.sum()
     bits = float(nll.sum() / math.log(2) / seconds) if seconds else None
     return TestLoss(float(loss), float(error), bits, int(lengths.sum()))
+
+
+def _shared(
+    model: Transformer, samples: Sequence[np.ndarray], eos: int, dtype: torch.dtype, world: World
+) -> np.ndarray:
+    """Negative log-likelihoods of all samples, of which each process reads every `size`-th."""
+    nll = np.zeros(len(samples))
+    mine = samples[world.rank :: world.size]
+    if mine:
+        nll[world.rank :: world.size] = negative_log_likelihoods(model, mine, bos=eos, dtype=dtype)
+    device = model.embedding.weight.device
+    return world.sum(torch.from_numpy(nll).to(device)).cpu().numpy()
+
+
+def demand_held_out(train: Sequence[Shard], test: Sequence[Shard]) -> None:
+    """Stop before any work when test speech is also trained on.
+
+    Ids are compared up to `MOST_IDS` training utterances; of larger corpora, where reading all ids would take longer
+    than a start should, the contents of whole shards alone.
+
+    Raises:
+        UserError: it is.
+    """
+    trained = {shard.meta["checksums"]["audio.bin"]: shard for shard in train if len(shard.lengths)}
+    for shard in test:
+        same = trained.get(shard.meta["checksums"]["audio.bin"])
+        if same is not None:
+            raise UserError(
+                f"{shard.folder}: the same speech is in {same.folder}, so it is not held out; {_REMEDY}"
+            )
+    if sum(len(shard.lengths) for shard in train) > MOST_IDS:
+        return
+    held_out = {row["id"] for shard in test for row in shard.rows()}
+    for shard in train:
+        both = held_out & {row["id"] for row in shard.rows()}
+        if both:
+            raise UserError(
+                f"{shard.folder}: {len(both)} of its utterances are test speech too, the first {min(both)!r}; {_REMEDY}"
+            )

@@ -1,0 +1,190 @@
+"""Model, optimiser and data of one run, and the update that they make together.
+
+The recipe is the study's, scaled down: AdamW with beta (0.9, 0.95), weight decay 0.1 on matrices, gradients clipped at
+norm 1. An update is the mean over the tokens of the whole batch, however many processes and forward passes share it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from speechscale.errors import UserError
+from speechscale.model.device import compute_device, precision_of
+from speechscale.model.transformer import Transformer, same_document
+from speechscale.train.feed import Feed, Windows
+from speechscale.train.processes import ALONE, World, gathering, shard, synchronised, whole
+from speechscale.train.schedule import learning_rate
+from speechscale.train.spec import RunSpec
+
+_CLIP = 1.0  # gradient norm
+
+
+class NotFinite(ArithmeticError):
+    """Loss or gradient is no number any more; the update was not made, nor any after it."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """What one update says of itself; nats per token of the whole batch."""
+
+    step: int
+    loss: float
+    gradient_norm: float
+
+
+class Trainer:
+    """Makes the updates of a run, one a step."""
+
+    def __init__(
+        self,
+        spec: RunSpec,
+        vocabulary: int,
+        windows: Windows,
+        *,
+        eos: int | None = None,
+        world: World = ALONE,
+    ) -> None:
+        """`eos`: the unit that documents end in, where attention is to stay inside them."""
+        torch.manual_seed(spec.seed)
+        self.spec, self.world, self.eos = spec, world, eos
+        self.device = compute_device(spec.device)
+        self.dtype = precision_of(spec.precision, self.device)
+        self.feed = Feed(windows, spec.seed, spec.batch, vocabulary, self.device, world)
+        self.model = Transformer(spec.shape(vocabulary), spec.preset)
+        self.forward = self._ready(self.model)
+        matrices = [p for p in self.model.parameters() if p.ndim > 1]
+        gains = [p for p in self.model.parameters() if p.ndim < 2]
+        self.optimizer = torch.optim.AdamW(
+            [{"params": matrices, "weight_decay": spec.weight_decay}, {"params": gains, "weight_decay": 0.0}],
+            betas=(0.9, 0.95),
+            fused=True,
+        )
+        # On a GPU, loss and gradient norm of the last update and 1 from the first on that is no number stay on the
+        # device: reading them at every step would make it wait for the machine that feeds it.
+        self.defers = self.device.type != "cpu"
+        self._last = torch.zeros(2, device=self.device)
+        self._stopped = torch.zeros((), device=self.device)
+        self._stopped_at = torch.zeros((), device=self.device, dtype=torch.long)
+
+    def _ready(self, model: Transformer) -> nn.Module:
+        """What is called in training: recomputing, compiled, and shared as the spec says. `model` stays plain."""
+        spec = self.spec
+        if spec.activation_checkpointing:
+            for block in model.blocks:
+                # Inside the block's own call, so that FSDP has gathered its matrices when they are used again.
+                setattr(block, "forward", partial(checkpoint, block.forward, use_reentrant=False))  # noqa: B010
+        if self.world.size > 1 and spec.parallel == "fsdp":
+            if spec.compile:
+                for block in model.blocks:
+                    block.compile()
+            shard(model, self.device, self.world)
+            return model
+        forward = synchronised(model.to(self.device), spec.parallel, self.device, self.world)
+        return torch.compile(forward) if spec.compile else forward  # type: ignore[return-value]
+
+    def update(self, step: int) -> float:
+        """One step, read at once; returns the training loss.
+
+        Raises:
+            NotFinite: before anything was changed.
+        """
+        self.advance(step, self.feed.read(step).to(self.device))
+        return self.read(step).loss
+
+    def advance(self, step: int, batch: Tensor) -> None:
+        """One step on this process's share of the batch; `read` tells what came of it."""
+        spec = self.spec
+        with _memory_named(spec, len(batch), step):
+            loss = self._accumulate(batch)
+            norm = whole(torch.nn.utils.clip_grad_norm_(self.model.parameters(), _CLIP))
+        self._last, before = torch.stack((self.world.sum(loss), norm.to(loss.dtype))), self._last
+        if self.defers:
+            self._remember(step, before)
+        else:
+            self.read(step)
+        rate = learning_rate(
+            step,
+            spec.steps,
+            spec.peak_rate,
+            spec.preset,
+            spec.schedule,
+            spec.warmup_steps,
+            spec.decay,
+        )
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def _remember(self, step: int, before: Tensor) -> None:
+        """Have this update and all later ones refused from the first on that is not finite, without looking."""
+        stopped = self._stopped > 0
+        finite = torch.isfinite(self._last).all()
+        self._last = torch.where(stopped, before, self._last)
+        self._stopped_at = torch.where(finite | stopped, self._stopped_at, step)
+        self._stopped = torch.maximum(self._stopped, 1.0 - finite.float())
+        # The fused kernel leaves everything as it is when this is 1, as it does for a gradient scaler.
+        self.optimizer.found_inf = self._stopped  # type: ignore[attr-defined]
+
+    def _accumulate(self, batch: Tensor) -> Tensor:
+        """Gradients of the mean over the whole batch; returns this process's part of that mean."""
+        spec, world = self.spec, self.world
+        parts = batch.split(spec.micro_batch or len(batch))
+        total = torch.zeros((), device=self.device)
+        for number, part in enumerate(parts):
+            with gathering(self.forward, last=number == len(parts) - 1):
+                loss = self._loss(part)
+                # The processes' gradients are averaged; wanted is the sum of their parts of one mean.
+                (loss * (len(part) * world.size / spec.batch)).backward()
+            total = total + loss.detach() * (len(part) / spec.batch)
+        return total
+
+    def _loss(self, batch: Tensor) -> Tensor:
+        inputs = batch[:, :-1]
+        visible = same_document(inputs, self.eos) if self.eos is not None else None
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            logits = self.forward(inputs, visible)
+        return F.cross_entropy(logits.float().flatten(0, 1), batch[:, 1:].flatten())
+
+    def read(self, step: int) -> Told:
+        """Loss and gradient norm of the last update, which was `step`; waits for the device.
+
+        Raises:
+            NotFinite: one of the updates since the last reading was refused.
+        """
+        loss, norm = self._last.tolist()
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            at = int(self._stopped_at.item()) if self.defers else step
+            raise NotFinite(f"step {at}: loss {loss}, gradient norm {norm}")
+        return Told(step, loss, norm)
+
+
+@contextmanager
+def _memory_named(spec: RunSpec, sequences: int, step: int) -> Iterator[None]:
+    """Says which knob to turn when memory runs out."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "can't allocate memory" not in str(
+            error
+        ):
+            raise
+        now = min(spec.micro_batch or sequences, sequences)
+        if now > 1:
+            advice = f"set micro_batch = {now // 2}"
+        elif not spec.activation_checkpointing:
+            advice = "set activation_checkpointing = true"
+        else:
+            advice = 'start more processes with parallel = "fsdp", or choose a smaller model or context'
+        raise UserError(
+            f"out of memory at step {step} with {now} sequences of {spec.context} per forward pass; {advice}."
+        ) from error

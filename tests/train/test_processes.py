@@ -1,0 +1,102 @@
+"""One run on one, two and four processes: the same batches, the same losses, the same checkpoints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from many import in_processes
+from safetensors.torch import load_file
+
+from speechscale.errors import UserError
+from speechscale.records.shards import Shard, open_shards
+from speechscale.tokens.batches import Windows
+from speechscale.train.checkpoint import MODEL, checkpoints
+from speechscale.train.feed import Feed
+from speechscale.train.loop import train_run
+from speechscale.train.metrics import read_metrics
+from speechscale.train.processes import World
+from speechscale.train.spec import RunSpec
+
+CPU = torch.device("cpu")
+
+
+def losses(
+    spec: RunSpec, data: Path, folder: Path, stop_at: int | None = None
+) -> tuple[list[float], float | None]:
+    """Training losses of all steps, and the test loss, of a run; None when it was stopped."""
+
+    def stop(done: int, _: int) -> None:
+        if done == stop_at:
+            raise KeyboardInterrupt
+
+    shards, test = open_shards(data / "train"), open_shards(data / "test")
+    record = train_run(spec, shards, test, folder, stop)
+    return [line["loss"] for line in read_metrics(folder)], record.loss
+
+
+@pytest.fixture
+def data(shards: list[Shard], test_shards: list[Shard], tmp_path: Path) -> Path:
+    return tmp_path
+
+
+@pytest.fixture
+def every_step(spec: RunSpec) -> RunSpec:
+    return spec.model_copy(update={"metrics_steps": 1})
+
+
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_processes_share_the_batch_of_one(shards: list[Shard], spec: RunSpec, size: int) -> None:
+    windows = Windows(shards, spec.context)
+    feeds = [Feed(windows, 7, spec.batch, 18, CPU, World(rank, size)) for rank in range(size)]
+    for step in range(30):  # several epochs
+        batch = np.concatenate([feed.read(step).numpy() for feed in feeds])
+        assert np.array_equal(batch, windows.batch(7, step, spec.batch))
+
+
+def test_a_micro_batch_changes_nothing_but_rounding(every_step: RunSpec, data: Path) -> None:
+    whole, loss = losses(every_step, data, data / "whole")
+    for micro in (1, 3):  # three: four sequences do not divide evenly
+        parts, of_parts = losses(
+            every_step.model_copy(update={"micro_batch": micro}), data, data / str(micro)
+        )
+        assert parts == pytest.approx(whole, abs=1e-6)
+        assert of_parts == pytest.approx(loss, abs=1e-6)
+
+
+def test_one_two_and_four_processes_give_the_same_losses(every_step: RunSpec, data: Path) -> None:
+    alone, loss = losses(every_step, data, data / "one")
+    assert len(alone) == 10
+    for size, how in ((2, {"micro_batch": 1}), (4, {}), (2, {"parallel": "fsdp", "micro_batch": 1})):
+        spec = every_step.model_copy(update=how)
+        folder = data / f"{size}-{spec.parallel}"
+        shared = in_processes(size, losses, spec, data, folder)
+        for curve, test_loss in shared:
+            assert curve == pytest.approx(alone, abs=1e-6)
+            assert test_loss == pytest.approx(loss, abs=1e-6)
+        ours, theirs = load_file(folder / MODEL), load_file(data / "one" / MODEL)
+        assert all(torch.allclose(ours[name], theirs[name], atol=1e-5) for name in theirs)
+
+
+@pytest.mark.parametrize(("parallel", "first", "then"), [("ddp", 2, 1), ("fsdp", 2, 1), ("fsdp", 1, 2)])
+def test_a_run_is_taken_over_by_another_number_of_processes(
+    every_step: RunSpec, data: Path, parallel: str, first: int, then: int
+) -> None:
+    spec = every_step.model_copy(update={"parallel": parallel})
+    whole, loss = losses(spec, data, data / "whole")
+    for size, stop_at in ((first, 7), (then, None)):
+        if stop_at:
+            with pytest.raises(KeyboardInterrupt):
+                in_processes(size, losses, spec, data, data / "parts", stop_at)
+            assert list(checkpoints(data / "parts")) == [6]
+        else:
+            curve, test_loss = in_processes(size, losses, spec, data, data / "parts")[0]
+    assert curve == pytest.approx(whole, abs=1e-6)
+    assert test_loss == pytest.approx(loss, abs=1e-6)
+
+
+def test_a_batch_that_cannot_be_shared_evenly_is_refused(every_step: RunSpec, data: Path) -> None:
+    with pytest.raises(UserError, match=r"batch = 4 .* by 3 processes; start 2 of them, or .* such as 6"):
+        in_processes(3, losses, every_step, data, data / "run")
