@@ -7,6 +7,7 @@ from speechscale.laws.allocation import best_loss, log_optimum
 from speechscale.laws.checks import check_ladder, check_table, flat_range
 from speechscale.laws.forms import log_loss
 from speechscale.laws.influence import influence
+from speechscale.records.runs import canonical_table
 
 
 def _names(runs, **options) -> dict[str, str]:
@@ -102,3 +103,21 @@ def test_runs_still_warming_up_are_said():
 
 def test_another_convention_of_flops_is_said():
     assert "times 6 N D" in check_table(_table(flops=[9e14, 1.2e15]))[0]["says"]
+
+
+def test_runs_of_several_recipes_are_said():
+    runs = pl.DataFrame(
+        {
+            "run": ["a", "b", "c"],
+            "params": [1e6, 2e6, 3e6],
+            "tokens": [1e8, 2e8, 3e8],
+            "loss": [3.0, 2.9, 2.8],
+            "preset": ["paper", "paper", "modern"],
+            "schedule": ["cosine", "cosine", None],
+        }
+    )
+    found = {check["check"]: check["says"] for check in check_table(canonical_table(runs))}
+    assert "2 of preset 'paper', 1 of preset 'modern'" in found["mixed presets"]
+    assert "2 of schedule 'cosine', 1 of schedule 'not said'" in found["mixed schedules"]
+    alike = runs.with_columns(preset=pl.lit("paper"), schedule=pl.lit("wsd"))
+    assert not check_table(canonical_table(alike))

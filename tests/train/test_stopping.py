@@ -20,7 +20,9 @@ from speechscale.train.metrics import METRICS, read_metrics
 from speechscale.train.spec import RunSpec
 
 
-def train(spec: RunSpec, data: Path, folder: Path, tick: Callable[[int, int], None] = lambda *_: None) -> None:
+def train(
+    spec: RunSpec, data: Path, folder: Path, tick: Callable[[int, int], None] = lambda *_: None
+) -> None:
     import torch
 
     torch.set_num_threads(1)

@@ -13,6 +13,7 @@ from speechscale.laws.forms import log_loss
 from speechscale.laws.influence import FARTHER, influence, log_forecast
 from speechscale.laws.minimise import Array
 from speechscale.laws.single_epoch import SingleEpochFit
+from speechscale.records.runs import RECIPE
 
 FEW_RUNS = 15
 COLLINEAR = 0.95
@@ -28,7 +29,7 @@ def sentence(check: str, says: str, level: str = "warning", **values: Any) -> di
 
 def check_table(done: pl.DataFrame) -> list[dict[str, Any]]:
     """Checks on the runs themselves."""
-    found = [_embeddings(done), _warmup(done), _flops(done)]
+    found = [_embeddings(done), _warmup(done), *_recipes(done), _flops(done)]
     return [check for check in found if check]
 
 
@@ -250,6 +251,24 @@ def _warmup(done: pl.DataFrame) -> dict[str, Any] | None:
         f"{long['run'][0]!r}): their losses are those of another recipe.",
         runs=long["run"].to_list(),
     )
+
+
+def _recipes(done: pl.DataFrame) -> list[dict[str, Any]]:
+    """Runs of several presets or schedules: their losses differ by more than size and data."""
+    found = []
+    for name in RECIPE:
+        if name in done.columns and done[name].n_unique() > 1:
+            counts = done[name].fill_null("not said").value_counts(sort=True).rows()
+            told = ", ".join(f"{count} of {name} {value!r}" for value, count in counts)
+            found.append(
+                sentence(
+                    f"mixed {name}s",
+                    f"one law is fitted to {told}: part of what it says is the difference between them; fit them as "
+                    "series of their own.",
+                    **{name: [value for value, _ in counts]},
+                )
+            )
+    return found
 
 
 def _flops(done: pl.DataFrame) -> dict[str, Any] | None:

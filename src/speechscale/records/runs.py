@@ -20,7 +20,8 @@ Status = Literal[
 ALIASES = {"N": "params", "D": "tokens", "C": "flops", "L": "loss"}
 REQUIRED = ("params", "tokens", "loss")
 NAMELESS = ("Unnamed: ", "_duplicated_")  # how pandas and polars call columns without a name: saved indices
-TEXT = ("run", "series", "status", "preset", "schedule", "note")
+RECIPE = ("preset", "schedule")  # text that a law must know of: runs of several are not of one kind
+TEXT = ("run", "series", "status", *RECIPE, "note")
 # Numbers about a run that are not scores of it; any other numeric column is a score.
 NOT_SCORES = frozenset(
     [
@@ -106,9 +107,7 @@ class RunRecord(BaseModel):
     seconds: float  # wall clock of training and test
     schedule: str = "cosine"
     warmup_steps: int | None = None  # None in records from before it was kept
-    flops_spent: float | None = (
-        None  # 6 N times the tokens of its own steps: of a branch, without its trunk's
-    )
+    flops_spent: float | None = None  # 6 N times tokens of its own steps, so of a branch without its trunk's
     curve: tuple[CurvePoint, ...] = ()
     scores: dict[str, Score] = {}
     note: str = ""  # why a run diverged or failed
@@ -209,7 +208,7 @@ def canonical_table(frame: Any, *, source: str = "runs") -> pl.DataFrame:
 
     Always present afterwards: run, series, status (text), params, tokens, unique_tokens, flops, loss (Float64; loss
     is null where status is not "done"). Counts become floating point before anything is multiplied: 6 N D of a
-    large run does not fit 64 bits. Scores come back as fractions.
+    large run does not fit 64 bits. Scores come back as fractions. preset and schedule stay where they are given.
 
     Args:
         frame: a polars, pandas or Arrow table, a mapping of columns, or a list of rows.
@@ -238,6 +237,7 @@ def canonical_table(frame: Any, *, source: str = "runs") -> pl.DataFrame:
     done = table["status"] == "done"
     table = table.with_columns(loss=pl.when(done).then("loss"))  # a run that failed may have written anything
     columns: list[pl.Series] = [table[name] for name in ("run", "series", "status")]
+    columns += [table[name].cast(pl.String) for name in RECIPE if name in table.columns]
     columns += [_positive(_number(table, name, source), source) for name in ("params", "tokens")]
     loss = _number(table, "loss", source, needed=done)
     columns.append(_positive(loss, source))
