@@ -20,7 +20,12 @@ def in_processes(size: int, job: Callable[..., Any], *arguments: Any) -> list[An
         port = free.getsockname()[1]
     with ProcessPoolExecutor(size, mp_context=CONTEXT) as pool:
         ranks = [pool.submit(_as_rank, rank, size, port, job, arguments) for rank in range(size)]
-        return [rank.result(timeout=120) for rank in ranks]
+        try:
+            return [rank.result(timeout=120) for rank in ranks]
+        except BaseException:
+            for process in list(pool._processes.values()):  # they may wait for one another
+                process.kill()
+            raise
 
 
 def _as_rank(rank: int, size: int, port: int, job: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
@@ -35,14 +40,4 @@ def _as_rank(rank: int, size: int, port: int, job: Callable[..., Any], arguments
         "MASTER_PORT": port,
     }
     os.environ.update({name: str(value) for name, value in place.items()})
-    import faulthandler
-    import traceback
-
-    faulthandler.dump_traceback_later(25, exit=True, file=open(f"/tmp/hang{rank}.txt", "w"))
-    try:
-        return job(*arguments)
-    except BaseException:
-        traceback.print_exc(file=open(f"/tmp/err{rank}.txt", "w"))
-        raise
-    finally:
-        faulthandler.cancel_dump_traceback_later()
+    return job(*arguments)

@@ -258,14 +258,16 @@ def _recipes(done: pl.DataFrame) -> list[dict[str, Any]]:
     found = []
     for name in RECIPE:
         if name in done.columns and done[name].n_unique() > 1:
-            counts = done[name].fill_null("not said").value_counts(sort=True).rows()
+            counts = (
+                done[name].fill_null("not said").value_counts().sort("count", name, descending=True).rows()
+            )
             told = ", ".join(f"{count} of {name} {value!r}" for value, count in counts)
             found.append(
                 sentence(
                     f"mixed {name}s",
                     f"one law is fitted to {told}: part of what it says is the difference between them; fit them as "
                     "series of their own.",
-                    **{name: [value for value, _ in counts]},
+                    counts=dict(counts),
                 )
             )
     return found

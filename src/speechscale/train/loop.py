@@ -126,6 +126,7 @@ class _Run:
             for step, path in checkpoints(self.folder).items():
                 if step not in self.spec.keep:
                     path.unlink()
+        self.world.wait()  # no process is done before the files are there
         return record
 
     def _resume(self) -> int:
@@ -177,6 +178,7 @@ class _Run:
                     tick(done, spec.steps)
                 if self._all_stop(stop, look) and done < spec.steps:
                     self._save(done)
+                    world.wait()
                     raise KeyboardInterrupt
 
     def _all_stop(self, stop: Stopping, look: bool) -> bool:
