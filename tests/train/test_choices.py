@@ -213,7 +213,7 @@ def test_folders_and_weights_that_do_not_go_together_are_refused(spec: RunSpec, 
 def test_test_speech_that_is_trained_on_is_refused(
     spec: RunSpec, shards: list[Shard], tmp_path: Path
 ) -> None:
-    with pytest.raises(UserError, match="the same speech is in .*train/shard-0, so it is not held out"):
+    with pytest.raises(UserError, match=r"the same speech is in .*train/shard-0, so it is not held out"):
         train_run(spec, shards, shards, tmp_path / "run")
     some = counters(np.random.default_rng(3), "b")[:5] + counters(np.random.default_rng(0), "a")[:2]
     write_shard(tmp_path / "some" / "shard-0", some, [], MADE)
