@@ -84,7 +84,7 @@ def test_a_branch_of_another_trunk_or_none_is_refused(
 
 def test_impossible_schedules_are_refused(spec: RunSpec) -> None:
     fields = spec.model_dump()
-    with pytest.raises(ValueError, match="a warm-up of 9 steps does not fit: .* the last 2 decay"):
+    with pytest.raises(ValueError, match=r"a warm-up of 9 steps does not fit: .* the last 2 decay"):
         RunSpec(**{**fields, "schedule": "wsd", "warmup": 9})
     with pytest.raises(ValueError, match="only runs of schedule 'wsd' have a trunk"):
         RunSpec(**{**fields, "trunk": "long"})

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import MADE, counters
+from counting import MADE, counters
 
 from speechscale.errors import UserError
 from speechscale.model.transformer import Transformer, same_document

@@ -13,6 +13,7 @@ from speechscale.model.shape import Device, Precision
 from speechscale.records.gpus import GPUS, gpu_of
 
 _SQUARE = 1024  # of the measured product: large enough for the best rate, small enough to take milliseconds
+_MEASURED = 0.1  # seconds
 
 
 def compute_device(wanted: Device = "auto") -> torch.device:
@@ -51,9 +52,9 @@ def peak_flops(device: torch.device, dtype: torch.dtype) -> float:
 
 def _measured_flops(device: torch.device, dtype: torch.dtype) -> float:
     left, right = (torch.ones(_SQUARE, _SQUARE, device=device, dtype=dtype) for _ in range(2))
-    best = float("inf")
-    for _ in range(8):
+    took: list[float] = []
+    while len(took) < 2 or sum(took) < _MEASURED:  # the first one warms up
         started = time.perf_counter()
         (left @ right)[0, 0].item()  # which waits for the product
-        best = min(best, time.perf_counter() - started)
-    return 2.0 * _SQUARE**3 / best
+        took.append(time.perf_counter() - started)
+    return 2.0 * _SQUARE**3 / min(took)
