@@ -46,8 +46,8 @@ def test_kept_keys_and_values_give_the_logits_of_the_whole(model: Transformer, f
     tokens = torch.randint(0, 12, (3, 40))
     past = [Past(40) for _ in model.blocks]
     with torch.no_grad():
-        pieces = [model(tokens[:, :first], past)]
-        pieces += [model(tokens[:, place : place + 1], past) for place in range(first, 40)]
+        pieces = [model(tokens[:, :first], past=past)]
+        pieces += [model(tokens[:, place : place + 1], past=past) for place in range(first, 40)]
         assert (torch.cat(pieces, dim=1) - model(tokens)).abs().max() < 1e-5
 
 

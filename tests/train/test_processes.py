@@ -66,6 +66,7 @@ def test_a_micro_batch_changes_nothing_but_rounding(every_step: RunSpec, data: P
         assert of_parts == pytest.approx(loss, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_one_two_and_four_processes_give_the_same_losses(every_step: RunSpec, data: Path) -> None:
     alone, loss = losses(every_step, data, data / "one")
     assert len(alone) == 10
@@ -80,6 +81,7 @@ def test_one_two_and_four_processes_give_the_same_losses(every_step: RunSpec, da
         assert all(torch.allclose(ours[name], theirs[name], atol=1e-5) for name in theirs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("parallel", "first", "then"), [("ddp", 2, 1), ("fsdp", 2, 1), ("fsdp", 1, 2)])
 def test_a_run_is_taken_over_by_another_number_of_processes(
     every_step: RunSpec, data: Path, parallel: str, first: int, then: int
