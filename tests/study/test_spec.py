@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from speechscale.errors import UserError
+from speechscale.study.engine import LocalEngine
 from speechscale.study.ladder import ladder_runs
 from speechscale.study.run import run_study
 from speechscale.study.spec import read_run, read_study
@@ -149,7 +150,7 @@ def test_epochs_of_given_shards(tmp_path: Path) -> None:
     spec = read_study(path)
     assert {run.tokens for run in ladder_runs(spec)} == {4000} and spec.vocabulary == 66
     with pytest.raises(UserError, match="planned here, not run"):
-        run_study(spec, tmp_path / "out", workers=1)
+        run_study(spec, tmp_path / "out", engine=LocalEngine(1))
     assert not (tmp_path / "out").exists()
 
 

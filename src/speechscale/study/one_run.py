@@ -110,20 +110,23 @@ def score_run(record: RunRecord, folder: Path, benchmarks: list[Shard]) -> RunRe
 def check_same_units(model: Path, code_book: str | None, encoding: Mapping[str, Any]) -> None:
     """Whether a model was trained on units of the code book (SHA-256) that shards were encoded with.
 
+    Units that others made may come without the hash of their code book, and so may a model of them: these are let pass.
+
     Raises:
-        UserError: it was not, or nobody knows.
+        UserError: it was not, or only one of the two says.
     """
     theirs = encoding["kmeans"]["sha256"]
+    if theirs == code_book:
+        return
     if code_book is None:
         raise UserError(
             f"{model}: does not know which code book its units are of; `speechscale import` it again with "
             f"--code-book (the shards': {str(theirs)[:12]}…)."
         )
-    if theirs != code_book:
-        raise UserError(
-            f"{model}: was trained on units of another code book ({code_book[:12]}…) than the shards' "
-            f"({str(theirs)[:12]}…); encode them with the model's."
-        )
+    raise UserError(
+        f"{model}: was trained on units of another code book ({code_book[:12]}…) than the shards' "
+        f"({str(theirs)[:12]}…); encode them with the model's."
+    )
 
 
 def _failed(task: RunTask, why: str, seconds: float) -> RunRecord:
