@@ -187,7 +187,8 @@ def _sample(
 
 
 def _row(utterance: Utterance) -> dict[str, Any]:
-    """What the released `samples.jsonl` keeps of an utterance, and our labels in `extra`."""
+    """What the released `samples.jsonl` keeps of an utterance; beyond it, where in a file it lies, and our labels."""
+    beyond = {"source_row": utterance.row, "source_channel": utterance.channel, "extra": utterance.extra or None}
     row = {
         "dataset": utterance.dataset,
         "split": utterance.split,
@@ -199,4 +200,4 @@ def _row(utterance: Utterance) -> dict[str, Any]:
         "source_revision": utterance.source_revision,
         "transcript": utterance.transcript,
     }
-    return {**row, **({"extra": utterance.extra} if utterance.extra else {})}
+    return {**row, **{name: value for name, value in beyond.items() if value is not None}}
