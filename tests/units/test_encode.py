@@ -160,7 +160,9 @@ def test_everything_skipped_leaves_an_empty_shard_with_reasons(tmp_path: Path, c
 
 def test_rows_tell_where_in_a_file_an_utterance_lies(tmp_path: Path, code_book: Path) -> None:
     listed = tmp_path / "inside.jsonl"
-    inside = Utterance(id="a", dataset="d", split="train", audio="x/t.parquet", row=3, channel=1, duration=1.0)
+    inside = Utterance(
+        id="a", dataset="d", split="train", audio="x/t.parquet", row=3, channel=1, duration=1.0
+    )
     write_manifest([inside], listed)
     (task,) = plan(listed, code_book, tmp_path / "out", 5)
     encode_shard(task)

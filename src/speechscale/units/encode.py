@@ -188,7 +188,11 @@ def _sample(
 
 def _row(utterance: Utterance) -> dict[str, Any]:
     """What the released `samples.jsonl` keeps of an utterance; beyond it, where in a file it lies, and our labels."""
-    beyond = {"source_row": utterance.row, "source_channel": utterance.channel, "extra": utterance.extra or None}
+    beyond = {
+        "source_row": utterance.row,
+        "source_channel": utterance.channel,
+        "extra": utterance.extra or None,
+    }
     row = {
         "dataset": utterance.dataset,
         "split": utterance.split,
