@@ -75,7 +75,7 @@ def fail(how: str) -> None:
 
 def process_of(_: Trick) -> tuple[int, str | None, str]:
     time.sleep(0.05)  # long enough that no worker does it all
-    return os.getpid(), os.environ.get("CUDA_VISIBLE_DEVICES"), os.environ["OMP_NUM_THREADS"]
+    return os.getpid(), os.environ.get("CUDA_VISIBLE_DEVICES"), os.environ.get("OMP_NUM_THREADS")
 
 
 def hear_noise(utterances: Sequence[Utterance], root: Path) -> Iterator[np.ndarray | SampleFault]:
