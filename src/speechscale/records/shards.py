@@ -29,6 +29,11 @@ _DURATIONS = "durations.bin"
 _REMEDY = "remove the shard and encode it again"
 
 
+def vocabulary_of(names: int) -> dict[str, int]:
+    """Units or tokens are 0 to `names` - 1, then come EOS and PAD, as in the released schema."""
+    return {"vocab_size": names + 2, "eos_token": names, "pad_token": names + 1}
+
+
 @dataclass(frozen=True)
 class Sample:
     """Units of one utterance (EOS included), its duration in seconds, and what else is known of it."""

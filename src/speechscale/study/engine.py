@@ -237,9 +237,8 @@ def _outcomes(
             for trial, outcome in crew.finished():
                 if isinstance(outcome, Failure) and outcome.passing and trial.tries < _TRIES:
                     again = gentler(trial.task, outcome)
-                    waiting.append(
-                        _Trial(trial.original, again, trial.tries + 1)
-                    )  # last: it may pass meanwhile
+                    # last of all: what is in the way may pass meanwhile
+                    waiting.append(_Trial(trial.original, again, trial.tries + 1))
                     continue
                 yield trial.original, outcome
                 finished += weight(trial.original)

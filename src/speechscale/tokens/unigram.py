@@ -40,6 +40,7 @@ from speechscale.records.shards import (
     open_shard,
     open_shards,
     shards_identity,
+    vocabulary_of,
     write_shard,
 )
 
@@ -326,9 +327,7 @@ def plan_tokens(shards: Path, unigram: Path, out: Path) -> list[TokenTask]:
             unigram=unigram,
             preprocessing={
                 **source.preprocessing,
-                "vocab_size": vocabulary + 2,
-                "eos_token": vocabulary,
-                "pad_token": vocabulary + 1,
+                **vocabulary_of(vocabulary),
                 "unigram": identity,
                 "source_shard": {
                     "name": source.folder.name,

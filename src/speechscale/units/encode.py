@@ -17,7 +17,7 @@ import numpy as np
 from speechscale.errors import SampleFault, UserError
 from speechscale.records.manifest import SAMPLE_RATE, Stretch, Utterance, cut_manifest
 from speechscale.records.seal import sha256_file, sha256_json
-from speechscale.records.shards import Sample, Skip, is_written, write_shard
+from speechscale.records.shards import Sample, Skip, is_written, vocabulary_of, write_shard
 from speechscale.units.collapse import close, collapse
 from speechscale.units.encoders import DEFAULT_COMPUTING, Computing, Encoder, load_encoder
 from speechscale.units.kmeans import CodeBook, code_book_identity, load_code_book
@@ -90,7 +90,6 @@ def plan_shards(
 
 def encoding(book: CodeBook, path: Path) -> dict[str, Any]:
     """How units are made, in the names of the released `meta.json`; what concerns HuBERT is null for log-mel."""
-    clusters = len(book.centroids)
     hubert = book.encoder if book.encoder["name"] == "hubert" else {}
     return {
         "sample_rate": SAMPLE_RATE,
@@ -101,9 +100,7 @@ def encoding(book: CodeBook, path: Path) -> dict[str, Any]:
         "hubert_layer": hubert.get("layer"),
         "hubert_normalize": hubert.get("normalize"),
         "kmeans": code_book_identity(path),
-        "vocab_size": clusters + 2,
-        "eos_token": clusters,
-        "pad_token": clusters + 1,
+        **vocabulary_of(len(book.centroids)),
     }
 
 

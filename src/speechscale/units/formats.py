@@ -21,7 +21,7 @@ import numpy as np
 
 from speechscale.errors import SampleFault, UserError, nearest
 from speechscale.records.seal import published_folder, replacing, sha256_file
-from speechscale.records.shards import Sample, Shard, Skip, is_written, write_shard
+from speechscale.records.shards import Sample, Shard, Skip, is_written, vocabulary_of, write_shard
 from speechscale.units.collapse import close, collapse
 from speechscale.units.kmeans import code_book_identity
 
@@ -50,9 +50,7 @@ class Foreign:
             "unit_extractor": {"name": self.made_by},
             "collapsed": not self.frames,
             "kmeans": code_book_identity(self.code_book) if self.code_book else unnamed,
-            "vocab_size": self.clusters + 2,
-            "eos_token": self.clusters,
-            "pad_token": self.clusters + 1,
+            **vocabulary_of(self.clusters),
         }
 
 

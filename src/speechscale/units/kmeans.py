@@ -21,10 +21,8 @@ from speechscale.units.encoders import DEFAULT_COMPUTING, Computing, Encoder
 if TYPE_CHECKING:
     import torch
 
-_FIRST = (
-    16,
-    8192,
-)  # frames a cluster, and at least: what starts are drawn from, and the first of the growing samples
+# frames a cluster, and at least: what starts are drawn from, and the first of the growing samples
+_FIRST = (16, 8192)
 _PLANE = 64  # dimensions in which the start is spread
 _PARTS = 32  # of all frames, after each of which centroids move
 _BLOCK = 4096  # frames whose distances are computed at once; fixed, so that sums never depend on the threads

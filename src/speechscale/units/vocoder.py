@@ -189,9 +189,8 @@ def _read_config(path: Path) -> VocoderSpec:
 
 def _read_generator(path: Path) -> dict[str, Tensor]:
     try:
-        content: Any = torch.load(
-            path, map_location="cpu", weights_only=True
-        )  # tensors and plain values alone
+        # weights_only: tensors and plain values alone, nothing is executed
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
         generator = content["generator"]
     except (OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
         raise UserError(f'{path}: no vocoder checkpoint {{"generator": weights}} ({error}).') from error
