@@ -53,7 +53,7 @@ def convert(
     """
     from speechscale.errors import UserError
     from speechscale.records.shards import open_shards
-    from speechscale.study.engine import busy
+    from speechscale.study.progress import busy
     from speechscale.study.units import summarise
     from speechscale.units.formats import Foreign, read_units, write_units
 

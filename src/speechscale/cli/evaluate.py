@@ -20,8 +20,8 @@ def evaluate(
     """
     from speechscale.records.runs import read_record, write_record
     from speechscale.records.shards import open_shards
-    from speechscale.study.engine import busy
     from speechscale.study.one_run import score_run
+    from speechscale.study.progress import busy
 
     with busy("scoring"):
         record = score_run(read_record(run / "record.json"), run, open_shards(benchmarks))

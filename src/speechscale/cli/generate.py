@@ -55,7 +55,7 @@ def generate(
     from speechscale.errors import UserError
     from speechscale.model.generate import Sampling
     from speechscale.study.continuations import MelVoice, Prompt, VocoderVoice, write_continuations
-    from speechscale.study.engine import busy
+    from speechscale.study.progress import busy
     from speechscale.units.vocoder import PUBLISHED_SHA256
 
     if code_book and vocoder:

@@ -71,7 +71,7 @@ def manifest(
     from speechscale.speech.corpora import open_corpus
     from speechscale.speech.corpora.listing import list_corpus
     from speechscale.speech.corpora.splits import Splitting
-    from speechscale.study.engine import busy
+    from speechscale.study.progress import busy
 
     corpus = open_corpus(path, layout, dataset=dataset, root=root, trust_durations=trust_durations)
     target = out or (path if path.is_dir() else path.parent) / "manifest.jsonl"

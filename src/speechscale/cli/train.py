@@ -40,7 +40,7 @@ def train(
     from speechscale.errors import UserError
     from speechscale.records.runs import write_record
     from speechscale.records.shards import open_shards
-    from speechscale.study.engine import progress_bar
+    from speechscale.study.progress import progress_bar
     from speechscale.study.spec import read_run
     from speechscale.train.loop import train_mixture
     from speechscale.train.mixed import mixed

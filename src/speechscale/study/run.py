@@ -46,9 +46,10 @@ from speechscale.report import write_report
 from speechscale.speech.corpus import BENCHMARKS, CORPUS_SCHEMA, TEST, TRAIN, check_voices, write_corpus
 from speechscale.speech.hearing import hear
 from speechscale.speech.timing import phone_timings
-from speechscale.study.engine import Engine, Stopwatch, busy, run_tasks
+from speechscale.study.engine import Engine, run_tasks
 from speechscale.study.ladder import ladder_runs
 from speechscale.study.one_run import RECORD, RunTask, fraction_done, is_done, run_one
+from speechscale.study.progress import Stopwatch, busy
 from speechscale.study.samples import write_samples
 from speechscale.study.spec import StudySpec
 from speechscale.study.units import encode_all, learn_code_book, summarise

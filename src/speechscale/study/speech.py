@@ -24,7 +24,8 @@ from speechscale.speech.reading_aloud import (
     write_texts,
 )
 from speechscale.speech.texts import Source
-from speechscale.study.engine import LocalEngine, busy, run_tasks
+from speechscale.study.engine import LocalEngine, run_tasks
+from speechscale.study.progress import busy
 
 
 @dataclass(frozen=True)

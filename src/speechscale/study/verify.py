@@ -10,7 +10,7 @@ from speechscale.errors import UserError
 from speechscale.records.manifest import manifest_problems
 from speechscale.records.seal import SEAL, seal_problems
 from speechscale.records.shards import looks_like_shard, open_shards, shard_problems
-from speechscale.study.engine import progress_bar
+from speechscale.study.progress import progress_bar
 from speechscale.units.kmeans import load_code_book
 
 Check = Callable[[], Iterable[str]]
