@@ -12,7 +12,7 @@ import argparse
 import time
 
 from speechscale.laws.forms import to_theta
-from speechscale.laws.published import PUBLISHED
+from speechscale.laws.published_laws import PUBLISHED
 from speechscale.laws.simulate import paper_design, simulate
 
 # (noise of ln L, heavy-tailed, resampling); a rerun with another seed moves test loss by 0.1 to 0.3 %

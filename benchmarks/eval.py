@@ -21,9 +21,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from speechscale.compute import choose_device, choose_dtype
 from speechscale.evals.score import score_pairs
 from speechscale.evals.tasks import Pair
-from speechscale.model.device import compute_device, precision_of
 from speechscale.model.protocol import LanguageModel
 from speechscale.model.shape import ModelShape
 from speechscale.model.transformer import Transformer
@@ -49,8 +49,8 @@ def main() -> None:
         help="of a short pair's units, on average; nano's minimal pairs: 0.39",
     )
     asked = options.parse_args()
-    device = compute_device()
-    dtypes = dict.fromkeys([torch.float32, precision_of("auto", device)])
+    device = choose_device()
+    dtypes = dict.fromkeys([torch.float32, choose_dtype("auto", device)])
     for size in asked.size:
         model = a_model(SIZES[size]).to(device)
         rng = np.random.default_rng(0)
@@ -137,7 +137,7 @@ def ours(model: LanguageModel, pairs: list[Pair], dtype: torch.dtype) -> np.ndar
 class Apart:
     """A model that reads every member of a pair by itself: what is ours, without sharing."""
 
-    forks = False
+    supports_shared_prefix = False
 
     def __init__(self, model: Transformer) -> None:
         self.model, self.vocabulary, self.context, self.device = (

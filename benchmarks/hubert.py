@@ -26,8 +26,9 @@ import numpy as np
 import torch
 import transformers
 
+from speechscale.compute import ComputeOptions
 from speechscale.records.manifest import SAMPLE_RATE
-from speechscale.units.encoders import Computing, choose_encoder, load_encoder
+from speechscale.units.encoders import choose_encoder, load_encoder
 from speechscale.units.kmeans import KMeansSpec, train_kmeans
 
 LAYER = 11
@@ -77,15 +78,15 @@ def way(name: str, folder: str, batch_seconds: float) -> Encode:
         model: Any = transformers.HubertModel.from_pretrained(folder).eval().to(DEVICE)
 
         @torch.inference_mode()
-        def one_at_a_time(waves: Sequence[np.ndarray]) -> list[np.ndarray]:
+        def file_lock(waves: Sequence[np.ndarray]) -> list[np.ndarray]:
             inputs = (torch.from_numpy(wave)[None].to(DEVICE) for wave in waves)
             return [
                 model(wave, output_hidden_states=True).hidden_states[LAYER][0].cpu().numpy()
                 for wave in inputs
             ]
 
-        return one_at_a_time
-    computing = Computing(DEVICE, name.split()[-1], batch_seconds)  # type: ignore[arg-type]
+        return file_lock
+    computing = ComputeOptions(DEVICE, name.split()[-1], batch_seconds)  # type: ignore[arg-type]
     return load_encoder(choose_encoder(folder, {"layer": LAYER}), computing).encode
 
 

@@ -95,7 +95,7 @@ def run_of(
         context=ladder.context,
         batch=ladder.batch,
         tokens=budget,
-        peak_rate=(peak or PEAKS[schedule]) / dim,
+        peak_lr=(peak or PEAKS[schedule]) / dim,
         schedule=schedule,
         warmup=ladder.warmup,
         preset="modern",

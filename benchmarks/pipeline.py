@@ -23,21 +23,23 @@ import numpy as np
 import soundfile
 import soxr
 
+from speechscale.compute import available_cores
 from speechscale.errors import SampleFault
-from speechscale.records.manifest import SAMPLE_RATE, Stretch, Utterance
+from speechscale.records.manifest import SAMPLE_RATE, ManifestSlice, Utterance
 from speechscale.records.shards import open_shards
-from speechscale.speech.decode import decode
-from speechscale.speech.hearing import hear
-from speechscale.speech.reading_aloud import Reading, write_texts
-from speechscale.speech.synthesis import ESPEAK, Speaker
+from speechscale.speech.audio.decode import decode
+from speechscale.speech.read_aloud import Reading, write_texts
+from speechscale.speech.synthesis.espeak import ESPEAK, Speaker
 from speechscale.speech.texts import StoryWorld
-from speechscale.study.engine import LocalEngine, default_workers, run_tasks
+from speechscale.speech.waveforms import load_waveforms
 from speechscale.units.collapse import collapse
 from speechscale.units.encode import ShardTask, encode_shard, plan_shards
 from speechscale.units.encoders import load_encoder
 from speechscale.units.kmeans import CodeBook, KMeansSpec, load_code_book
 from speechscale.units.learn import CodeBookTask, make_code_book
 from speechscale.units.mel import MelEncoder, MelSpec
+from speechscale.workers.local import LocalBackend
+from speechscale.workers.pool import run_tasks
 
 READING = Reading("stories", "train", ESPEAK, ("en-us", "en-us+f2", "en-us+m3"), 260, seed=0)
 KINDS = {  # name: format, subtype, rate
@@ -61,7 +63,9 @@ def main() -> None:
         write_texts(StoryWorld("small", options.stories, 0), READING, folder / "texts")
         manifest, book = folder / "texts" / "manifest.jsonl", folder / "code_book.safetensors"
         identity = MelEncoder(MelSpec()).identity
-        make_code_book(CodeBookTask(manifest, folder, identity, KMeansSpec(utterances=60), book, hear))
+        make_code_book(
+            CodeBookTask(manifest, folder, identity, KMeansSpec(utterances=60), book, load_waveforms)
+        )
         files_to_units(folder, options.seconds, options.rounds, load_code_book(book))
         text_to_units(folder, manifest, book, options.rounds)
 
@@ -89,7 +93,7 @@ def rates(paths: list[Path], rate: int, rounds: int, book: CodeBook) -> str:
     frames = encoder.encode(heard)
 
     def to_units() -> None:
-        for waveform in hear(listed, paths[0].parent):
+        for waveform in load_waveforms(listed, paths[0].parent):
             assert not isinstance(waveform, SampleFault)
             (some,) = encoder.encode([waveform])
             collapse(book.assign(some))
@@ -145,8 +149,8 @@ def write_files(spoken: np.ndarray, rate: int, folder: Path, container: str, sub
 
 
 def text_to_units(folder: Path, manifest: Path, book: Path, rounds: int) -> None:
-    workers = default_workers()
-    tasks = plan_shards(manifest, folder, book, folder / "planned", hear, seconds=600)
+    workers = available_cores()
+    tasks = plan_shards(manifest, folder, book, folder / "planned", load_waveforms, seconds=600)
     spent: dict[str, list[float]] = {"units": [], "alone": []}
     for number in range(rounds):
         # The order alternates, so that a machine that grows warm or busy favours neither.
@@ -166,17 +170,19 @@ def text_to_units(folder: Path, manifest: Path, book: Path, rounds: int) -> None
 
 def encoded_seconds(tasks: Sequence[ShardTask], out: Path, workers: int) -> float:
     here = [replace(task, folder=out / task.folder.name) for task in tasks]
-    assert len(list(run_tasks(encode_shard, here, label="encode", engine=LocalEngine(workers)))) == len(tasks)
+    assert len(list(run_tasks(encode_shard, here, label="encode", backend=LocalBackend(workers)))) == len(
+        tasks
+    )
     return sum(shard.seconds or 0.0 for shard in open_shards(out))
 
 
-def spoken_seconds(stretches: Sequence[Stretch], workers: int) -> float:
-    done = run_tasks(speak_and_forget, stretches, label="speak", engine=LocalEngine(workers))
+def spoken_seconds(stretches: Sequence[ManifestSlice], workers: int) -> float:
+    done = run_tasks(speak_and_forget, stretches, label="speak", backend=LocalBackend(workers))
     return sum(seconds for _, seconds in done)
 
 
-def speak_and_forget(stretch: Stretch) -> float:
-    heard = hear(list(stretch.utterances()), stretch.manifest.parent)
+def speak_and_forget(stretch: ManifestSlice) -> float:
+    heard = load_waveforms(list(stretch.utterances()), stretch.manifest.parent)
     return sum(0 if isinstance(waveform, SampleFault) else len(waveform) for waveform in heard) / SAMPLE_RATE
 
 

@@ -16,7 +16,7 @@ from time import perf_counter
 import espeakng_loader
 
 from speechscale.records.manifest import SAMPLE_RATE, Synthesis
-from speechscale.speech.synthesis import ESPEAK, Speaker
+from speechscale.speech.synthesis.espeak import ESPEAK, Speaker
 from speechscale.speech.texts import StoryWorld
 
 TEXTS = [story.text for story in StoryWorld("small", 200, seed=0).texts()]

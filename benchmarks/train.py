@@ -33,7 +33,7 @@ from speechscale.tokens.batches import Windows
 from speechscale.tokens.mixture import Corpus, Mixture
 from speechscale.train.spec import RunSpec
 from speechscale.train.trainer import Trainer
-from speechscale.train.validate import demand_held_out
+from speechscale.train.validate import require_held_out
 
 VOCABULARY = 502
 SIZES = {
@@ -220,7 +220,7 @@ def measure_start(folder: Path, tokens: int) -> None:
     before, started = resident(), perf_counter()
     shards, test = open_shards(folder / "train"), open_shards(folder / "test")
     mixture = Mixture([Corpus(shards)], 2050)
-    demand_held_out(shards, test)
+    require_held_out(shards, test)
     shards_identity(shards)
     batch = mixture.batch(0, 0, 64)
     seconds = perf_counter() - started

@@ -1,10 +1,11 @@
-"""The rules of the house: who may import whom, what stays light, and that the README's map is complete."""
+"""The rules of the house: who may import whom, what stays light, and that the map of files is complete."""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -12,20 +13,63 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "speechscale"
 
-# Which rooms a room may import, besides itself, `records`, `errors` and the version.
-DOORS = {
+# Which rooms a room may import, besides itself and `errors`. Every room stands after the ones that it imports.
+DOORS: dict[str, set[str]] = {
     "records": set(),
-    "speech": set(),
-    "units": set(),
-    "tokens": set(),
-    "model": set(),
-    "train": {"model", "tokens"},
-    "evals": {"model"},
-    "laws": set(),
-    "plan": {"laws"},
-    "report": {"laws"},
-    "study": {"speech", "units", "tokens", "model", "train", "evals", "laws", "report"},
-    "cli": {"speech", "units", "tokens", "model", "train", "evals", "laws", "plan", "report", "study"},
+    "compute": {"records"},
+    "workers": {"compute"},
+    "speech": {"records", "compute"},
+    "datasets": {"records", "speech"},
+    "units": {"records", "compute"},
+    "tokens": {"records"},
+    "model": {"records", "compute"},
+    "train": {"records", "compute", "tokens", "model"},
+    "evals": {"records", "model", "datasets"},
+    "laws": {"records"},
+    "plan": {"records", "laws"},
+    "report": {"records", "laws"},
+    "jobs": {
+        "records",
+        "compute",
+        "workers",
+        "speech",
+        "datasets",
+        "units",
+        "tokens",
+        "model",
+        "train",
+        "evals",
+    },
+    "study": {
+        "records",
+        "compute",
+        "workers",
+        "speech",
+        "units",
+        "tokens",
+        "model",
+        "train",
+        "laws",
+        "report",
+        "jobs",
+    },
+    "cli": {
+        "records",
+        "compute",
+        "workers",
+        "speech",
+        "datasets",
+        "units",
+        "tokens",
+        "model",
+        "train",
+        "evals",
+        "laws",
+        "plan",
+        "report",
+        "jobs",
+        "study",
+    },
 }
 
 
@@ -45,13 +89,40 @@ def imported_rooms(path: Path) -> set[str]:
     return found
 
 
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(SOURCE.parent).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imported_modules(path: Path) -> set[str]:
+    """Modules of this package that a file imports; a package is what its own `__init__` holds."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("speechscale"):
+            for alias in node.names:
+                place = SOURCE.parent / (node.module or "").replace(".", "/") / alias.name
+                inside = place.with_suffix(".py").exists() or place.is_dir()
+                found.add(f"{node.module}.{alias.name}" if inside else str(node.module))
+    return found - {module_of(path)}
+
+
 @pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda path: str(path.relative_to(SOURCE)))
 def test_rooms_import_only_through_their_doors(path: Path) -> None:
     room = room_of(path)
     if room in ("__init__", "errors"):
         assert not imported_rooms(path)
         return
-    assert imported_rooms(path) <= DOORS[room] | {room, "records", "errors"}
+    assert imported_rooms(path) <= DOORS[room] | {room, "errors"}
+
+
+def test_no_room_imports_one_below_it() -> None:
+    order = list(DOORS)
+    assert all(order.index(door) < order.index(room) for room, doors in DOORS.items() for door in doors)
+
+
+def test_modules_import_each_other_in_one_direction() -> None:
+    """No circle, not even one that is hidden in a function or under TYPE_CHECKING."""
+    graph = {module_of(path): imported_modules(path) for path in SOURCE.rglob("*.py")}
+    TopologicalSorter(graph).prepare()
 
 
 def loaded_by(statement: str) -> set[str]:
@@ -78,9 +149,9 @@ def test_help_loads_nothing_heavy() -> None:
     assert not {"numpy", "polars", "altair", "scipy", "pydantic"} & loaded_by("import speechscale.cli")
 
 
-def test_readme_maps_every_file() -> None:
-    """One line a file, so that the README is the table of contents."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_architecture_maps_every_file() -> None:
+    """One line per file, so that the map is the table of contents."""
+    page = (ROOT / "docs" / "ARCHITECTURE.md").read_text(encoding="utf-8")
     files = [path for path in SOURCE.rglob("*") if path.suffix in {".py", ".toml", ".css", ".js", ".html"}]
     files += [
         *(ROOT / "studies").glob("*.toml"),
@@ -92,11 +163,11 @@ def test_readme_maps_every_file() -> None:
         for path in files
         if path.name != "__init__.py"
     }
-    missing = sorted(name for name in names if f"`{name}`" not in readme)
-    assert not missing, f"not in the README's map: {missing}"
+    missing = sorted(name for name in names if f"`{name}`" not in page)
+    assert not missing, f"not in the map of files: {missing}"
 
 
 def test_the_map_names_only_files_that_exist() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    named = [line.split("`")[1] for line in readme.splitlines() if line.startswith("- `")]
+    page = (ROOT / "docs" / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    named = [line.split("`")[1] for line in page.splitlines() if line.startswith("- `")]
     assert named and not [name for name in named if not ((SOURCE / name).exists() or (ROOT / name).exists())]

@@ -16,7 +16,7 @@ from speechscale.laws import fit_single_epoch
 from speechscale.laws.allocation import best_loss, log_optimum
 from speechscale.laws.checks import flat_range
 from speechscale.laws.forms import SingleEpoch, log_loss, to_theta
-from speechscale.laws.published import PUBLISHED
+from speechscale.laws.published_laws import PUBLISHED
 from speechscale.laws.repeated import GRID, fit_repeated, log_effective
 from speechscale.laws.simulate import paper_design
 from speechscale.laws.single_epoch import Ladder, published_starts

@@ -10,7 +10,7 @@ from speechscale.errors import UserError, nearest
 from speechscale.laws import allocation
 from speechscale.laws.bootstrap import interval
 from speechscale.laws.design import choose_runs
-from speechscale.laws.drawn import DrawnLaw
+from speechscale.laws.drawn import LawDraws
 from speechscale.laws.minimise import Array
 from speechscale.laws.scores import Saturating, logistic
 from speechscale.records.gpus import gpu_flops
@@ -44,7 +44,7 @@ class Split:
     log_loss: Array
 
 
-def plan_budget(law: DrawnLaw, flops: float, limits: Constraints = Constraints()) -> Plan:
+def plan_budget(law: LawDraws, flops: float, limits: Constraints = Constraints()) -> Plan:
     """The best use of a budget in FLOPs.
 
     The plan is the law's own best split; its intervals of N and D are those of where the best split may lie, and
@@ -59,7 +59,7 @@ def plan_budget(law: DrawnLaw, flops: float, limits: Constraints = Constraints()
     return _tell(law, _best(law, np.full(len(law.theta), np.log(flops)), limits), limits, fixed_budget=True)
 
 
-def plan_target(law: DrawnLaw, score: str, goal: float, limits: Constraints = Constraints()) -> Plan:
+def plan_target(law: LawDraws, score: str, goal: float, limits: Constraints = Constraints()) -> Plan:
     """The least budget whose best use is expected to reach a score in [0, 1], by way of the loss it takes.
 
     Raises:
@@ -111,7 +111,7 @@ def _positive(name: str, value: float) -> None:
         raise UserError(f"{name} of {value:g}; a number above zero is wanted.")
 
 
-def _demand(law: DrawnLaw, limits: Constraints) -> None:
+def _demand(law: LawDraws, limits: Constraints) -> None:
     for name, value in (
         ("unique tokens", limits.unique_tokens),
         ("params", limits.params),
@@ -127,7 +127,7 @@ def _demand(law: DrawnLaw, limits: Constraints) -> None:
         )
 
 
-def _best(law: DrawnLaw, log_c: Array, limits: Constraints) -> Split:
+def _best(law: LawDraws, log_c: Array, limits: Constraints) -> Split:
     """The best split of a budget (S,) for every row of the law."""
     per_flop = log_c - np.log(allocation.FLOPS_PER_PARAM_TOKEN)  # ln (N D)
     if limits.params is not None:
@@ -147,13 +147,13 @@ def _best(law: DrawnLaw, log_c: Array, limits: Constraints) -> Split:
     return _split(law, log_n, per_flop, log_unique)
 
 
-def _split(law: DrawnLaw, log_n: Array, per_flop: Array, log_unique: Array | None) -> Split:
+def _split(law: LawDraws, log_n: Array, per_flop: Array, log_unique: Array | None) -> Split:
     log_d = per_flop - log_n
     losses = law.log_loss(log_n[:, None], log_d[:, None], log_unique)[:, 0]
     return Split(log_n, log_d, per_flop + np.log(allocation.FLOPS_PER_PARAM_TOKEN), losses)
 
 
-def _budget_for(law: DrawnLaw, loss: Array, limits: Constraints) -> Array:
+def _budget_for(law: LawDraws, loss: Array, limits: Constraints) -> Array:
     """ln of the least budget (S,) that reaches a loss (S,); infinite where none does."""
     if limits.unique_tokens is None and limits.params is None:
         with np.errstate(divide="ignore"):
@@ -174,7 +174,7 @@ def _budget_for(law: DrawnLaw, loss: Array, limits: Constraints) -> Array:
     return np.where(enough.any(axis=1), log_c, np.inf)
 
 
-def _tell(law: DrawnLaw, split: Split, limits: Constraints, *, fixed_budget: bool) -> Plan:
+def _tell(law: LawDraws, split: Split, limits: Constraints, *, fixed_budget: bool) -> Plan:
     reached = _reached(law, split, limits) if fixed_budget else split.log_loss
     unique = limits.unique_tokens
     epochs = np.maximum(np.exp(split.log_d) / unique, 1.0) if unique else np.ones_like(split.log_d)
@@ -201,7 +201,7 @@ def _tell(law: DrawnLaw, split: Split, limits: Constraints, *, fixed_budget: boo
     )
 
 
-def _reached(law: DrawnLaw, split: Split, limits: Constraints) -> Array:
+def _reached(law: LawDraws, split: Split, limits: Constraints) -> Array:
     """ln L (S,) that each row of the law expects of the first row's split."""
     unique = None if limits.unique_tokens is None else np.log([limits.unique_tokens])
     return law.log_loss(split.log_n[:1], split.log_d[:1], unique)[:, 0]
@@ -228,7 +228,7 @@ def _gpu(flops: Array, limits: Constraints) -> Gpu | None:
     return Gpu(name=limits.gpu, mfu=limits.mfu, hours=_estimate(hours), cost=cost)
 
 
-def _notes(law: DrawnLaw, split: Split, limits: Constraints, beyond: dict[str, float]) -> list[str]:
+def _notes(law: LawDraws, split: Split, limits: Constraints, beyond: dict[str, float]) -> list[str]:
     notes = (
         []
         if law.draws
@@ -249,7 +249,7 @@ def _notes(law: DrawnLaw, split: Split, limits: Constraints, beyond: dict[str, f
     return notes
 
 
-def _growth(law: DrawnLaw, split: Split, limits: Constraints) -> str:
+def _growth(law: LawDraws, split: Split, limits: Constraints) -> str:
     """How a further tenfold compute should be split between parameters and epochs."""
     assert limits.unique_tokens is not None
     if limits.params is not None or np.exp(split.log_d[0]) < limits.unique_tokens:
@@ -312,7 +312,7 @@ def tell_next(runs: list[Run]) -> str:
     return "\n".join(lines)
 
 
-def plan_next(law: DrawnLaw, count: int, flops: float, forecast_flops: float | None = None) -> list[Run]:
+def plan_next(law: LawDraws, count: int, flops: float, forecast_flops: float | None = None) -> list[Run]:
     """The further runs that tell most about the best loss at a budget; see `laws.design.choose_runs`."""
     design = choose_runs(law, count, flops, forecast_flops)
     return [

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from speechscale.records.manifest import Synthesis, Utterance, write_manifest
-from speechscale.speech.hearing import hear
+from speechscale.speech.waveforms import load_waveforms
 from speechscale.units.kmeans import KMeansSpec, save_code_book, train_kmeans
 from speechscale.units.mel import MelEncoder, MelSpec
 
@@ -39,7 +39,7 @@ def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     write_manifest(spoken, folder / "manifest.jsonl")
     encoder = MelEncoder(MelSpec())
-    some = [sound for sound in hear(spoken[:5], folder) if not isinstance(sound, Exception)]
+    some = [sound for sound in load_waveforms(spoken[:5], folder) if not isinstance(sound, Exception)]
     frames = encoder.encode(some)[0]
     save_code_book(
         train_kmeans(frames, KMeansSpec(clusters=20), encoder.identity), folder / "book.safetensors"

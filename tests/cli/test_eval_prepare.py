@@ -57,9 +57,9 @@ def test_from_a_download_to_pairs_of_units(folder: Path, book: Path, tmp_path: P
     assert "tstorycloze 3 pairs of recordings of 3 items" in said and "(storycloze layout)" in said
     assert "Note: tstorycloze: 3 items, officially 1,871 (1,868 fewer)." in said
     assert "6 utterances" in said
-    halves: list[str] = []
-    pairs = list(read_pairs(open_shards(out / "units"), halves))
-    assert sorted(pair.pair_id for pair in pairs) == list(STORIES) and not halves
+    unpaired: list[str] = []
+    pairs = list(read_pairs(open_shards(out / "units"), unpaired))
+    assert sorted(pair.pair_id for pair in pairs) == list(STORIES) and not unpaired
     shard = out / "units" / "shard-00000" / "meta.json"
     made = shard.stat().st_mtime_ns
     typed(folder, "-o", out, "--code-book", book, "--workers", 1)

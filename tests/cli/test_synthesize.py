@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 
 from speechscale.records.manifest import read_manifest
-from speechscale.records.seal import only_here
+from speechscale.records.seal import exclusive_lock
 
 COMMAND = Path(sys.executable).with_name("speechscale")
 TALES = ("--stories", "120", "--voice", "en-us", "--voice", "en-us+f2", "--minutes", "1", "--rate", "300")
@@ -127,6 +127,6 @@ def test_a_folder_of_other_things_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_folder_in_use_is_left_to_its_user(tales: Path) -> None:
-    with only_here(tales):
+    with exclusive_lock(tales):
         done = synthesize(*TALES, "-o", tales, expect=1)
     assert "another command is at work here" in done.stderr

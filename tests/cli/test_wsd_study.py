@@ -10,12 +10,12 @@ import time
 from pathlib import Path
 
 import pytest
-from test_main_job import COMMAND, STUDY, speechscale
+from toy_study import COMMAND, STUDY, speechscale
 
+from speechscale.jobs.train_run import TrainingTask, train_and_score_run
 from speechscale.records.runs import read_record
 from speechscale.records.shards import open_shards
 from speechscale.study.ladder import ladder_runs
-from speechscale.study.one_run import RunTask, run_one
 from speechscale.study.spec import read_study
 from speechscale.train.loop import train_run
 
@@ -80,6 +80,8 @@ def test_a_branch_made_again_when_its_trunk_kept_nothing_is_the_same(study: Path
     before = read_record(folder / "record.json")
     shutil.rmtree(folder)
     units = study / "units"
-    again = run_one(RunTask(branch, folder, (units / "train",), units / "test", units / "benchmarks"))
+    again = train_and_score_run(
+        TrainingTask(branch, folder, (units / "train",), units / "test", units / "benchmarks")
+    )
     assert (again.loss, again.scores) == (before.loss, before.scores)
     assert before.flops_spent is not None and again.flops_spent == again.flops > before.flops_spent

@@ -19,7 +19,7 @@ from speechscale.evals import score
 from speechscale.evals.accuracy import Answers, accuracies, interval, score_table
 from speechscale.evals.compare import compare
 from speechscale.evals.conventions import PRESETS, Convention, convention, judged, unscored
-from speechscale.evals.published import PUBLISHED, Taken
+from speechscale.evals.published_scores import PUBLISHED, ReportedConvention
 from speechscale.evals.score import score_pairs
 from speechscale.evals.submission import write_submission
 from speechscale.evals.tasks import Pair
@@ -178,7 +178,7 @@ def test_published_scores_say_their_whole_convention() -> None:
     assert (
         study.sblimp_mean_over == "phenomena" and taken["Cuervo & Marxer", 58.36].sblimp_mean_over == "items"
     )
-    assert taken["Pythia 6.9B", 80.0] == Taken(*5 * ["unknown"])
+    assert taken["Pythia 6.9B", 80.0] == ReportedConvention(*5 * ["unknown"])
     assert taken["GSLM", 54.2].nll == "unknown" and taken["Spirit LM 7B", 58.3].ties == "unknown"
     assert all(value for each in taken.values() for value in astuple(each))
 

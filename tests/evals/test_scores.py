@@ -31,10 +31,10 @@ def test_pairs_are_joined_by_label_whatever_the_order(tmp_path: Path) -> None:
     samples = [member("b", "wrong", [2]), member("a", "correct", [3, 4]), member("b", "correct", [1])]
     write_shard(tmp_path / "s0", samples, [], MADE)
     write_shard(tmp_path / "s1", [member("a", "wrong", [5])], [], MADE)
-    halves: list[str] = []
-    whole = list(read_pairs(open_shards(tmp_path), halves))
+    unpaired: list[str] = []
+    whole = list(read_pairs(open_shards(tmp_path), unpaired))
     pairs = {pair.group_id: pair for pair in whole}
-    assert halves == []
+    assert unpaired == []
     assert pairs["a"].correct.tolist() == [3, 4] and pairs["a"].wrong.tolist() == [5]
     assert pairs["b"].correct.tolist() == [1] and pairs["b"].wrong.tolist() == [2]
 
@@ -42,9 +42,9 @@ def test_pairs_are_joined_by_label_whatever_the_order(tmp_path: Path) -> None:
 def test_an_item_without_its_twin_is_named_and_the_others_go_on(tmp_path: Path) -> None:
     samples = [member("a", "correct", [1]), member("b", "correct", [1]), member("b", "wrong", [2])]
     write_shard(tmp_path / "s0", samples, [], MADE)
-    halves: list[str] = []
-    whole = list(read_pairs(open_shards(tmp_path), halves))
-    assert [pair.group_id for pair in whole] == ["b"] and halves == ["t/a/seen"]
+    unpaired: list[str] = []
+    whole = list(read_pairs(open_shards(tmp_path), unpaired))
+    assert [pair.group_id for pair in whole] == ["b"] and unpaired == ["t/a/seen"]
 
 
 @pytest.mark.parametrize(

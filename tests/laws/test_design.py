@@ -5,7 +5,7 @@ from speechscale.errors import UserError
 from speechscale.laws import draw_laws, fit_single_epoch
 from speechscale.laws.allocation import best_loss
 from speechscale.laws.design import choose_runs
-from speechscale.laws.drawn import DrawnLaw, from_publication
+from speechscale.laws.drawn import LawDraws, from_publication
 from speechscale.laws.forms import log_loss
 
 
@@ -27,7 +27,7 @@ def drawn(ladder_fit):
     theta = np.column_stack(
         [np.concatenate([fit.theta[None], draw_laws(fit, 800, 0)]), np.full((801, 2), np.nan)]
     )
-    return DrawnLaw(
+    return LawDraws(
         "speech",
         theta,
         {},

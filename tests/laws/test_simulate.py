@@ -4,7 +4,7 @@ import pytest
 from speechscale.errors import UserError
 from speechscale.laws.allocation import exponents, log_optimum
 from speechscale.laws.forms import log_loss, to_theta
-from speechscale.laws.published import PUBLISHED
+from speechscale.laws.published_laws import PUBLISHED
 from speechscale.laws.simulate import paper_design, simulate
 
 

@@ -4,11 +4,11 @@ import numpy as np
 import polars as pl
 import pytest
 
+from speechscale.cli.format_law import tell
 from speechscale.errors import UserError
 from speechscale.laws import fit_table
 from speechscale.laws.forms import log_loss, to_theta
 from speechscale.laws.repeated import log_effective
-from speechscale.laws.telling import tell
 from speechscale.records.law import read_law, write_law
 
 NANO = {"E": 0.5, "A": 8.0, "B": 60.0, "alpha": 0.25, "beta": 0.35}

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
+from speechscale.cli.format_law import tell
 from speechscale.errors import UserError
 from speechscale.laws import draw_laws, fit_single_epoch, fit_table, interval
 from speechscale.laws.checks import resolution
 from speechscale.laws.forms import log_loss, to_theta, to_values
 from speechscale.laws.minimise import minimise
 from speechscale.laws.single_epoch import Ladder, published_starts
-from speechscale.laws.telling import tell
 from speechscale.records.law import write_law
 
 

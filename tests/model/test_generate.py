@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from speechscale.errors import UserError
 from speechscale.model.generate import Sampling, generate
 from speechscale.model.shape import ModelShape
-from speechscale.model.transformer import Past, Transformer
+from speechscale.model.transformer import KVCache, Transformer
 
 SHAPE = ModelShape(layers=2, dim=32, heads=2, vocabulary=12, context=40, hidden_multiple=16)
 EOS, PAD = 10, 11
@@ -44,10 +44,10 @@ def next_logits(model: Transformer, units: list[int]) -> torch.Tensor:
 @pytest.mark.parametrize("first", [1, 7, 39])
 def test_kept_keys_and_values_give_the_logits_of_the_whole(model: Transformer, first: int) -> None:
     tokens = torch.randint(0, 12, (3, 40))
-    past = [Past(40) for _ in model.blocks]
+    kv_cache = [KVCache(40) for _ in model.blocks]
     with torch.no_grad():
-        pieces = [model(tokens[:, :first], past=past)]
-        pieces += [model(tokens[:, place : place + 1], past=past) for place in range(first, 40)]
+        pieces = [model(tokens[:, :first], kv_cache=kv_cache)]
+        pieces += [model(tokens[:, place : place + 1], kv_cache=kv_cache) for place in range(first, 40)]
         assert (torch.cat(pieces, dim=1) - model(tokens)).abs().max() < 1e-5
 
 

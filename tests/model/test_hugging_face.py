@@ -44,12 +44,12 @@ NEO = {"vocab_size": 40, "hidden_size": 32, "num_layers": 2, "num_heads": 2, "in
     ids=lambda value: getattr(value, "model_type", ""),
 )  # fmt: skip
 def test_what_a_pair_shares_is_read_once_only_where_that_is_exact(
-    config: PretrainedConfig, forks: bool, context: int
+    config: PretrainedConfig, supports_shared_prefix: bool, context: int
 ) -> None:
     """A pair whose prompt is longer than the window of GPT-Neo, against each member alone."""
     torch.manual_seed(0)
     model = HuggingFaceModel(AutoModelForCausalLM.from_config(config))
-    assert (model.forks, model.context) == (forks, context)
+    assert (model.supports_shared_prefix, model.context) == (supports_shared_prefix, context)
     rng = np.random.default_rng(0)
     prompt, *endings = (rng.integers(5, 40, length) for length in (min(280, context - 20), 16, 12))
     correct, wrong = (np.concatenate([prompt, ending]) for ending in endings)

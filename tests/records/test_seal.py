@@ -9,9 +9,9 @@ import pytest
 
 from speechscale.errors import UserError
 from speechscale.records.seal import (
+    atomic_directory,
     differing_fields,
-    is_made,
-    published_folder,
+    is_up_to_date,
     read_seal,
     remove_leftovers,
     sealed_folder,
@@ -31,17 +31,17 @@ def make(folder: Path, spec: dict) -> None:
 
 def test_a_sealed_folder_knows_what_made_it(tmp_path: Path) -> None:
     folder = tmp_path / "made"
-    assert not is_made(folder, schema=SCHEMA, spec={"k": 1}, parents={"parent": "abc"})
+    assert not is_up_to_date(folder, schema=SCHEMA, spec={"k": 1}, parents={"parent": "abc"})
     make(folder, {"k": 1})
-    assert is_made(folder, schema=SCHEMA, spec={"k": 1}, parents={"parent": "abc"})
+    assert is_up_to_date(folder, schema=SCHEMA, spec={"k": 1}, parents={"parent": "abc"})
     with pytest.raises(UserError, match=r"spec\.k: found 1, wanted 2"):
-        is_made(folder, schema=SCHEMA, spec={"k": 2}, parents={"parent": "abc"})
+        is_up_to_date(folder, schema=SCHEMA, spec={"k": 2}, parents={"parent": "abc"})
     with pytest.raises(UserError, match=r"parents\.parent: found 'abc', wanted 'abd'"):
-        is_made(folder, schema=SCHEMA, spec={"k": 1}, parents={"parent": "abd"})
+        is_up_to_date(folder, schema=SCHEMA, spec={"k": 1}, parents={"parent": "abd"})
 
 
 def test_an_error_leaves_nothing_behind(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), published_folder(tmp_path / "x") as aside:
+    with pytest.raises(RuntimeError), atomic_directory(tmp_path / "x") as aside:
         (aside / "half").write_text("written")
         raise RuntimeError
     assert list(tmp_path.iterdir()) == []
@@ -49,7 +49,7 @@ def test_an_error_leaves_nothing_behind(tmp_path: Path) -> None:
 
 def test_a_standing_folder_is_never_overwritten(tmp_path: Path) -> None:
     (tmp_path / "x").mkdir()
-    with pytest.raises(UserError, match="exists already"), published_folder(tmp_path / "x"):
+    with pytest.raises(UserError, match="exists already"), atomic_directory(tmp_path / "x"):
         pass
 
 

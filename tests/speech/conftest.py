@@ -7,9 +7,9 @@ from random import Random
 
 import pytest
 
-from speechscale.speech.lexicon import load_lexicon
-from speechscale.speech.stories import World
-from speechscale.speech.synthesis import Speaker
+from speechscale.speech.storyworld.lexicon import load_lexicon
+from speechscale.speech.storyworld.stories import World
+from speechscale.speech.synthesis.espeak import Speaker
 
 SIZES = ("small", "large")
 

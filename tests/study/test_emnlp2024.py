@@ -44,7 +44,7 @@ def test_steps_times_tokens_per_update_leave_nothing_over() -> None:
     for run in ladder_runs(STUDY):
         assert run.tokens_seen == run.tokens == run.steps * run.batch * 2050
         assert warmup_steps(run.steps) == max(100, run.steps // 100)
-        assert (run.preset, run.weight_decay, run.peak_rate) == ("paper", 0.1, 5e-4)
+        assert (run.preset, run.weight_decay, run.peak_lr) == ("paper", 0.1, 5e-4)
 
 
 def test_sizes_are_the_published_ones() -> None:

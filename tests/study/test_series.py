@@ -12,10 +12,10 @@ from speechscale.errors import UserError
 from speechscale.records.law import read_law
 from speechscale.records.runs import read_record, read_table
 from speechscale.records.shards import Sample, open_shards, write_shard
-from speechscale.study.engine import LocalEngine
 from speechscale.study.ladder import ladder_runs, unique_tokens
 from speechscale.study.run import run_study
 from speechscale.study.spec import StudySpec, read_study
+from speechscale.workers.local import LocalBackend
 
 WORDS = ["the", "a", "old", "dog", "cat", "king", "sees", "likes", "finds", "red", "small", "ball", "drum"]
 MADE = {
@@ -41,7 +41,7 @@ hidden_multiple = 8
 preset = "modern"
 precision = "float32"
 curve = 1
-sizes = [{ layers = 1, dim = 16, heads = 1, batch = 4, peak_rate = 8e-3 }]
+sizes = [{ layers = 1, dim = 16, heads = 1, batch = 4, peak_lr = 8e-3 }]
 budgets = [{ tokens = 1_280 }, { tokens = 2_560 }]
 [[series]]
 name = "speech"
@@ -56,7 +56,7 @@ budgets = [{ tokens = 1_280, unique = 1_024 }]
 [[series]]
 name = "text"
 tokens = "characters"
-sizes = [{ layers = 1, dim = 8, heads = 1, batch = 4, peak_rate = 8e-3 }]
+sizes = [{ layers = 1, dim = 8, heads = 1, batch = 4, peak_lr = 8e-3 }]
 [laws]
 bootstrap = 100
 """
@@ -131,7 +131,7 @@ def study_names(study: StudySpec) -> list[str]:
 
 
 def test_series_are_trained_scored_and_compared(study: StudySpec) -> None:
-    report = run_study(study, Path("out"), engine=LocalEngine(1))
+    report = run_study(study, Path("out"), backend=LocalBackend(1))
     runs = read_table(Path("out/runs.csv"))
     assert runs["status"].unique().to_list() == ["done"] and runs.height == 6
     assert sorted(runs["series"].unique()) == ["pieces", "speech", "stories", "text"]
@@ -160,7 +160,7 @@ def test_series_are_trained_scored_and_compared(study: StudySpec) -> None:
     page = report.read_text()
     assert "Series against series: loss per second of audio" in page
     made = Path("out/series/text/characters/train/shard-0/meta.json").stat().st_mtime_ns
-    run_study(study, Path("out"), engine=LocalEngine(1))
+    run_study(study, Path("out"), backend=LocalBackend(1))
     assert Path("out/series/text/characters/train/shard-0/meta.json").stat().st_mtime_ns == made
 
 
@@ -188,4 +188,4 @@ def test_series_that_cannot_be_meant(study: StudySpec, old: str, new: str, said:
 def test_a_part_of_the_corpus_that_is_not_there(study: StudySpec) -> None:
     Path("study.toml").write_text(STUDY.replace('dataset = "stories"', 'dataset = "poems"'))
     with pytest.raises(UserError, match="no utterance of 'poems' here; found prose, stories"):
-        run_study(read_study(Path("study.toml")), Path("out"), engine=LocalEngine(1))
+        run_study(read_study(Path("study.toml")), Path("out"), backend=LocalBackend(1))

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from speechscale.errors import UserError
-from speechscale.study.engine import LocalEngine
 from speechscale.study.ladder import ladder_runs
 from speechscale.study.run import run_study
 from speechscale.study.spec import read_run, read_study
+from speechscale.workers.local import LocalBackend
 
 STUDIES = sorted((Path(__file__).parents[2] / "studies").glob("*.toml"))
 SMOKE = (Path(__file__).parents[2] / "studies" / "smoke.toml").read_text(encoding="utf-8")
@@ -152,7 +152,7 @@ def test_epochs_of_given_shards(tmp_path: Path) -> None:
     spec = read_study(path)
     assert {run.tokens for run in ladder_runs(spec)} == {4000} and spec.vocabulary == 66
     with pytest.raises(UserError, match="no shards of units here"):
-        run_study(spec, tmp_path / "out", engine=LocalEngine(1))
+        run_study(spec, tmp_path / "out", backend=LocalBackend(1))
     assert not (tmp_path / "out").exists()
 
 

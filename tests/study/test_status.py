@@ -15,7 +15,7 @@ import pytest
 from speechscale.errors import UserError
 from speechscale.records.runs import RunRecord, write_record
 from speechscale.records.seal import write_json
-from speechscale.study.ladder import flops_made, ladder_runs
+from speechscale.study.ladder import flops_trained, ladder_runs
 from speechscale.study.spec import StudySpec
 from speechscale.study.status import standing, status_table
 from speechscale.train.spec import RunSpec
@@ -28,7 +28,7 @@ SPEC = {
     "ladder": {
         "context": 32,
         "hidden_multiple": 8,
-        "sizes": [{"layers": 1, "dim": 8, "heads": 1, "batch": 4, "peak_rate": 1e-3}],
+        "sizes": [{"layers": 1, "dim": 8, "heads": 1, "batch": 4, "peak_lr": 1e-3}],
         "budgets": [{"tokens": 12_800}, {"tokens": 6_400}, {"tokens": 1_280}],
     },
 }
@@ -71,7 +71,7 @@ def test_every_run_and_the_whole(folder: Path) -> None:
     assert waiting.cells()[1:] == ("waiting", "0/50", "", "", "", "", "")
     assert done.cells()[1:] == ("done", "10/10", "2.5000", "", "", "0:01:01 taken", "")
     spec = StudySpec.model_validate(SPEC)
-    flops = sum(flops_made(spec, run) for run in ladder_runs(spec))
+    flops = sum(flops_trained(spec, run) for run in ladder_runs(spec))
     assert now.total() == (
         f"1 of 3 runs ended, {50 / 160:.1%} of {flops:.2e} FLOPs; 0:00:22 left at the pace of the runs under way"
     )

@@ -11,7 +11,7 @@ import pytest
 from speechscale.errors import UserError
 from speechscale.records.shards import Sample, Skip, encoding_of, open_shards, verify_shard, write_shard
 from speechscale.tokens.batches import Windows
-from speechscale.tokens.text import CHARACTERS, TEXT_VOCABULARY, characters, write_selection, write_text
+from speechscale.tokens.text import CHARACTERS, TEXT_VOCABULARY, characters, write_subset, write_text
 
 MADE = {
     "vocab_size": 12,
@@ -102,7 +102,7 @@ def test_one_dataset_of_a_corpus(tmp_path: Path) -> None:
     stories = [spoken(f"s{i}", "x", dataset="stories") for i in range(3)]
     write_shard(tmp_path / "units" / "s0", [spoken("p0", "x"), *stories], [Skip("q", "r", "d")], MADE)
     write_shard(tmp_path / "units" / "s1", [spoken("p1", "x")], [], MADE)  # nothing of it here
-    write_selection(tmp_path / "units", tmp_path / "stories", "stories")
+    write_subset(tmp_path / "units", tmp_path / "stories", "stories")
     shards = open_shards(tmp_path / "stories")
     assert [row["id"] for shard in shards for row in shard.rows()] == ["s0", "s1", "s2"]
     assert shards[0].seconds == 4.5 and shards[0].sample_durations()[0].tolist() == [3, 1, 0]
@@ -110,7 +110,7 @@ def test_one_dataset_of_a_corpus(tmp_path: Path) -> None:
     windows = Windows(shards, context=4)
     assert windows.count == 2 and windows.window(1).tolist() == [2, 10, 1, 2, 10]
     with pytest.raises(UserError, match="no utterance of 'poems' here; found prose, stories"):
-        write_selection(tmp_path / "units", tmp_path / "poems", "poems")
+        write_subset(tmp_path / "units", tmp_path / "poems", "poems")
 
 
 def test_a_character_is_a_byte() -> None:

@@ -35,7 +35,7 @@ def spec() -> RunSpec:
         context=32,
         batch=4,
         tokens=10 * 4 * 32,
-        peak_rate=1e-2,
+        peak_lr=1e-2,
         preset="modern",
         precision="float32",
         curve=2,

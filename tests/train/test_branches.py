@@ -31,7 +31,7 @@ def family(spec: RunSpec) -> list[RunSpec]:
 def test_the_longest_is_the_trunk_and_keeps_what_the_others_need(family: list[RunSpec]) -> None:
     trunk, *branches = with_trunks(family)
     assert (trunk.run, trunk.trunk, trunk.keep) == ("long", None, (8, 12))
-    assert [(run.run, run.trunk, run.steady_until) for run in branches] == [
+    assert [(run.run, run.trunk, run.decay_start) for run in branches] == [
         ("middle", "long", 12),
         ("short", "long", 8),
     ]

@@ -289,7 +289,7 @@ def test_a_weight_that_is_no_share_is_refused(spec: RunSpec, tmp_path: Path, wei
             "tokens = 127",
             r"tokens = 127 are less than one update of batch 4 x context 32 = 128; raise tokens",
         ),
-        ("peak_rate = inf", "peak_rate = inf: Input should be a finite number"),
+        ("peak_lr = inf", "peak_lr = inf: Input should be a finite number"),
         ("weight_decay = inf", "weight_decay = inf: Input should be a finite number"),
         ('schedule = "wsd"\ntrunk = "../other"', "trunk = '../other': String should match pattern"),
     ],

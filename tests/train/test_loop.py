@@ -10,8 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from speechscale.compute import choose_dtype
 from speechscale.errors import UserError
-from speechscale.model.device import precision_of
 from speechscale.records.runs import write_record
 from speechscale.records.shards import Sample, Shard, open_shards, write_shard
 from speechscale.tokens.batches import Windows
@@ -84,8 +84,8 @@ def test_a_checkpoint_of_another_run_is_refused_by_field(
 
     with pytest.raises(Stop):
         train_run(spec, shards, test_shards, tmp_path / "run", stop)
-    other = spec.model_copy(update={"peak_rate": 2e-2})
-    with pytest.raises(UserError, match=r"spec\.peak_rate: found 0\.01, wanted 0\.02"):
+    other = spec.model_copy(update={"peak_lr": 2e-2})
+    with pytest.raises(UserError, match=r"spec\.peak_lr: found 0\.01, wanted 0\.02"):
         train_run(other, shards, test_shards, tmp_path / "run")
     max(checkpoints(tmp_path / "run").items())[1].write_bytes(b"\x80\x04pickle")
     with pytest.raises(UserError, match="not a checkpoint"):
@@ -141,7 +141,7 @@ def test_a_test_loss_that_is_no_number_is_a_divergence(
     where: str,
 ) -> None:
     """Loss and gradient of step 0 are finite, the weights after it are not: on the way, and at the end."""
-    wild = spec.model_copy(update={"peak_rate": 1e38, "tokens": steps * 4 * 32, "curve": curve})
+    wild = spec.model_copy(update={"peak_lr": 1e38, "tokens": steps * 4 * 32, "curve": curve})
     record = train_run(wild, shards, test_shards, tmp_path / "run")
     assert (record.status, record.loss, record.curve) == ("diverged", None, ())
     assert record.note == f"{where}: test loss nan"
@@ -189,6 +189,6 @@ def read_one(model: torch.nn.Module, units: np.ndarray) -> float:
 
 def test_precision_by_choice() -> None:
     cpu = torch.device("cpu")
-    assert precision_of("float32", cpu) == torch.float32
-    assert precision_of("bfloat16", cpu) == torch.bfloat16
-    assert precision_of("auto", cpu) in (torch.float32, torch.bfloat16)
+    assert choose_dtype("float32", cpu) == torch.float32
+    assert choose_dtype("bfloat16", cpu) == torch.bfloat16
+    assert choose_dtype("auto", cpu) in (torch.float32, torch.bfloat16)

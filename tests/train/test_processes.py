@@ -17,7 +17,7 @@ from speechscale.train.checkpoint import MODEL, checkpoints
 from speechscale.train.feed import Feed
 from speechscale.train.loop import train_run
 from speechscale.train.metrics import read_metrics
-from speechscale.train.processes import World, demand_processes, joined
+from speechscale.train.processes import World, joined, require_processes
 from speechscale.train.spec import RunSpec
 
 CPU = torch.device("cpu")
@@ -105,10 +105,10 @@ def test_a_batch_that_cannot_be_shared_evenly_is_refused(every_step: RunSpec, da
 
 
 def test_a_run_that_asks_for_processes_it_did_not_get_is_refused() -> None:
-    demand_processes(1, World(0, 4))
-    demand_processes(4, World(3, 4))
+    require_processes(1, World(0, 4))
+    require_processes(4, World(3, 4))
     with pytest.raises(UserError, match=r"processes = 4, but 1 read this run; .*--nproc-per-node 4"):
-        demand_processes(4, World())
+        require_processes(4, World())
 
 
 def test_a_world_without_a_rank_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

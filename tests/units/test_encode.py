@@ -124,7 +124,7 @@ def test_only_faults_of_the_sample_are_skipped(tmp_path: Path, code_book: Path) 
 
     (task,) = plan(manifest(tmp_path, "a", "b"), code_book, tmp_path / "out", 5)
     with pytest.raises(MemoryError):
-        encode_shard(replace(task, hear=out_of_memory))
+        encode_shard(replace(task, load_waveforms=out_of_memory))
     assert not (tmp_path / "out" / "shard-00000").exists()
 
 
@@ -136,7 +136,7 @@ def test_a_shard_that_another_worker_made_meanwhile_is_done(tmp_path: Path, code
         encode_shard(task)
         yield from hear_noise(utterances, root)
 
-    assert encode_shard(replace(task, hear=hear_late)) == (2, 0)
+    assert encode_shard(replace(task, load_waveforms=hear_late)) == (2, 0)
     (other,) = plan(manifest(tmp_path, "a", "c"), code_book, tmp_path / "out", 5)
     with pytest.raises(UserError, match="manifest_sha256"):
         encode_shard(other)

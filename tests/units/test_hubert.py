@@ -18,14 +18,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from speechscale.compute import ComputeOptions
 from speechscale.errors import SampleFault, UserError
 from speechscale.records.manifest import Utterance, write_manifest
 from speechscale.records.shards import open_shard
 from speechscale.units.encode import encode_shard, plan_shards
-from speechscale.units.encoders import Computing, Encoder, choose_encoder, load_encoder
+from speechscale.units.encoders import Encoder, choose_encoder, load_encoder
 from speechscale.units.hubert import PRESETS, HubertEncoder, HubertSpec, batches_by_length
 from speechscale.units.kmeans import KMeansSpec, load_code_book, save_code_book, train_kmeans
-from speechscale.units.precision import PrecisionTask, changed_units
+from speechscale.units.precision_check import PrecisionTask, changed_units
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -112,8 +113,8 @@ def error_of(found: np.ndarray, wanted: np.ndarray) -> float:
     return float((np.linalg.norm(found - wanted, axis=1) / np.linalg.norm(wanted, axis=1)).max())
 
 
-def encoder_of(folder: Path, computing: Computing | None = None, **settings: Any) -> Encoder:
-    return load_encoder(choose_encoder(str(folder), settings), computing or Computing(device="cpu"))
+def encoder_of(folder: Path, computing: ComputeOptions | None = None, **settings: Any) -> Encoder:
+    return load_encoder(choose_encoder(str(folder), settings), computing or ComputeOptions(device="cpu"))
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -158,7 +159,7 @@ def test_units_do_not_depend_on_the_batch(small: Path) -> None:
         changed = sum(int((book.assign(f) != u).sum()) for f, u in zip(found, units, strict=True))
         assert changed <= 1e-4 * sum(map(len, units))
 
-    mixed = encoder_of(small, Computing(device="cpu", batch_seconds=1e9), layer=2, chunk_seconds=0.0)
+    mixed = encoder_of(small, ComputeOptions(device="cpu", batch_seconds=1e9), layer=2, chunk_seconds=0.0)
     together = mixed.encode(waves)
     check(together)
     assert all(map(np.array_equal, together, mixed.encode(waves)))
@@ -166,7 +167,7 @@ def test_units_do_not_depend_on_the_batch(small: Path) -> None:
     mixed._network.tile = None  # as on a GPU
     check(mixed.encode(waves))
     for seconds in (1.0, 60.0):
-        computing = Computing(device="cpu", batch_seconds=seconds)
+        computing = ComputeOptions(device="cpu", batch_seconds=seconds)
         check(encoder_of(small, computing, layer=2, chunk_seconds=0.0).encode(waves))
 
 
@@ -298,8 +299,8 @@ def test_layer_device_and_hub_out_of_reach(small: Path, monkeypatch: pytest.Monk
     with pytest.raises(UserError, match=r"no layer 4; it has the hidden states 0 … 3"):
         encoder_of(small, layer=4)
     if not torch.cuda.is_available():
-        with pytest.raises(UserError, match="no usable GPU"):
-            encoder_of(small, Computing(device="cuda"), layer=1)
+        with pytest.raises(UserError, match="this machine has no GPU"):
+            encoder_of(small, ComputeOptions(device="cuda"), layer=1)
     import huggingface_hub.constants
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
@@ -323,11 +324,11 @@ def test_shards_name_the_model_and_bfloat16_tells_what_it_changes(small: Path, t
     frames = load_encoder(identity).encode(sounds([20.0]))[0]
     book = tmp_path / "book.safetensors"
     save_code_book(train_kmeans(frames, KMeansSpec(clusters=50), identity), book)
-    coarse = Computing(device="cpu", precision="bfloat16")
+    coarse = ComputeOptions(device="cpu", precision="bfloat16")
     changed, count = changed_units(PrecisionTask(manifest, tmp_path, book, hear_sounds, coarse))
     assert count == sum((round(s * RATE) - 720) // 640 + 1 for s in seconds if s > 0.045)
     assert 0 <= changed < 0.1 * count
-    exact = Computing(device="cpu")
+    exact = ComputeOptions(device="cpu")
     assert changed_units(PrecisionTask(manifest, tmp_path, book, hear_sounds, exact)) == (0, count)
 
     (task,) = plan_shards(
@@ -357,7 +358,7 @@ def test_the_base_size_in_float32_and_bfloat16(tmp_path: Path) -> None:
     assert max(map(error_of, found, wanted)) < 1e-4
     units, exact = (np.concatenate([book.assign(f) for f in frames]) for frames in (wanted, found))
     assert (units != exact).mean() <= 1e-4
-    coarse = encoder_of(folder, Computing(device="cpu", precision="bfloat16"), layer=11).encode(waves)
+    coarse = encoder_of(folder, ComputeOptions(device="cpu", precision="bfloat16"), layer=11).encode(waves)
     assert (units != np.concatenate([book.assign(f) for f in coarse])).mean() < 0.01
 
 

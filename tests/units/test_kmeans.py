@@ -13,8 +13,8 @@ import torch
 from scipy.cluster.vq import kmeans2
 from sklearn.cluster import KMeans
 
+from speechscale.compute import ComputeOptions
 from speechscale.errors import UserError
-from speechscale.units.encoders import Computing
 from speechscale.units.kmeans import (
     CodeBook,
     KMeansSpec,
@@ -106,7 +106,7 @@ def test_an_empty_cluster_starts_again_elsewhere() -> None:
     frames, _ = blobs(rng)
     points = torch.from_numpy(frames)
     spec = KMeansSpec(clusters=5, method="lloyd")
-    sample = _Points(frames, spec, rng, Computing(device="cpu"))
+    sample = _Points(frames, spec, rng, ComputeOptions(device="cpu"))
     # all but one centroid too far away to be the nearest of any frame
     start = torch.cat([torch.zeros((1, 3)), torch.full((4, 3), 1e3)])
     with ThreadPoolExecutor(1) as pool:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from speechscale.records.manifest import Synthesis, Utterance, write_manifest
-from speechscale.speech.hearing import hear
+from speechscale.speech.waveforms import load_waveforms
 from speechscale.units.encode import encode_shard, plan_shards
 from speechscale.units.kmeans import KMeansSpec, save_code_book, train_kmeans
 from speechscale.units.mel import MelEncoder, MelSpec
@@ -133,7 +133,7 @@ def shards(tmp_path: Path) -> Path:
     )
     write_manifest(spoken, tmp_path / "manifest.jsonl")
     encoder = MelEncoder(MelSpec())
-    some = [sound for sound in hear(spoken[:1], tmp_path) if not isinstance(sound, Exception)]
+    some = [sound for sound in load_waveforms(spoken[:1], tmp_path) if not isinstance(sound, Exception)]
     book = train_kmeans(encoder.encode(some)[0], KMeansSpec(clusters=12), encoder.identity)
     save_code_book(book, tmp_path / "book.safetensors")
     tasks = plan_shards(
@@ -141,7 +141,7 @@ def shards(tmp_path: Path) -> Path:
         tmp_path,
         tmp_path / "book.safetensors",
         tmp_path / "out",
-        hear,
+        load_waveforms,
         seconds=4.0,
     )
     for task in tasks:

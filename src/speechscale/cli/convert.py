@@ -52,21 +52,21 @@ def convert(
         speechscale convert shards --to fairseq -o units.txt
     """
     from speechscale.errors import UserError
+    from speechscale.jobs.encode import summarise
     from speechscale.records.shards import open_shards
-    from speechscale.study.progress import busy
-    from speechscale.study.units import summarise
     from speechscale.units.formats import Foreign, read_units, write_units
+    from speechscale.workers.progress import spinner
 
     if (read is None) == (write is None):
         raise UserError("give either --from (a file of units to read) or --to (what to write shards as).")
     if write is not None:
-        with busy("writing units"):
+        with spinner("writing units"):
             count = write_units(open_shards(source), write, out, frames=frames)
         typer.echo(f"{out}: {count} utterances.")
         return
     if clusters is None:
         raise UserError(f"{source}: how many units there are is not in the file; give --clusters, say 500.")
     foreign = Foreign(str(read), clusters, made_by, code_book, frames, frame_rate)
-    with busy("reading units"):
+    with spinner("reading units"):
         read_units(source, foreign, out, units_per_shard)
     typer.echo(f"{out}: {summarise(open_shards(out))}")

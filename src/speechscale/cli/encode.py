@@ -58,21 +58,23 @@ def encode(
 
         speechscale encode tales/manifest.jsonl --code-book code_book.safetensors -o shards
     """
-    from speechscale.speech.hearing import hear
-    from speechscale.study.engine import choose_engine
-    from speechscale.study.units import compare_precision, encode_all, standing
+    from speechscale.compute import ComputeOptions
+    from speechscale.jobs.encode import compare_precision, encode_all, encoding_status
+    from speechscale.speech.waveforms import load_waveforms
     from speechscale.units.encode import plan_shards
-    from speechscale.units.encoders import Computing
-    from speechscale.units.precision import PrecisionTask
+    from speechscale.units.precision_check import PrecisionTask
+    from speechscale.workers.choose import choose_backend
 
-    computing = Computing(device, precision, batch_seconds)
+    computing = ComputeOptions(device, precision, batch_seconds)
     root = root or manifest.parent
     tasks = plan_shards(
-        manifest, root, code_book, out, hear, seconds=60 * minutes, split=split, computing=computing
+        manifest, root, code_book, out, load_waveforms, seconds=60 * minutes, split=split, computing=computing
     )
     if status:
-        typer.echo(standing(tasks))
+        typer.echo(encoding_status(tasks))
         return
     if precision != "float32":
-        typer.echo(compare_precision(PrecisionTask(manifest, root, code_book, hear, computing, split)))
-    typer.echo(f"{out}: {encode_all(tasks, choose_engine(engine, workers, ray_address))}")
+        typer.echo(
+            compare_precision(PrecisionTask(manifest, root, code_book, load_waveforms, computing, split))
+        )
+    typer.echo(f"{out}: {encode_all(tasks, choose_backend(engine, workers, ray_address))}")

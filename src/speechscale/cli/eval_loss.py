@@ -26,10 +26,10 @@ def loss(
 
         speechscale eval loss one-run --test work/nano/units/test
     """
-    from speechscale.study.evaluation import losses
-    from speechscale.study.progress import busy
+    from speechscale.jobs.evaluate import losses
+    from speechscale.workers.progress import spinner
 
-    with busy("reading"):
+    with spinner("reading"):
         found, remarks = losses(model, test, unit_offset=unit_offset, precision=precision)
     for remark in remarks:
         typer.echo(f"{remark}.")

@@ -74,12 +74,12 @@ def prepare(
 
         speechscale eval prepare reference/swuggy_inter --layout slamkit -o swuggy
     """
-    from speechscale.speech.evaluation import open_benchmark
-    from speechscale.speech.evaluation.listing import prepare_benchmark
-    from speechscale.study.progress import busy
+    from speechscale.datasets.benchmarks import open_benchmark
+    from speechscale.datasets.benchmarks.listing import prepare_benchmark
+    from speechscale.workers.progress import spinner
 
     benchmark = open_benchmark(path, layout, task=task, root=root, subfolders=subfolders)
-    with busy("reading the benchmark"):
+    with spinner("reading the benchmark"):
         prepared = prepare_benchmark(benchmark, out, incomplete=incomplete)
     typer.echo(f"{prepared.manifest}: {prepared} ({benchmark.layout} layout).")
     for note in prepared.notes:

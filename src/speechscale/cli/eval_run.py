@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     import polars as pl
 
     from speechscale.evals.conventions import Convention
+    from speechscale.jobs.evaluate import Evaluation
     from speechscale.records.runs import Score
-    from speechscale.study.evaluation import Evaluation
 
 Model = Annotated[
     str,
@@ -106,9 +106,9 @@ def run(
     """
     from speechscale.errors import UserError
     from speechscale.evals.conventions import convention
+    from speechscale.jobs.evaluate import evaluate
     from speechscale.records.scores import read_scores
-    from speechscale.study.evaluation import evaluate
-    from speechscale.study.progress import busy
+    from speechscale.workers.progress import spinner
 
     by = convention(preset, nll=nll, bos=bos, terminal=terminal, ties=ties, given=given, voices=voices)
     if out is None and not Path(model).is_dir():
@@ -116,7 +116,7 @@ def run(
     if submission and submission.exists():
         raise UserError(f"{submission}: is there already; name a folder for --submission that is not.")
     others = read_scores(compare) if compare else None  # now, for it may be the file that is written
-    with busy("scoring"):
+    with spinner("scoring"):
         found = evaluate(
             model, benchmarks, out or Path(model), by, unit_offset=unit_offset, precision=precision
         )
@@ -138,7 +138,7 @@ def _line(name: str, score: Score, mean_over: str = "") -> str:
 
 def tell(found: Evaluation) -> None:
     """Scores with their intervals, by which convention, and what is to be known of them."""
-    from speechscale.study.one_run import missing_note
+    from speechscale.jobs.train_run import missing_note
 
     for remark in filter(None, (missing_note(found.missing), *found.remarks)):
         typer.echo(f"{remark}.")
@@ -179,7 +179,7 @@ def _tell_differences(found: Evaluation, path: Path, others: pl.DataFrame, by: C
 def _tell_published() -> None:
     from dataclasses import astuple
 
-    from speechscale.evals.published import PUBLISHED
+    from speechscale.evals.published_scores import PUBLISHED
 
     titles = ("NLL", "before first", "closing token", "ties", "sBLIMP mean over")
     typer.echo(f"\n{'published, in percent':<24} sBLIMP    tSC    sSC  {'; '.join(titles)}; source")

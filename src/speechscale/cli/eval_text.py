@@ -54,11 +54,11 @@ def text(
             --benchmark sstorycloze=sstorycloze.csv -o text/pythia-70m-step3000 --table runs.csv
     """
     from speechscale.evals.conventions import convention
-    from speechscale.study.progress import busy
-    from speechscale.study.text import benchmarks_named, model_named, score_text
+    from speechscale.jobs.evaluate_text import benchmarks_named, model_named, score_text
+    from speechscale.workers.progress import spinner
 
     by = convention(preset, nll=nll, bos=bos, terminal=terminal, ties=ties, given=given)
     asked = benchmarks_named(benchmark)
-    with busy("scoring"):
+    with spinner("scoring"):
         found, _ = score_text(model_named(model, tokens), asked, out, by, table=table, precision=precision)
     tell(found)

@@ -47,8 +47,8 @@ def fit(
     """
     from rich.console import Console
 
+    from speechscale.cli.format_law import tell
     from speechscale.laws import fit_table
-    from speechscale.laws.telling import tell
     from speechscale.records.law import write_law
     from speechscale.records.runs import read_curves, read_table
 

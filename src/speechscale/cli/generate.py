@@ -53,10 +53,10 @@ def generate(
         --pace work/nano/units/train --prompt work/nano/units/test -o said
     """
     from speechscale.errors import UserError
+    from speechscale.jobs.generate import MelVoice, Prompt, VocoderVoice, write_continuations
     from speechscale.model.generate import Sampling
-    from speechscale.study.continuations import MelVoice, Prompt, VocoderVoice, write_continuations
-    from speechscale.study.progress import busy
     from speechscale.units.vocoder import PUBLISHED_SHA256
+    from speechscale.workers.progress import spinner
 
     if code_book and vocoder:
         raise UserError("give --code-book (log-mel units) or --vocoder (HuBERT units), not both.")
@@ -65,7 +65,7 @@ def generate(
     voice: MelVoice | VocoderVoice | None = MelVoice(code_book, pace) if code_book else None
     if vocoder and vocoder_config:
         voice = VocoderVoice(vocoder, vocoder_config, vocoder_sha256 or PUBLISHED_SHA256)
-    with busy("speaking"):
+    with spinner("speaking"):
         ended, heard = write_continuations(
             run,
             out,

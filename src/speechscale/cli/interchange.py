@@ -27,7 +27,7 @@ def export(
 
         speechscale export one-run -o one-llama
     """
-    from speechscale.study.exchange import export_run
+    from speechscale.jobs.interchange import export_run
 
     export_run(run, out, to.value)
     typer.echo(f"{out}: written as {to.value}.")
@@ -49,7 +49,7 @@ def import_(
 
         speechscale import one-llama --code-book work/nano/units/code_book.safetensors -o imported
     """
-    from speechscale.study.exchange import import_run
+    from speechscale.jobs.interchange import import_run
 
     record = import_run(source, out, code_book=code_book, tokens=tokens)
     typer.echo(f"{out}: {record.params:,} parameters (non-embedding).")

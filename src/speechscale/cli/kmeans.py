@@ -67,10 +67,11 @@ def kmeans(
 
         speechscale kmeans libri/manifest.jsonl --encoder mhubert-25hz-l11 --import km500.bin -o code_book.safetensors
     """
-    from speechscale.speech.hearing import hear
-    from speechscale.speech.timing import phone_timings
-    from speechscale.study.units import import_code_book, learn_code_book
-    from speechscale.units.encoders import Computing, choose_encoder
+    from speechscale.compute import ComputeOptions
+    from speechscale.jobs.encode import import_code_book, learn_code_book
+    from speechscale.speech.synthesis.alignments import phone_timings
+    from speechscale.speech.waveforms import load_waveforms
+    from speechscale.units.encoders import choose_encoder
     from speechscale.units.hubert import PRESETS
     from speechscale.units.kmeans import KMeansSpec
     from speechscale.units.learn import CodeBookTask
@@ -98,9 +99,9 @@ def kmeans(
         chosen,
         spec,
         out,
-        hear,
+        load_waveforms,
         split=split,
-        computing=Computing(device=device),
+        computing=ComputeOptions(device=device),
         timings=phone_timings,
     )
     if published:

@@ -68,15 +68,15 @@ def manifest(
 
         speechscale manifest sTinyStories --layout parquet --synthetic -o stinystories.jsonl
     """
-    from speechscale.speech.corpora import open_corpus
-    from speechscale.speech.corpora.listing import list_corpus
-    from speechscale.speech.corpora.splits import Splitting
-    from speechscale.study.progress import busy
+    from speechscale.datasets.corpora import open_corpus
+    from speechscale.datasets.corpora.listing import list_corpus
+    from speechscale.datasets.corpora.splits import Splitting
+    from speechscale.workers.progress import spinner
 
     corpus = open_corpus(path, layout, dataset=dataset, root=root, trust_durations=trust_durations)
     target = out or (path if path.is_dir() else path.parent) / "manifest.jsonl"
     splitting = Splitting(seed=seed, share=test_share, forced=split, synthetic=synthetic)
-    with busy("reading the corpus"):
+    with spinner("reading the corpus"):
         listed = list_corpus(corpus, splitting, target)
     hours = listed.seconds.total() / 3600
     typer.echo(

@@ -33,7 +33,7 @@ def simulate(
     from rich.progress import Progress
 
     from speechscale.laws.drawn import from_file, from_publication
-    from speechscale.laws.published import PUBLISHED
+    from speechscale.laws.published_laws import PUBLISHED
     from speechscale.laws.simulate import paper_design
     from speechscale.laws.simulate import simulate as draw
     from speechscale.records.law import read_law

@@ -35,14 +35,14 @@ def run(
 
         speechscale study run studies/emnlp2024.toml -o ladder --engine ray --ray-address auto
     """
-    from speechscale.study.engine import choose_engine
     from speechscale.study.run import run_study
     from speechscale.study.spec import read_study
     from speechscale.study.summary import summary
+    from speechscale.workers.choose import choose_backend
 
     parsed = read_study(spec)
     folder = out or Path("work") / parsed.name
-    run_study(parsed, folder, engine=choose_engine(engine, workers, ray_address), say=typer.echo)
+    run_study(parsed, folder, backend=choose_backend(engine, workers, ray_address), say=typer.echo)
     typer.echo(summary(folder))
 
 

@@ -52,11 +52,11 @@ def synthesize(
 
         speechscale synthesize --text stories.parquet --no-audio -o spoken
     """
-    from speechscale.speech.engines import default_voice
-    from speechscale.speech.reading_aloud import Reading
+    from speechscale.compute import available_cores
+    from speechscale.jobs.synthesize import AudioOptions, synthesize_texts
+    from speechscale.speech.read_aloud import Reading
+    from speechscale.speech.synthesis.engines import default_voice
     from speechscale.speech.texts import StoryWorld, TextFiles
-    from speechscale.study.engine import default_workers
-    from speechscale.study.speech import Keeping, synthesize_texts
 
     source = (
         TextFiles(text, text_field, limit)
@@ -71,6 +71,6 @@ def synthesize(
         words_per_minute=rate,
         seed=seed,
     )
-    keeping = Keeping(format.value, 60 * minutes) if audio else None
-    told = synthesize_texts(source, reading, out, keeping, workers or default_workers())
+    keeping = AudioOptions(format.value, 60 * minutes) if audio else None
+    told = synthesize_texts(source, reading, out, keeping, workers or available_cores())
     typer.echo(f"{out}: {told}")

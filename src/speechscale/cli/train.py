@@ -40,10 +40,10 @@ def train(
     from speechscale.errors import UserError
     from speechscale.records.runs import write_record
     from speechscale.records.shards import open_shards
-    from speechscale.study.progress import progress_bar
     from speechscale.study.spec import read_run
     from speechscale.train.loop import train_mixture
     from speechscale.train.mixed import mixed
+    from speechscale.workers.progress import progress_bar
 
     spec, corpora = mixed(read_run(run), run.parent, shards or [], weight or [])
     held_out = open_shards(test)

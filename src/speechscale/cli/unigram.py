@@ -37,12 +37,12 @@ def unigram(
 
         speechscale unigram units/test --model tokens/train/unigram -o tokens/test
     """
-    from speechscale.study.engine import default_workers
-    from speechscale.study.tokens import learn_tokens, tokenise
+    from speechscale.compute import available_cores
+    from speechscale.jobs.tokenize import learn_tokens, tokenise
     from speechscale.tokens.unigram import UnigramSpec, UnigramTask
 
     learnt = model or out / "unigram"
     if model is None:
         spec = UnigramSpec(vocabulary=vocabulary, units=units, longest=longest, seed=seed)
         typer.echo(f"{learnt}: {learn_tokens(UnigramTask(shards, spec, learnt))}")
-    typer.echo(f"{out}: {tokenise(shards, learnt, out, workers or default_workers())}")
+    typer.echo(f"{out}: {tokenise(shards, learnt, out, workers or available_cores())}")

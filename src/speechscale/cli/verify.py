@@ -19,7 +19,7 @@ def verify(
 
         speechscale verify tales/manifest.jsonl code_book.safetensors shards
     """
-    from speechscale.study.verify import check_all
+    from speechscale.jobs.verify import check_all
 
     checked, wrong = 0, 0
     for problems in check_all(paths):

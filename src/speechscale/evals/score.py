@@ -104,7 +104,11 @@ def _rows(first: int, members: Sequence[np.ndarray], prompt: int, model: Languag
         return list(windows(members[0], first + 3 * _BOTH + sections[0], model.context))
     shared = common_start(*members)
     longest = max(map(len, members)) - 1
-    if model.forks and longest <= model.context and shared - 1 >= _WORTH * sum(map(len, members)):
+    if (
+        model.supports_shared_prefix
+        and longest <= model.context
+        and shared - 1 >= _WORTH * sum(map(len, members))
+    ):
         trunk = sections[0][: shared - 1]
         ends = [
             (member[shared:], first + 3 * own + section[shared - 1 :])

@@ -10,7 +10,7 @@ import polars as pl
 
 from speechscale.errors import UserError
 from speechscale.evals.conventions import Convention, value_of
-from speechscale.records.seal import published_folder
+from speechscale.records.seal import atomic_directory
 
 _FOLDERS = {"swuggy": "lexical", "sblimp": "syntactic"}
 _SPLITS = ("dev", "test")
@@ -45,7 +45,7 @@ def write_submission(
         raise UserError(
             f"{folder}: {len(without)} pairs have no score, the first {without[0]}; a submission has all."
         )
-    with published_folder(folder) as aside:
+    with atomic_directory(folder) as aside:
         for name, table in found.items():
             path = aside / name
             path.parent.mkdir(exist_ok=True)

@@ -13,7 +13,7 @@ import numpy as np
 from speechscale.errors import UserError
 from speechscale.records.items import Label
 from speechscale.records.manifest import id_hash
-from speechscale.records.shards import Shard, unigram_of
+from speechscale.records.shards import Shard, unigram_identity
 
 _SHARED = ("group_id", "voice", "phenomenon", "condition", "prompt")  # labels that twins have in common
 
@@ -43,7 +43,7 @@ class _Member:
     units: np.ndarray
 
 
-def read_pairs(shards: Sequence[Shard], halves: list[str]) -> Iterator[Pair]:
+def read_pairs(shards: Sequence[Shard], unpaired: list[str]) -> Iterator[Pair]:
     """Join members on (task, pair_id), as they come; what waits for its twin is all that is held of them.
 
     Args:
@@ -70,9 +70,11 @@ def read_pairs(shards: Sequence[Shard], halves: list[str]) -> Iterator[Pair]:
                 continue
             joined.add(id_hash(name))
             yield _pair(*(member, twin) if member.label.correct else (twin, member))
-    halves += sorted("/".join(key) for key in waiting)
+    unpaired += sorted("/".join(key) for key in waiting)
     if not joined:
-        raise UserError(f"none of {len(halves)} pairs has both members; skips.jsonl of the shards says why.")
+        raise UserError(
+            f"none of {len(unpaired)} pairs has both members; skips.jsonl of the shards says why."
+        )
 
 
 def with_prompts(pairs: Iterable[Pair], unlabelled: Counter[str]) -> Iterator[Pair]:
@@ -114,7 +116,7 @@ def _label(row: Mapping[str, Any], shard: Shard) -> Label:
 
 def _members(shard: Shard) -> Iterator[_Member]:
     ends = np.cumsum(shard.lengths)
-    collapsed = bool(shard.preprocessing.get("collapsed")) and unigram_of(shard) is None
+    collapsed = bool(shard.preprocessing.get("collapsed")) and unigram_identity(shard) is None
     for row, start, end in zip(shard.each_row(), ends - shard.lengths, ends, strict=True):
         label = _label(row, shard)
         units = shard.units[start : end - 1]

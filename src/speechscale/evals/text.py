@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from speechscale.datasets.benchmarks.text.pairs import WrittenPair
 from speechscale.errors import UserError
 from speechscale.evals.tasks import Pair
-from speechscale.evals.written.pairs import WrittenPair
 
 Tokenize = Callable[[str], np.ndarray]  # text to int64 [tokens]
 

@@ -16,7 +16,7 @@ Resampling = Literal["noise", "runs"]
 RESAMPLINGS: tuple[Resampling, ...] = ("noise", "runs")
 
 
-def demand_draws(count: int) -> None:
+def require_draws(count: int) -> None:
     """Refuse draws too few for an interval."""
     if count < LEAST_DRAWS:
         raise UserError(f"{count} draws cannot carry a 95 % interval; {LEAST_DRAWS} are the least.")

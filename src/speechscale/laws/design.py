@@ -13,7 +13,7 @@ import numpy as np
 
 from speechscale.errors import UserError
 from speechscale.laws import allocation
-from speechscale.laws.drawn import DrawnLaw
+from speechscale.laws.drawn import LawDraws
 from speechscale.laws.minimise import Array
 
 FARTHER = 10.0  # times the largest run's budget: the forecast that a design serves unless another is named
@@ -45,7 +45,7 @@ class Design:
     after: list[float]
 
 
-def choose_runs(law: DrawnLaw, count: int, flops: float, forecast_flops: float | None = None) -> Design:
+def choose_runs(law: LawDraws, count: int, flops: float, forecast_flops: float | None = None) -> Design:
     """The `count` runs within a joint budget after which the best loss at `forecast_flops` is known best.
 
     Raises:

@@ -11,13 +11,13 @@ import numpy as np
 from speechscale.errors import UserError, nearest
 from speechscale.laws.forms import NAMES, log_loss, to_theta
 from speechscale.laws.minimise import Array
-from speechscale.laws.published import PUBLISHED
+from speechscale.laws.published_laws import PUBLISHED
 from speechscale.laws.repeated import RATES, log_effective
 from speechscale.laws.scores import Saturating
 
 
 @dataclass(frozen=True)
-class DrawnLaw:
+class LawDraws:
     """Row 0 is the law, the others are draws of it from the noise of its runs.
 
     theta (S, 7), the last two ln R_D* and ln R_N* (not numbers where repeated data was not fitted).
@@ -46,7 +46,7 @@ class DrawnLaw:
         return log_loss(self.theta[:, :5], *log_effective(self.theta, log_n, log_d, log_unique))
 
 
-def from_file(law: Mapping[str, Any], series: str | None) -> DrawnLaw:
+def from_file(law: Mapping[str, Any], series: str | None) -> LawDraws:
     """The law of one series of a law file.
 
     Raises:
@@ -81,7 +81,7 @@ def from_file(law: Mapping[str, Any], series: str | None) -> DrawnLaw:
     smallest, largest = (
         {key: first["range"][key][end] for key in ("params", "tokens", "flops")} for end in (0, 1)
     )
-    return DrawnLaw(
+    return LawDraws(
         name,
         theta,
         scores,
@@ -92,7 +92,7 @@ def from_file(law: Mapping[str, Any], series: str | None) -> DrawnLaw:
     )
 
 
-def from_publication(name: str) -> DrawnLaw:
+def from_publication(name: str) -> LawDraws:
     """One of the published laws, without draws.
 
     Raises:
@@ -107,7 +107,7 @@ def from_publication(name: str) -> DrawnLaw:
     ranges = {"params": law.params_range, "tokens": law.tokens_range}
     smallest, largest = ({name: span[end] for name, span in ranges.items() if span} for end in (0, 1))
     theta = np.append(to_theta(law.params), rates)[None]
-    return DrawnLaw(f"{name} ({law.source})", theta, {}, smallest, largest, None, law.tokens_per_second)
+    return LawDraws(f"{name} ({law.source})", theta, {}, smallest, largest, None, law.tokens_per_second)
 
 
 def _theta_column(k: int, values: list[float]) -> Array:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from speechscale.laws.minimise import Array, Normal
+from speechscale.laws.minimise import Array, QuadraticModel
 
 NAMES = ("A", "B", "E", "alpha", "beta")  # order of theta; the first three enter as logarithms
 TERMS = 3  # how many of them
@@ -91,7 +91,7 @@ class SingleEpoch:
         self._powers_d = np.stack([one, -log_d, log_d**2], axis=1)
         self._cross = np.stack([one, -log_n, -log_d, log_n * log_d], axis=1)
 
-    def __call__(self, theta: Array, log_loss: Array, weights: Array, damping: Array) -> Normal:
+    def __call__(self, theta: Array, log_loss: Array, weights: Array, damping: Array) -> QuadraticModel:
         shares, residual = self._shares(theta, log_loss)
         clipped = np.clip(residual, -self.delta, self.delta)
         pull = weights * clipped
@@ -105,7 +105,7 @@ class SingleEpoch:
         trust = self.delta / np.maximum(np.abs(residual), self.delta)  # 1 inside delta, falling outside
         matrix = self._gram(weights * ((trust == 1.0) + damping[:, None] * trust) - pull, *shares)
         matrix += _second_derivatives(pulls_n, pulls_d, pull_e)
-        return Normal(value, gradient, matrix)
+        return QuadraticModel(value, gradient, matrix)
 
     def jacobian(self, theta: Array) -> Array:
         """d ln L / d theta at one theta (5,): (n, 5)."""

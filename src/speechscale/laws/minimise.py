@@ -29,7 +29,7 @@ RACE_MARGIN = 1.5  # … and stands this much above the best one is given up
 
 
 @dataclass(frozen=True)
-class Normal:
+class QuadraticModel:
     """Local picture of S objectives at S points: value (S,), gradient (S, p), and matrix (S, p, p) = H + lambda M.
 
     H is the Hessian. The majoriser M is the Gauss-Newton matrix with the weights of iteratively reweighted least
@@ -40,19 +40,19 @@ class Normal:
     gradient: Array
     matrix: Array
 
-    def take(self, rows: Mask) -> Normal:
-        return Normal(self.value[rows], self.gradient[rows], self.matrix[rows])
+    def take(self, rows: Mask) -> QuadraticModel:
+        return QuadraticModel(self.value[rows], self.gradient[rows], self.matrix[rows])
 
-    def put(self, rows: Mask, other: Normal) -> None:
+    def put(self, rows: Mask, other: QuadraticModel) -> None:
         self.value[rows], self.gradient[rows], self.matrix[rows] = other.value, other.gradient, other.matrix
 
-    def within(self, basis: Array) -> Normal:
+    def within(self, basis: Array) -> QuadraticModel:
         """The same objectives seen along the columns of basis (p, q)."""
-        return Normal(self.value, self.gradient @ basis, basis.T @ self.matrix @ basis)
+        return QuadraticModel(self.value, self.gradient @ basis, basis.T @ self.matrix @ basis)
 
 
 # (theta (S, p), log losses (n,) or (S, n), weights (n,) or (S, n), lambda (S,)) -> local picture
-Objective = Callable[[Array, Array, Array, Array], Normal]
+Objective = Callable[[Array, Array, Array, Array], QuadraticModel]
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ class _Batch:
                 break
         return self.ended
 
-    def _look(self, theta: Array, rows: Mask | slice, damping: Array) -> Normal:
+    def _look(self, theta: Array, rows: Mask | slice, damping: Array) -> QuadraticModel:
         log_loss = self.log_loss[rows] if self.log_loss.ndim == 2 else self.log_loss
         weights = self.weights[rows] if self.weights.ndim == 2 else self.weights
         normal = self.objective(theta, log_loss, weights, damping)
@@ -200,14 +200,14 @@ class _Batch:
             self.weights = self.weights[~rest]
 
 
-def _damped_newton(here: Normal) -> Array:
+def _damped_newton(here: QuadraticModel) -> Array:
     diagonal = np.abs(np.einsum("sii->si", here.matrix))
     left = here.matrix.copy()
     np.einsum("sii->si", left)[...] += RIDGE * (diagonal + diagonal.max(axis=1, keepdims=True)) + 1e-300
     return np.linalg.solve(left, -here.gradient[..., None])[..., 0]
 
 
-def _scaled_slope(here: Normal) -> Array:
+def _scaled_slope(here: QuadraticModel) -> Array:
     diagonal = np.abs(np.einsum("sii->si", here.matrix))
     # A direction in which nothing is left to gain (a vanished term) must not be scaled up to look steep.
     diagonal = np.maximum(diagonal, 1e-6 * diagonal.max(axis=1, keepdims=True))

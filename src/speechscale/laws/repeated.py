@@ -14,7 +14,7 @@ import numpy as np
 
 from speechscale.laws.allocation import log_params_for
 from speechscale.laws.forms import LARGEST, log_terms
-from speechscale.laws.minimise import Array, Normal, minimise
+from speechscale.laws.minimise import Array, QuadraticModel, minimise
 from speechscale.laws.single_epoch import Ladder, SingleEpochFit
 
 RATES = ("R_D", "R_N")
@@ -59,14 +59,14 @@ class RepeatedData:
         self.log_n, self.log_d, self.delta = log_n, log_d, delta
         self.log_unique = np.minimum(log_unique, log_d)
 
-    def __call__(self, theta: Array, log_loss: Array, weights: Array, damping: Array) -> Normal:
+    def __call__(self, theta: Array, log_loss: Array, weights: Array, damping: Array) -> QuadraticModel:
         predicted, jacobian = self.predict(theta)
         residual = predicted - log_loss
         clipped = np.clip(residual, -self.delta, self.delta)
         pull = weights * clipped
         trust = self.delta / np.maximum(np.abs(residual), self.delta)
         stiffness = weights * ((trust == 1.0) + (NEWTON_SHARE + damping[:, None]) * trust)
-        return Normal(
+        return QuadraticModel(
             np.einsum("sn,sn->s", pull, residual - 0.5 * clipped),
             np.einsum("sn,snp->sp", pull, jacobian),
             np.swapaxes(jacobian, 1, 2) @ (stiffness[..., None] * jacobian),
@@ -147,7 +147,7 @@ def fit_repeated(first: SingleEpochFit, runs: Ladder, unique: Array, *, joint: b
         # Steps are taken in centred coordinates, where ln A and alpha are not nearly the same direction.
         back = np.linalg.inv(centre)
 
-        def centred(theta: Array, log_loss: Array, weights: Array, damping: Array) -> Normal:
+        def centred(theta: Array, log_loss: Array, weights: Array, damping: Array) -> QuadraticModel:
             return objective(theta @ back.T, log_loss, weights, damping).within(back)
 
         found = minimise(centred, start @ centre.T, runs.log_loss, runs.weights, basis=centre @ free)

@@ -12,14 +12,14 @@ from speechscale.laws.bootstrap import interval
 from speechscale.laws.downstream import LEAST_RUNS, Downstream, ScoreData, fit_downstream
 from speechscale.laws.minimise import Array
 from speechscale.laws.scores import Saturating
-from speechscale.laws.sections import First, Options, number
+from speechscale.laws.sections import FittedLaw, Options, number
 from speechscale.records.law import rounded
 
 _NO_LOSS = "not every run with this score has a loss"
 
 
 def downstream(
-    done: pl.DataFrame, names: list[str], first: First | None, options: Options
+    done: pl.DataFrame, names: list[str], first: FittedLaw | None, options: Options
 ) -> tuple[dict[str, Any], dict[str, Downstream]]:
     content: dict[str, Any] = {}
     fits: dict[str, Downstream] = {}

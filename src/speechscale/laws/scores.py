@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from speechscale.laws.minimise import Array, Normal, minimise
+from speechscale.laws.minimise import Array, QuadraticModel, minimise
 
 CEILING = 1.0
 
@@ -45,12 +45,12 @@ class Logistic:
     def __init__(self, x: Array, chance: float) -> None:
         self.x, self.chance = x, chance
 
-    def __call__(self, theta: Array, score: Array, weights: Array, damping: Array) -> Normal:
+    def __call__(self, theta: Array, score: Array, weights: Array, damping: Array) -> QuadraticModel:
         value, jacobian = self.predict(theta)
         residual = value - score
         transposed = np.swapaxes(jacobian, 1, 2)
         gram = transposed @ (weights[..., None] * jacobian)
-        return Normal(
+        return QuadraticModel(
             0.5 * np.einsum("sn,sn->s", weights * residual, residual),
             np.einsum("sn,snp->sp", weights * residual, jacobian),
             gram * (1 + damping[:, None, None]),

@@ -11,7 +11,7 @@ import polars as pl
 
 from speechscale.errors import UserError
 from speechscale.laws import allocation
-from speechscale.laws.bootstrap import RESAMPLINGS, Resampling, demand_draws, draw_laws, interval
+from speechscale.laws.bootstrap import RESAMPLINGS, Resampling, draw_laws, interval, require_draws
 from speechscale.laws.envelope import DEFINITIONS, LEAST_POINTS, EnvelopeFit, Points, fit_envelope
 from speechscale.laws.forms import NAMES, log_loss, named, to_values
 from speechscale.laws.influence import influence
@@ -30,8 +30,8 @@ from speechscale.laws.single_epoch import (
     Constraint,
     Ladder,
     SingleEpochFit,
-    demand_delta,
     fit_single_epoch,
+    require_delta,
 )
 from speechscale.records.law import rounded
 
@@ -63,8 +63,8 @@ class Options:
         ):
             if value not in known:
                 raise UserError(f"{name} {value!r} is unknown; there are {', '.join(known)}.")
-        demand_draws(self.bootstrap)
-        demand_delta(self.delta)
+        require_draws(self.bootstrap)
+        require_delta(self.delta)
         Constraint.of(self.tied, self.fixed)
         if self.seed < 0:
             raise UserError(f"seed is {self.seed}; a whole number from zero on is wanted.")
@@ -79,7 +79,7 @@ class Options:
 
 
 @dataclass(frozen=True)
-class First:
+class FittedLaw:
     """The single-epoch law and its draws (S, 5), which every later number takes its interval from."""
 
     fit: SingleEpochFit
@@ -96,7 +96,7 @@ def ladder_of(table: pl.DataFrame) -> Ladder:
     return Ladder.of(table["params"], table["tokens"], table["loss"], weights)
 
 
-def single_epoch(table: pl.DataFrame, options: Options) -> tuple[dict[str, Any], First | None]:
+def single_epoch(table: pl.DataFrame, options: Options) -> tuple[dict[str, Any], FittedLaw | None]:
     ladder = ladder_of(table)
     try:
         fit = fit_single_epoch(
@@ -111,7 +111,7 @@ def single_epoch(table: pl.DataFrame, options: Options) -> tuple[dict[str, Any],
         )
     except UserError as error:
         return {"missing": str(error)}, None
-    first = First(fit, draw_laws(fit, options.bootstrap, options.seed, options.resampling))
+    first = FittedLaw(fit, draw_laws(fit, options.bootstrap, options.seed, options.resampling))
     values = to_values(first.draws)
     alpha, beta = first.draws[:, 3], first.draws[:, 4]
     split = {
@@ -187,7 +187,7 @@ def rollout(single: pl.DataFrame, count: int, options: Options) -> dict[str, Any
 
 
 def repeated(
-    first: First | None, done: pl.DataFrame, multi: pl.DataFrame, options: Options
+    first: FittedLaw | None, done: pl.DataFrame, multi: pl.DataFrame, options: Options
 ) -> dict[str, Any]:
     if first is None:
         return {"missing": "it stands on the single-epoch law, which is missing"}
@@ -244,7 +244,7 @@ def envelope(single: pl.DataFrame, curves: pl.DataFrame | None, options: Options
     }
 
 
-def isoflop(single: pl.DataFrame, first: First | None, options: Options) -> dict[str, Any]:
+def isoflop(single: pl.DataFrame, first: FittedLaw | None, options: Options) -> dict[str, Any]:
     ladder = ladder_of(single)
     found = fit_isoflop(ladder)
     budgets = [{key: value for key, value in asdict(m).items() if value is not None} for m in found.minima]
@@ -257,7 +257,7 @@ def isoflop(single: pl.DataFrame, first: First | None, options: Options) -> dict
     return section
 
 
-def _draw_rates(first: First, fit: RepeatedFit, runs: Ladder, unique: Array, options: Options) -> Array:
+def _draw_rates(first: FittedLaw, fit: RepeatedFit, runs: Ladder, unique: Array, options: Options) -> Array:
     """ln R_D*, ln R_N* (S, 2): for each draw of the single-epoch law, residuals of this stage put back at random."""
     rng = np.random.default_rng(options.seed + 1)
     log_n, log_d = log_effective(fit.theta[None], runs.log_n, runs.log_d, np.log(unique))
@@ -268,7 +268,7 @@ def _draw_rates(first: First, fit: RepeatedFit, runs: Ladder, unique: Array, opt
     return refit_rates(first.draws, runs, unique, first.fit.delta, fit.theta[5:], again)
 
 
-def _excess(first: First, runs: pl.DataFrame) -> int:
+def _excess(first: FittedLaw, runs: pl.DataFrame) -> int:
     """How many runs have parameters in excess in the sense of N'."""
     unique = np.minimum(runs["unique_tokens"].to_numpy(), runs["tokens"].to_numpy())
     with np.errstate(invalid="ignore"):

@@ -9,7 +9,7 @@ import numpy as np
 
 from speechscale.errors import UserError
 from speechscale.laws import allocation
-from speechscale.laws.bootstrap import Resampling, demand_draws, draw_laws, interval
+from speechscale.laws.bootstrap import Resampling, draw_laws, interval, require_draws
 from speechscale.laws.forms import log_loss, to_values
 from speechscale.laws.minimise import Array
 from speechscale.laws.single_epoch import fit_single_epoch
@@ -92,7 +92,7 @@ def simulate(
     """
     if not (np.isfinite(noise) and noise > 0) or ladders < 1:
         raise UserError(f"noise {noise} and {ladders} ladders; both must be above zero.")
-    demand_draws(draws)
+    require_draws(draws)
     if seed < 0:
         raise UserError(f"seed is {seed}; a whole number from zero on is wanted.")
     rng = np.random.default_rng(seed)

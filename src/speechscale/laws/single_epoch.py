@@ -236,13 +236,13 @@ def fit_single_epoch(
         raise UserError(
             f"every loss is {ladder.loss[0]:g}, so no law of N and D shows in them; check the column."
         )
-    demand_delta(delta)
+    require_delta(delta)
     if delta is None:
         delta = _delta_from_residuals(ladder, constraint)
     return _search(ladder, constraint, delta, published_starts() if exhaustive else None)
 
 
-def demand_delta(delta: float | None) -> None:
+def require_delta(delta: float | None) -> None:
     """Refuse a Huber delta that is none."""
     if delta is not None and not (np.isfinite(delta) and delta > 0):
         raise UserError(f"delta is {delta:g}; a number above zero is wanted.")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from speechscale.errors import UserError
-from speechscale.model.transformer import Past, Transformer
+from speechscale.model.transformer import KVCache, Transformer
 
 _ROWS = 32  # sequences sampled side by side; bounds the memory of keys and values
 
@@ -79,11 +79,11 @@ def _go_on(
         )
     )
     ended = torch.zeros(len(prompts), dtype=torch.bool)
-    past = [Past(length) for _ in model.blocks]
+    kv_cache = [KVCache(length) for _ in model.blocks]
     read = 0
     for place in range(int(starts.min()), length):
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            logits = model(tokens[:, read:place].to(device), past=past)[:, -1]
+            logits = model(tokens[:, read:place].to(device), kv_cache=kv_cache)[:, -1]
         read = place
         logits[:, shape.pad] = -torch.inf
         drawn = _draw(

@@ -31,7 +31,7 @@ class HuggingFaceModel:
         takes = inspect.signature(module.forward).parameters
         # A mask of ours would replace one that hides what is long past.
         may_fork = "position_ids" in takes and getattr(config, "sliding_window", None) is None
-        self.forks = may_fork and self._goes_on_in_two_ways()
+        self.supports_shared_prefix = may_fork and self._goes_on_in_two_ways()
 
     @property
     def device(self) -> torch.device:
@@ -44,13 +44,13 @@ class HuggingFaceModel:
         trunk, between = min(_TRIED, self.context // 2), min(_TRIED // 4, self.context // 2)
         seeded = torch.Generator().manual_seed(0)
         tokens = torch.randint(self.vocabulary, (1, trunk + between + 1), generator=seeded).to(self.device)
-        visible = torch.ones(1, 1, *2 * tokens.shape[1:], dtype=torch.bool, device=self.device).tril()
-        visible[..., -1, trunk:-1] = False
-        places_BT = torch.arange(tokens.shape[1], device=self.device)[None]
-        places_BT[:, -1] = trunk
+        attention_mask = torch.ones(1, 1, *2 * tokens.shape[1:], dtype=torch.bool, device=self.device).tril()
+        attention_mask[..., -1, trunk:-1] = False
+        position_ids_BT = torch.arange(tokens.shape[1], device=self.device)[None]
+        position_ids_BT[:, -1] = trunk
         last = torch.tensor([tokens.shape[1] - 1], device=self.device)
         try:
-            forked = self(tokens, visible=visible, places_BT=places_BT, at=last)
+            forked = self(tokens, attention_mask=attention_mask, position_ids_BT=position_ids_BT, at=last)
         except (IndexError, RuntimeError, TypeError, ValueError):  # of modules that take no such mask
             return False
         alone = self(torch.cat([tokens[:, :trunk], tokens[:, -1:]], dim=1), at=torch.tensor([trunk]).to(last))
@@ -60,16 +60,16 @@ class HuggingFaceModel:
         self,
         tokens_BT: Tensor,
         *,
-        visible: Tensor | None = None,
-        places_BT: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids_BT: Tensor | None = None,
         at: Tensor | None = None,
     ) -> Tensor:
-        given = {} if places_BT is None else {"position_ids": places_BT}
+        given = {} if position_ids_BT is None else {"position_ids": position_ids_BT}
         if (
-            visible is not None
+            attention_mask is not None
         ):  # added to the attention scores, which every implementation of attention understands
-            mask = torch.zeros(visible.shape, dtype=self.module.dtype, device=visible.device)
-            given["attention_mask"] = mask.masked_fill(~visible, torch.finfo(mask.dtype).min)
+            mask = torch.zeros(attention_mask.shape, dtype=self.module.dtype, device=attention_mask.device)
+            given["attention_mask"] = mask.masked_fill(~attention_mask, torch.finfo(mask.dtype).min)
         output = self.module.get_output_embeddings()
         if at is None or output is None:
             logits = self.module(input_ids=tokens_BT, use_cache=False, **given).logits

@@ -22,7 +22,7 @@ from torch import Tensor
 from speechscale.errors import UserError
 from speechscale.model.shape import ModelShape
 from speechscale.model.transformer import NORM_EPS, ROPE_THETA, Block, Transformer
-from speechscale.records.seal import published_folder, write_file, write_json
+from speechscale.records.seal import atomic_directory, write_file, write_json
 
 Format = Literal["hugging-face", "official"]
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
@@ -90,7 +90,7 @@ def export_model(model: Transformer, folder: Path, to: Format, units: Mapping[st
     """
     config = _hugging_face_config(model.shape) if to == "hugging-face" else _official_config(model.shape)
     weights = {name: value.float().cpu().contiguous() for name, value in _renamed(model, _NAMES[to]).items()}
-    with published_folder(folder) as aside:
+    with atomic_directory(folder) as aside:
         write_json(aside / CONFIG, {**config, _OURS: dict(units)})
         write_file(aside / WEIGHTS, save(weights, metadata={"format": "pt"}))
 

@@ -162,9 +162,9 @@ def _predictions(model: LanguageModel, rows: Sequence[Row], dtype: torch.dtype) 
     tokens_BT, at_S, targets_S = (
         torch.from_numpy(each).to(model.device, non_blocking=True) for each in (tokens, at, targets)
     )
-    visible, places_BT = _forked(rows, width, model.device) if rows[0].branch else (None, None)
+    attention_mask, position_ids_BT = _forked(rows, width, model.device) if rows[0].branch else (None, None)
     with torch.autocast(model.device.type, dtype, enabled=dtype != torch.float32):
-        logits_SV = model(tokens_BT, visible=visible, places_BT=places_BT, at=at_S)
+        logits_SV = model(tokens_BT, attention_mask=attention_mask, position_ids_BT=position_ids_BT, at=at_S)
     return F.cross_entropy(logits_SV.float(), targets_S, reduction="none")
 
 
@@ -176,7 +176,9 @@ def _forked(rows: Sequence[Row], width: int, device: torch.device) -> tuple[Tens
     second = position >= trunk + branch
     first = (position >= trunk) & ~second
     hidden = second[:, None, :, None] & first[:, None, None, :]
-    visible = ~hidden & (position[0, :, None] >= position[0, None])
+    attention_mask = ~hidden & (position[0, :, None] >= position[0, None])
     length = torch.tensor([[len(row)] for row in rows], device=device)
-    places_BT = position - branch * second
-    return visible, places_BT.masked_fill(position >= length, 0)  # padding too needs a place that exists
+    position_ids_BT = position - branch * second
+    return attention_mask, position_ids_BT.masked_fill(
+        position >= length, 0
+    )  # padding too needs a place that exists

@@ -23,15 +23,15 @@ class LanguageModel(Protocol):
     def device(self) -> torch.device: ...
 
     @property
-    def forks(self) -> bool:
+    def supports_shared_prefix(self) -> bool:
         """Whether it minds `visible` and `places_BT`, so that one row can go on in two ways."""
 
     def __call__(
         self,
         tokens_BT: Tensor,
         *,
-        visible: Tensor | None = None,
-        places_BT: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids_BT: Tensor | None = None,
         at: Tensor | None = None,
     ) -> Tensor:
         """Logits [S, V] of the token that follows each of the positions `at`; [B, T, V], of all, without it.

@@ -21,7 +21,7 @@ INIT_STD = 0.02
 _LONG = 512  # positions
 
 
-class Past:
+class KVCache:
     """Keys and values [B, H, T, K] of the positions that one layer has read, with room for `length` of them."""
 
     def __init__(self, length: int) -> None:
@@ -58,23 +58,27 @@ class Block(nn.Module):
         self,
         x_BTD: Tensor,
         rotary: tuple[Tensor, Tensor],
-        visible: Tensor | None = None,
-        past: Past | None = None,
+        attention_mask: Tensor | None = None,
+        kv_cache: KVCache | None = None,
     ) -> Tensor:
-        x_BTD = x_BTD + self._attend(_norm(x_BTD, self.attention_norm), rotary, visible, past)
+        x_BTD = x_BTD + self._attend(_norm(x_BTD, self.attention_norm), rotary, attention_mask, kv_cache)
         gate, up = self.gate_up(_norm(x_BTD, self.mlp_norm)).chunk(2, dim=-1)
         return x_BTD + self.down(F.silu(gate) * up)
 
     def _attend(
-        self, x_BTD: Tensor, rotary: tuple[Tensor, Tensor], visible: Tensor | None, past: Past | None
+        self,
+        x_BTD: Tensor,
+        rotary: tuple[Tensor, Tensor],
+        attention_mask: Tensor | None,
+        kv_cache: KVCache | None,
     ) -> Tensor:
         batch, length, dim = x_BTD.shape
         qkv = self.qkv(x_BTD).view(batch, length, 3, self.heads, dim // self.heads).permute(2, 0, 3, 1, 4)
         q_BHTK, k_BHTK = _rotate(qkv[:2], rotary)
         v_BHTK = qkv[2]
-        if past is not None:
-            k_BHTK, v_BHTK = past.extend(k_BHTK, v_BHTK)
-        mixed = _causal_attention(q_BHTK, k_BHTK, v_BHTK, visible)
+        if kv_cache is not None:
+            k_BHTK, v_BHTK = kv_cache.extend(k_BHTK, v_BHTK)
+        mixed = _causal_attention(q_BHTK, k_BHTK, v_BHTK, attention_mask)
         return self.out(mixed.transpose(1, 2).reshape(batch, length, dim))
 
 
@@ -125,15 +129,15 @@ class Transformer(nn.Module):
         return self.embedding.weight.device
 
     @property
-    def forks(self) -> bool:
+    def supports_shared_prefix(self) -> bool:
         return True
 
     def forward(
         self,
         tokens_BT: Tensor,
-        visible: Tensor | None = None,
-        past: Sequence[Past] | None = None,
-        places_BT: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        kv_cache: Sequence[KVCache] | None = None,
+        position_ids_BT: Tensor | None = None,
         at: Tensor | None = None,
     ) -> Tensor:
         """Logits [B, T, V] of the next token at every position; T at most the context.
@@ -142,16 +146,16 @@ class Transformer(nn.Module):
         With the `past` of every layer the tokens follow those that it has read: any number at first, then one by one.
         `places_BT` and `at` are those of `model/protocol.py`.
         """
-        start = past[0].read if past else 0
+        start = kv_cache[0].read if kv_cache else 0
         places = slice(start, start + tokens_BT.shape[1])
         rotary = (self.rotary_cos[places], self.rotary_sin[places])
-        if places_BT is not None:
-            rotary = (self.rotary_cos[places_BT][:, None], self.rotary_sin[places_BT][:, None])
-        if visible is not None and tokens_BT.device.type == "cpu":  # once, not in every layer
-            visible = torch.zeros(visible.shape).masked_fill(~visible, -torch.inf)
+        if position_ids_BT is not None:
+            rotary = (self.rotary_cos[position_ids_BT][:, None], self.rotary_sin[position_ids_BT][:, None])
+        if attention_mask is not None and tokens_BT.device.type == "cpu":  # once, not in every layer
+            attention_mask = torch.zeros(attention_mask.shape).masked_fill(~attention_mask, -torch.inf)
         x_BTD = self.embedding(tokens_BT)
         for number, block in enumerate(self.blocks):
-            x_BTD = block(x_BTD, rotary, visible, past[number] if past else None)
+            x_BTD = block(x_BTD, rotary, attention_mask, kv_cache[number] if kv_cache else None)
         if at is not None:
             x_BTD = x_BTD.flatten(0, 1)[at]
         return F.linear(_norm(x_BTD, self.norm), self.embedding.weight)
@@ -180,19 +184,21 @@ def same_document(tokens_BT: Tensor, eos: int) -> Tensor:
     return same.tril()
 
 
-def _causal_attention(q_BHTK: Tensor, k_BHTK: Tensor, v_BHTK: Tensor, visible: Tensor | None) -> Tensor:
+def _causal_attention(
+    q_BHTK: Tensor, k_BHTK: Tensor, v_BHTK: Tensor, attention_mask: Tensor | None
+) -> Tensor:
     # Where there are fewer queries than keys it is one, the last, which sees every key.
-    causal = visible is None and q_BHTK.shape[2] == k_BHTK.shape[2]
+    causal = attention_mask is None and q_BHTK.shape[2] == k_BHTK.shape[2]
     if q_BHTK.device.type != "cpu":
         return F.scaled_dot_product_attention(
-            q_BHTK.to(v_BHTK.dtype), k_BHTK.to(v_BHTK.dtype), v_BHTK, visible, is_causal=causal
+            q_BHTK.to(v_BHTK.dtype), k_BHTK.to(v_BHTK.dtype), v_BHTK, attention_mask, is_causal=causal
         )
     # On CPUs the flash kernel is faster in bfloat16 than in float32 for long windows alone (docs/LOG.md).
     narrow = q_BHTK.shape[2] >= _LONG
     kind = v_BHTK.dtype if narrow else torch.float32
     with torch.autocast("cpu", enabled=False):  # which would cast down
         return F.scaled_dot_product_attention(
-            q_BHTK.to(kind), k_BHTK.to(kind), v_BHTK.to(kind), visible, is_causal=causal
+            q_BHTK.to(kind), k_BHTK.to(kind), v_BHTK.to(kind), attention_mask, is_causal=causal
         )
 
 

@@ -24,7 +24,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from speechscale.errors import UserError
-from speechscale.records.seal import replacing
+from speechscale.records.seal import atomic_write
 
 SAMPLE_RATE = 16_000  # Hz; what every waveform that passes a door is sampled at
 
@@ -72,7 +72,7 @@ def write_manifest(utterances: Iterable[Utterance], path: Path, source: str | No
         UserError: two utterances share an id.
     """
     ids = Ids()
-    with replacing(path) as stream:
+    with atomic_write(path) as stream:
         for utterance in utterances:
             ids.add(utterance.id)
             stream.write(utterance.model_dump_json(exclude_defaults=True).encode() + b"\n")
@@ -112,7 +112,7 @@ def manifest_problems(path: Path) -> Iterator[str]:
 
 
 @dataclass(frozen=True)
-class Stretch:
+class ManifestSlice:
     """Neighbouring utterances of a manifest: what one shard is made of. Small, however many they are."""
 
     manifest: Path
@@ -134,13 +134,13 @@ class Stretch:
                         yield utterance
 
 
-def cut_manifest(path: Path, seconds: float, split: str | None = None) -> list[Stretch]:
+def cut_manifest(path: Path, seconds: float, split: str | None = None) -> list[ManifestSlice]:
     """Cut a manifest into stretches of at least `seconds` of audio each (but the last), in order.
 
     Raises:
         UserError: as `read_manifest`, which reads every line.
     """
-    stretches: list[Stretch] = []
+    stretches: list[ManifestSlice] = []
     start = end = count = 0
     length = 0.0
     for utterance, end in _lines(path):
@@ -148,10 +148,10 @@ def cut_manifest(path: Path, seconds: float, split: str | None = None) -> list[S
             continue
         count, length = count + 1, length + seconds_of(utterance)
         if length >= seconds:
-            stretches.append(Stretch(path, start, end, count, length, split))
+            stretches.append(ManifestSlice(path, start, end, count, length, split))
             start, count, length = end, 0, 0.0
     if count:
-        stretches.append(Stretch(path, start, end, count, length, split))
+        stretches.append(ManifestSlice(path, start, end, count, length, split))
     return stretches
 
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from speechscale.errors import UserError, nearest
 from speechscale.records.frames import as_frame, read_frame, separator_of
-from speechscale.records.seal import one_at_a_time, write_file, write_json
+from speechscale.records.seal import file_lock, write_file, write_json
 
 Status = Literal[
     "done", "diverged", "failed", "imported"
@@ -154,7 +154,7 @@ def append_run(record: RunRecord, path: Path) -> None:
         UserError: what stands there is no runs table, or would be none with this run; it is left as it was.
     """
     path = Path(path)
-    with one_at_a_time(path):
+    with file_lock(path):
         table = read_frame(path) if path.exists() else pl.DataFrame()
         values = _as_in(table, record.row())
         row = pl.DataFrame([_scored_before(record, table, values) | values], infer_schema_length=None)

@@ -1,7 +1,7 @@
 """Publishing artefacts: write aside, flush to disk, hash, rename; and opening them again.
 
 Nothing half-written ever stands under a final name, because records get theirs only by the rename at the end of
-`replacing`, `published_folder` or `sealed_folder`. A sealed folder holds `seal.json`: what it is (schema), what it was
+`atomic_write`, `atomic_directory` or `sealed_folder`. A sealed folder holds `seal.json`: what it is (schema), what it was
 made from (spec, parents' identities), which code made it, and the SHA-256 of every file in it.
 """
 
@@ -37,7 +37,7 @@ def sha256_json(value: Any) -> str:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
+def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """A file to write, which replaces `path` in one step when the block ends without an error."""
     path = Path(path)
     aside = path.with_name(f"{_ASIDE}{path.name}-{uuid.uuid4().hex[:8]}")
@@ -52,13 +52,13 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         with suppress(OSError):
             aside.unlink()
         if isinstance(error, OSError):
-            raise cannot_write(path, error) from error
+            raise write_error(path, error) from error
         raise
 
 
 def write_file(path: Path, data: bytes | str) -> None:
     """Replace `path` in one step: a reader sees the old content or the new, never a part."""
-    with replacing(path) as stream:
+    with atomic_write(path) as stream:
         stream.write(data.encode() if isinstance(data, str) else data)
 
 
@@ -67,7 +67,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 @contextmanager
-def published_folder(final: Path) -> Iterator[Path]:
+def atomic_directory(final: Path) -> Iterator[Path]:
     """A folder to fill, which takes its final name only when the block ends without an error."""
     final = Path(final)
     if final.exists():
@@ -85,7 +85,7 @@ def published_folder(final: Path) -> Iterator[Path]:
     except BaseException as error:
         shutil.rmtree(aside, ignore_errors=True)
         if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
-            raise cannot_write(final, error) from error
+            raise write_error(final, error) from error
         raise
 
 
@@ -93,8 +93,8 @@ def published_folder(final: Path) -> Iterator[Path]:
 def sealed_folder(
     final: Path, *, schema: str, spec: Mapping[str, Any], parents: Mapping[str, str]
 ) -> Iterator[Path]:
-    """`published_folder` with a `seal.json` that records what made it and the hash of every file."""
-    with published_folder(final) as aside:
+    """`atomic_directory` with a `seal.json` that records what made it and the hash of every file."""
+    with atomic_directory(final) as aside:
         yield aside
         files = {str(f.relative_to(aside)): sha256_file(f) for f in sorted(aside.rglob("*")) if f.is_file()}
         seal = {
@@ -159,7 +159,7 @@ def seal_problems(folder: Path) -> Iterator[str]:
             yield f"{path}: differs from its seal; the file was changed or damaged after it was made."
 
 
-def is_made(folder: Path, *, schema: str, spec: Mapping[str, Any], parents: Mapping[str, str]) -> bool:
+def is_up_to_date(folder: Path, *, schema: str, spec: Mapping[str, Any], parents: Mapping[str, str]) -> bool:
     """Whether the folder stands there, sealed, from exactly this spec and these parents.
 
     Raises:
@@ -185,7 +185,7 @@ def remove_leftovers(folder: Path) -> None:
 
 
 @contextmanager
-def only_here(folder: Path) -> Iterator[None]:
+def exclusive_lock(folder: Path) -> Iterator[None]:
     """Hold a folder: what works in it may take what lies in the making for a leftover.
 
     Raises:
@@ -202,21 +202,21 @@ def only_here(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def one_at_a_time(path: Path) -> Iterator[None]:
+def file_lock(path: Path) -> Iterator[None]:
     """Hold a file that commands read and write again: each waits for the one before, so that none undoes another."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = path.with_name(f".{path.name}{_LOCK}").open("w")
     except OSError as error:
-        raise cannot_write(path, error) from error
+        raise write_error(path, error) from error
     with lock:
         with suppress(OSError):  # a file system without locks
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
-def is_held(folder: Path) -> bool:
-    """Whether a process holds the folder by `only_here`."""
+def is_locked(folder: Path) -> bool:
+    """Whether a process holds the folder by `exclusive_lock`."""
     try:
         with (folder / _LOCK).open() as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -242,7 +242,7 @@ def differing_fields(found: Any, wanted: Any, name: str = "") -> list[str]:
     return [] if found == wanted else [f"{name}: found {found!r}, wanted {wanted!r}"]
 
 
-def cannot_write(path: Path, error: OSError) -> CannotWrite:
+def write_error(path: Path, error: OSError) -> CannotWrite:
     return CannotWrite(
         f"{path}: cannot be written ({error.strerror or error}); nothing was left under that name."
     )

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from speechscale.errors import UserError
-from speechscale.records.seal import differing_fields, published_folder, sha256_file, sha256_json, write_json
+from speechscale.records.seal import atomic_directory, differing_fields, sha256_file, sha256_json, write_json
 
 SCHEMA_VERSION = 2
 LARGEST_VOCABULARY = 2**15  # int16, EOS and PAD included
@@ -77,7 +77,7 @@ def write_shard(
     rows = [_row(sample) for sample in samples]
     units = [sample.units.astype("<i2") for sample in samples]
     lengths = np.array([len(sample) for sample in units], dtype="<i8")
-    with published_folder(folder) as aside:
+    with atomic_directory(folder) as aside:
         (aside / "audio.bin").write_bytes(b"".join(sample.tobytes() for sample in units))
         (aside / "audio.len").write_bytes(lengths.tobytes())
         if _DURATIONS in files:
@@ -354,7 +354,7 @@ def encoding_of(shard: Shard) -> dict[str, Any]:
     return {key: value for key, value in shard.preprocessing.items() if key not in _PLAN_FIELDS}
 
 
-def unigram_of(shard: Shard) -> str | None:
+def unigram_identity(shard: Shard) -> str | None:
     """The SHA-256 of the model that joined units to tokens; None for shards of units."""
     return (shard.preprocessing.get("unigram") or {}).get("sha256")
 

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from speechscale.laws.drawn import DrawnLaw, from_file
+from speechscale.laws.drawn import LawDraws, from_file
 from speechscale.laws.scores import Saturating
 from speechscale.report.charts import EPOCH_TOLERANCE
 from speechscale.report.folder import Study
@@ -79,12 +79,12 @@ def score_by_compute(study: Study, series: str, task: str) -> pl.DataFrame:
     return pl.DataFrame({"flops": flops, "accuracy": accuracies})
 
 
-def _law(study: Study, series: str) -> DrawnLaw | None:
+def _law(study: Study, series: str) -> LawDraws | None:
     return None if "missing" in study.law_part(series, "single_epoch") else from_file(study.law, series)
 
 
 def _losses(
-    law: DrawnLaw, size: float, tokens: NDArray[np.float64], unique: float | None = None
+    law: LawDraws, size: float, tokens: NDArray[np.float64], unique: float | None = None
 ) -> pl.DataFrame:
     """The law at one size; repetitions count where the unique tokens are given."""
     log_size = np.full(len(tokens), np.log(size))

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from speechscale.laws.published import PUBLISHED
+from speechscale.laws.published_laws import PUBLISHED
 from speechscale.report import words
 from speechscale.report.comparison import MEANING, PHENOMENON, compared
 from speechscale.report.figures import main_scores, tasks_in_order

@@ -1,1 +1,1 @@
-"""Text and sound: the story world, its benchmarks, the synthesiser, corpora on disk; all of them end in a Manifest."""
+"""Text and sound: audio files, speech synthesis and a story world."""

@@ -15,8 +15,8 @@ from typing import Any, Protocol
 
 from speechscale.errors import UserError, nearest
 from speechscale.records.seal import sha256_file
-from speechscale.speech.lexicon import load_lexicon
-from speechscale.speech.stories import World
+from speechscale.speech.storyworld.lexicon import load_lexicon
+from speechscale.speech.storyworld.stories import World
 
 _JSON_LINES, _PARQUET, _LINES = (".jsonl", ".ndjson"), (".parquet",), (".txt",)
 _BATCH = 4096  # rows of a Parquet file in memory at a time

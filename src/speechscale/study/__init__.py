@@ -1,1 +1,1 @@
-"""A whole study from one TOML file: its spec, its ladder of runs, and doing what is not done yet."""
+"""A whole study from one TOML file: its spec, its ladder of runs, and the stages that are not done yet."""

@@ -25,6 +25,16 @@ from typing import Any
 
 from speechscale import __version__
 from speechscale.errors import UserError
+from speechscale.jobs.encode import encode_all, learn_code_book, summarise
+from speechscale.jobs.samples import write_samples
+from speechscale.jobs.train_run import (
+    RECORD,
+    TrainingTask,
+    fraction_done,
+    is_done,
+    record_failure,
+    train_and_score_run,
+)
 from speechscale.laws import fit_table
 from speechscale.records.law import read_law, write_law
 from speechscale.records.manifest import Utterance, read_manifest
@@ -38,15 +48,15 @@ from speechscale.records.runs import (
 )
 from speechscale.records.seal import (
     differing_fields,
-    is_made,
-    only_here,
+    exclusive_lock,
+    is_up_to_date,
     remove_leftovers,
     sha256_file,
     write_json,
 )
 from speechscale.records.shards import open_shards
 from speechscale.report import write_report
-from speechscale.speech.corpus import (
+from speechscale.speech.storyworld.corpus import (
     BENCHMARKS,
     CORPUS_SCHEMA,
     TEST,
@@ -55,21 +65,18 @@ from speechscale.speech.corpus import (
     check_voices,
     write_corpus,
 )
-from speechscale.speech.hearing import hear
-from speechscale.speech.timing import phone_timings
-from speechscale.study.engine import Engine, try_tasks
-from speechscale.study.failures import Failure
-from speechscale.study.given import ShardFolders, check_given, given_folders, run_tasks_of, verify_shards
-from speechscale.study.ladder import flops_made, ladder_runs
-from speechscale.study.one_run import RECORD, RunTask, fraction_done, is_done, leave_failed, run_one
-from speechscale.study.progress import Stopwatch, busy
-from speechscale.study.samples import write_samples
+from speechscale.speech.synthesis.alignments import phone_timings
+from speechscale.speech.waveforms import load_waveforms
+from speechscale.study.branching import prune_trunks, waves
+from speechscale.study.ladder import flops_trained, ladder_runs
 from speechscale.study.series import series_shards
+from speechscale.study.shards import ShardFolders, check_given, given_folders, training_tasks, verify_shards
 from speechscale.study.spec import StudySpec
-from speechscale.study.trunks import prune_trunks, waves
-from speechscale.study.units import encode_all, learn_code_book, summarise
 from speechscale.units.encode import plan_shards
 from speechscale.units.learn import CodeBookTask
+from speechscale.workers.failures import Failure
+from speechscale.workers.pool import Backend, Workload, try_tasks
+from speechscale.workers.progress import StageTimer, spinner
 
 STUDY_SCHEMA = "speechscale.study/1"
 PARTS = {"train": TRAIN, "test": TEST, "benchmarks": BENCHMARKS}
@@ -98,7 +105,7 @@ class StudyFolder:
         return self.root / "law.json"
 
 
-def run_study(spec: StudySpec, root: Path, *, engine: Engine, say: Say = lambda _: None) -> Path:
+def run_study(spec: StudySpec, root: Path, *, backend: Backend, say: Say = lambda _: None) -> Path:
     """Bring a study folder to its end; returns the report's path.
 
     Raises:
@@ -112,14 +119,14 @@ def run_study(spec: StudySpec, root: Path, *, engine: Engine, say: Say = lambda 
     elif spec.world and not folder.corpus.exists():
         check_voices(spec.world)
     claim(spec, folder)
-    with only_here(folder.root):
+    with exclusive_lock(folder.root):
         remove_leftovers(folder.root)
-        clock = Stopwatch(_stages(folder))
+        clock = StageTimer(_stages(folder))
         try:
-            records = _stages_to_laws(spec, folder, clock, engine, say)
-            with clock.stage("report"), busy("report"):
+            records = _stages_to_laws(spec, folder, clock, backend, say)
+            with clock.stage("report"), spinner("report"):
                 if spec.world:
-                    write_samples(folder.root, folder.code_book, _listen_to(folder), hear)
+                    write_samples(folder.root, folder.code_book, _listen_to(folder), load_waveforms)
                 write_study(spec, folder, clock.seconds)
                 report = write_report(folder.root)
         finally:
@@ -133,20 +140,20 @@ def run_study(spec: StudySpec, root: Path, *, engine: Engine, say: Say = lambda 
 
 
 def _stages_to_laws(
-    spec: StudySpec, folder: StudyFolder, clock: Stopwatch, engine: Engine, say: Say
+    spec: StudySpec, folder: StudyFolder, clock: StageTimer, backend: Backend, say: Say
 ) -> list[RunRecord]:
     if spec.world:
-        with clock.stage("corpus"), busy("corpus"):
+        with clock.stage("corpus"), spinner("corpus"):
             make_corpus_folder(spec.world, folder)
         with clock.stage("k-means"):
             learn_units(spec, folder)
         with clock.stage("speech to units"):
-            encode_parts(spec, folder, engine, say)
+            encode_parts(spec, folder, backend, say)
     with clock.stage("series"):
         shards = series_shards(spec, shard_folders(spec, folder), folder.root / "series", say)
     with clock.stage("ladder: train and score"):
-        records = run_ladder(spec, folder, shards, engine, say)
-    with clock.stage("laws"), busy("laws"):
+        records = run_ladder(spec, folder, shards, backend, say)
+    with clock.stage("laws"), spinner("laws"):
         fit_laws(spec, folder, records)
     return records
 
@@ -206,7 +213,7 @@ def study_facts(spec: StudySpec, folder: StudyFolder) -> dict[str, Any]:
 
 
 def make_corpus_folder(world: WorldSpec, folder: StudyFolder) -> None:
-    if not is_made(folder.corpus, schema=CORPUS_SCHEMA, spec=world.model_dump(mode="json"), parents={}):
+    if not is_up_to_date(folder.corpus, schema=CORPUS_SCHEMA, spec=world.model_dump(mode="json"), parents={}):
         write_corpus(world, folder.corpus)
 
 
@@ -222,13 +229,13 @@ def learn_units(spec: StudySpec, folder: StudyFolder) -> None:
                 encoder,
                 spec.units.kmeans,
                 folder.code_book,
-                hear,
+                load_waveforms,
                 timings=phone_timings,
             )
         )
 
 
-def encode_parts(spec: StudySpec, folder: StudyFolder, engine: Engine, say: Say) -> None:
+def encode_parts(spec: StudySpec, folder: StudyFolder, backend: Backend, say: Say) -> None:
     """Every manifest to shards; refuses to go on when a part has nothing left."""
     for part, manifest in PARTS.items():
         tasks = plan_shards(
@@ -236,10 +243,10 @@ def encode_parts(spec: StudySpec, folder: StudyFolder, engine: Engine, say: Say)
             folder.corpus,
             folder.code_book,
             folder.units(part),
-            hear,
+            load_waveforms,
             seconds=60 * spec.units.minutes_per_shard,
         )
-        encoded = encode_all(tasks, engine, label=f"{part}: speech to units")
+        encoded = encode_all(tasks, backend, label=f"{part}: speech to units")
         say(f"{part:>10}: {encoded}")
 
 
@@ -251,16 +258,16 @@ def shard_folders(spec: StudySpec, folder: StudyFolder) -> ShardFolders:
 
 
 def run_ladder(
-    spec: StudySpec, folder: StudyFolder, shards: Mapping[str, ShardFolders], engine: Engine, say: Say
+    spec: StudySpec, folder: StudyFolder, shards: Mapping[str, ShardFolders], backend: Backend, say: Say
 ) -> list[RunRecord]:
     """Train and score every run that has no record yet; a failed or diverged run stays on record."""
-    tasks = run_tasks_of(spec, shards, folder.root / "runs")
+    tasks = training_tasks(spec, shards, folder.root / "runs")
     missing = [task for task in tasks if not is_done(task)]
     if missing:  # once for all of them: a damaged shard would cost the whole ladder
         noted = folder.root / "verified.json" if spec.corpus else None
         every = {shard.folder: shard for of_series in shards.values() for shard in of_series.shards()}
-        verify_shards(list(every.values()), engine, noted)
-    for record in train_all(missing, spec, engine):
+        verify_shards(list(every.values()), backend, noted)
+    for record in train_all(missing, spec, backend):
         loss = f"loss {record.loss:.4f}" if record.loss is not None else record.note
         say(f"{record.run:>18}  {record.status:<8}  {loss}  {record.seconds:6.1f} s")
     if not spec.ladder.keep_trunks:
@@ -271,29 +278,31 @@ def run_ladder(
     return records
 
 
-def train_all(tasks: Sequence[RunTask], spec: StudySpec, engine: Engine) -> Iterator[RunRecord]:
+def train_all(tasks: Sequence[TrainingTask], spec: StudySpec, backend: Backend) -> Iterator[RunRecord]:
     """Train and score, trunks before their branches; yields records as runs end.
 
     A run that fails, though its worker was lost for it, is on record as failed; the others go on.
     """
 
-    def cost(task: RunTask) -> float:
-        return flops_made(spec, task.spec)
+    def cost(task: TrainingTask) -> float:
+        return flops_trained(spec, task.spec)
 
     for wave in waves(tasks):
         for processes in sorted({task.spec.processes for task in wave}, reverse=True):
             outcomes = try_tasks(
-                run_one,
+                train_and_score_run,
                 [task for task in wave if task.spec.processes == processes],
-                label="ladder" if processes == 1 else f"ladder, {processes} processes a run",
-                engine=engine,
-                gpu=any(task.spec.device != "cpu" for task in wave),
-                processes=processes,
-                weight=cost,
-                fraction=fraction_done,
+                backend,
+                Workload(
+                    label="ladder" if processes == 1 else f"ladder, {processes} processes per run",
+                    gpu=any(task.spec.device != "cpu" for task in wave),
+                    processes=processes,
+                    weight=cost,
+                    fraction=fraction_done,
+                ),
             )
             for task, outcome in outcomes:
-                yield leave_failed(task, str(outcome)) if isinstance(outcome, Failure) else outcome
+                yield record_failure(task, str(outcome)) if isinstance(outcome, Failure) else outcome
 
 
 def fit_laws(spec: StudySpec, folder: StudyFolder, records: Sequence[RunRecord]) -> None:
@@ -303,18 +312,18 @@ def fit_laws(spec: StudySpec, folder: StudyFolder, records: Sequence[RunRecord])
             f"{folder.root}: no run finished, so there is nothing to fit; see runs/*/record.json."
         )
     runs, curves = folder.root / "runs.csv", folder.root / "curves.csv"
-    made_from = {
+    provenance = {
         "code_version": __version__,
         "runs": sha256_file(runs),
         "curves": sha256_file(curves),
         **spec.laws.model_dump(),
     }
-    if folder.law.exists() and read_law(folder.law).get("made_from") == made_from:
+    if folder.law.exists() and read_law(folder.law).get("provenance") == provenance:
         return
     law = fit_table(
         read_table(runs), curves=read_curves(curves), bootstrap=spec.laws.bootstrap, seed=spec.laws.seed
     )
-    write_law({**law, "made_from": made_from}, folder.law)
+    write_law({**law, "provenance": provenance}, folder.law)
 
 
 def _listen_to(folder: StudyFolder) -> list[Utterance]:

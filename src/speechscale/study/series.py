@@ -14,11 +14,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from speechscale.study.engine import default_workers
-from speechscale.study.given import ShardFolders
+from speechscale.compute import available_cores
+from speechscale.jobs.tokenize import learn_tokens, tokenise
+from speechscale.study.shards import ShardFolders
 from speechscale.study.spec import SeriesSpec, StudySpec
-from speechscale.study.tokens import learn_tokens, tokenise
-from speechscale.tokens.text import write_selection, write_text
+from speechscale.tokens.text import write_subset, write_text
 from speechscale.tokens.unigram import UnigramTask
 
 Say = Callable[[str], None]
@@ -39,7 +39,7 @@ def _shards_of(series: SeriesSpec, shards: ShardFolders, folder: Path, say: Say)
         chosen = []
         for number, source in enumerate(shards.train):
             chosen.append(folder / "selected" / _part(number, shards))
-            write_selection(source, chosen[-1], dataset)
+            write_subset(source, chosen[-1], dataset)
         shards = replace(shards, train=tuple(chosen))
     if series.tokens == "characters":
         shards = _each(shards, folder / "characters", write_text)
@@ -51,7 +51,7 @@ def _shards_of(series: SeriesSpec, shards: ShardFolders, folder: Path, say: Say)
             shards,
             folder / "unigram",
             lambda source, out: say(
-                f"{series.name:>10}: {out.name}: {tokenise(source, model, out, default_workers())}"
+                f"{series.name:>10}: {out.name}: {tokenise(source, model, out, available_cores())}"
             ),
         )
     return shards

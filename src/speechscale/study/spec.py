@@ -10,10 +10,11 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from speechscale.compute import Precision
 from speechscale.errors import UserError, nearest
-from speechscale.model.shape import ModelShape, Precision, Preset, check_heads
+from speechscale.model.shape import ModelShape, Preset, check_heads
 from speechscale.records.shards import vocabulary_of
-from speechscale.speech.corpus import WorldSpec
+from speechscale.speech.storyworld.corpus import WorldSpec
 from speechscale.tokens.text import TEXT_VOCABULARY
 from speechscale.tokens.unigram import UnigramSpec
 from speechscale.train.schedule import Schedule
@@ -87,7 +88,7 @@ class SizeSpec(_Table):
     dim: int = Field(ge=2)
     heads: int = Field(ge=1)
     batch: int = Field(ge=1)  # sequences per update
-    peak_rate: float = Field(gt=0)
+    peak_lr: float = Field(gt=0)
     processes: int | None = Field(default=None, ge=1)  # the ladder's when None
     steps: tuple[Annotated[int, Field(ge=1)], ...] = Field(
         default=(), strict=False

@@ -10,9 +10,9 @@ from datetime import timedelta
 from pathlib import Path
 
 from speechscale.errors import UserError
+from speechscale.jobs.train_run import RECORD, read_progress
 from speechscale.records.runs import read_record
-from speechscale.study.ladder import flops_made, ladder_runs
-from speechscale.study.one_run import RECORD, read_progress
+from speechscale.study.ladder import flops_trained, ladder_runs
 from speechscale.study.spec import StudySpec
 from speechscale.study.summary import table
 from speechscale.train.metrics import latest_metrics
@@ -124,7 +124,7 @@ def watch(folder: Path) -> None:
 
 
 def _run(spec: StudySpec, run: RunSpec, folder: Path) -> RunStanding:
-    flops = flops_made(spec, run)
+    flops = flops_trained(spec, run)
     if (folder / RECORD).exists():
         record = read_record(folder / RECORD)
         done = run.steps if record.status == "done" else _step(folder)
@@ -139,7 +139,7 @@ def _run(spec: StudySpec, run: RunSpec, folder: Path) -> RunStanding:
             seconds=record.seconds,
             note=record.note,
         )
-    first = run.steady_until if run.trunk else 0
+    first = run.decay_start if run.trunk else 0
     share = read_progress(folder)
     done = _step(folder) if share is None else round(share * run.steps)
     made = max(0, done - first) / (run.steps - first)

@@ -12,7 +12,7 @@ import numpy as np
 from speechscale.records.runs import RunRecord, read_record
 from speechscale.study.ladder import ladder_runs, unique_tokens
 from speechscale.study.spec import StudySpec
-from speechscale.train.branches import flops_of_all, tokens_made
+from speechscale.train.branches import flops_of_all, tokens_trained
 from speechscale.train.spec import RunSpec
 
 
@@ -42,7 +42,7 @@ def ladder_table(spec: StudySpec, machine: Machine | None = None) -> str:
             run.tokens_seen,
             unique_tokens(spec, run),
         )
-        made = tokens_made(run)
+        made = tokens_trained(run)
         flops = np.array([shape.flops(made), shape.flops_exact(made)])
         totals += flops
         of_corpus = (f"{unique:,}", f"{tokens / unique:.2f}") if unique else ("all", "")
@@ -53,7 +53,7 @@ def ladder_table(spec: StudySpec, machine: Machine | None = None) -> str:
             *of_corpus,
             f"{run.steps:,}",
         )
-        left = (run.trunk or "", f"{run.steady_until:,}" if run.trunk else "") if branches else ()
+        left = (run.trunk or "", f"{run.decay_start:,}" if run.trunk else "") if branches else ()
         rows.append([run.run, *counts, *left, *_costs(flops, machine)])
     rows.append(["total", *[""] * (8 if branches else 6), *_costs(totals, machine)])
     remarks = [_saving(runs, spec.vocabulary)] if branches else []

@@ -54,7 +54,7 @@ def write_text(source: Path, out: Path) -> None:
     _write(shards, out, lambda shard: _texts(shard, first), {**_ENCODING, **vocabulary_of(CHARACTERS)})
 
 
-def write_selection(source: Path, out: Path, dataset: str) -> None:
+def write_subset(source: Path, out: Path, dataset: str) -> None:
     """The utterances of one dataset among those of shards, one shard for each of theirs that does not stand yet.
 
     Raises:

@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from speechscale.errors import UserError
 from speechscale.records.seal import (
     differing_fields,
-    is_made,
+    is_up_to_date,
     read_seal,
     sealed_folder,
     sha256_file,
@@ -73,7 +73,7 @@ class UnigramTask:
     spec: UnigramSpec
     folder: Path  # where the model goes
 
-    def made_from(self) -> tuple[dict[str, Any], dict[str, str]]:
+    def provenance(self) -> tuple[dict[str, Any], dict[str, str]]:
         """Spec and parents, as the seal of the model records them."""
         shards = _shards_of_units(self.shards)
         spec = {**self.spec.model_dump(), "encoding": encoding_of(shards[0])}
@@ -86,8 +86,8 @@ def is_learnt(task: UnigramTask) -> bool:
     Raises:
         UserError: it stands, but was made from something else.
     """
-    spec, parents = task.made_from()
-    return is_made(task.folder, schema=SCHEMA, spec=spec, parents=parents)
+    spec, parents = task.provenance()
+    return is_up_to_date(task.folder, schema=SCHEMA, spec=spec, parents=parents)
 
 
 def learn_unigram(task: UnigramTask) -> int:
@@ -100,7 +100,7 @@ def learn_unigram(task: UnigramTask) -> int:
     clusters = shards[0].preprocessing["eos_token"]
     sample = sample_utterances(shards, task.spec.units, task.spec.seed)
     model = train_unigram(sample, clusters, task.spec)
-    spec, parents = task.made_from()
+    spec, parents = task.provenance()
     with sealed_folder(task.folder, schema=SCHEMA, spec=spec, parents=parents) as aside:
         (aside / MODEL).write_bytes(model)
     return sum(map(len, sample))

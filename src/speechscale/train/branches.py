@@ -26,12 +26,12 @@ def flops_of_all(runs: Iterable[RunSpec], vocabulary: int) -> float:
 
     A branch makes only the steps after it left its trunk.
     """
-    return sum(run.shape(vocabulary).flops(tokens_made(run)) for run in runs)
+    return sum(run.shape(vocabulary).flops(tokens_trained(run)) for run in runs)
 
 
-def tokens_made(run: RunSpec) -> int:
+def tokens_trained(run: RunSpec) -> int:
     """Tokens of the steps that the run itself makes."""
-    start = 0 if run.trunk is None else run.steady_until
+    start = 0 if run.trunk is None else run.decay_start
     return (run.steps - start) * run.batch * run.context
 
 
@@ -48,10 +48,10 @@ def _grow(family: list[RunSpec]) -> list[RunSpec]:
         return family
     shortest, *_, longest = by_length = sorted(family, key=lambda run: run.steps)
     shared = {"warmup": shortest.warmup_steps}
-    keep = tuple(sorted({run.steady_until for run in by_length[:-1]} - {0}))
+    keep = tuple(sorted({run.decay_start for run in by_length[:-1]} - {0}))
     trunk = longest.model_copy(update={**shared, "keep": keep})
     branches = [
-        run.model_copy(update={**shared, "trunk": longest.run if run.steady_until else None})
+        run.model_copy(update={**shared, "trunk": longest.run if run.decay_start else None})
         for run in by_length[:-1]
     ]
     return [trunk, *reversed(branches)]

@@ -37,13 +37,13 @@ class Progress:
 
 
 def save_model(
-    model: Transformer, path: Path, made_from: dict[str, Any], record: RunRecord, world: World = ALONE
+    model: Transformer, path: Path, provenance: dict[str, Any], record: RunRecord, world: World = ALONE
 ) -> None:
     """Weights, with shape, what they were made from and the run's record in the header; the first process writes."""
     tensors = {name: _gathered(value, world) for name, value in model.state_dict().items()}
     header = {
         "shape": model.shape.model_dump(),
-        "made_from": made_from,
+        "provenance": provenance,
         "record": record.model_dump(mode="json"),
     }
     if world.writes:
@@ -63,10 +63,10 @@ def load_model(path: Path) -> tuple[Transformer, dict[str, Any]]:
         model.load_state_dict(tensors)
     except RuntimeError as error:
         raise UserError(f"{path}: the weights do not fit the shape in the header ({error}).") from error
-    return model.eval(), header["made_from"]
+    return model.eval(), header["provenance"]
 
 
-def finished_run(path: Path, made_from: dict[str, Any]) -> RunRecord | None:
+def finished_run(path: Path, provenance: dict[str, Any]) -> RunRecord | None:
     """The record of the model at `path`; None when no model stands there.
 
     Raises:
@@ -76,12 +76,12 @@ def finished_run(path: Path, made_from: dict[str, Any]) -> RunRecord | None:
         return None
     _, header = _load(path)
     _demand_model(path, header)
-    _refuse_another(path, header["made_from"], made_from)
+    _refuse_another(path, header["provenance"], provenance)
     return RunRecord.model_validate(header["record"])
 
 
 def _demand_model(path: Path, header: dict[str, Any]) -> None:
-    if not {"shape", "made_from", "record"} <= header.keys():
+    if not {"shape", "provenance", "record"} <= header.keys():
         raise UserError(
             f"{path}: is no model but a checkpoint of its training; a run writes {MODEL} when it is done."
         )
@@ -111,7 +111,7 @@ def save_training(
     optimizer: torch.optim.Optimizer,
     progress: Progress,
     folder: Path,
-    made_from: dict[str, Any],
+    provenance: dict[str, Any],
     world: World = ALONE,
 ) -> None:
     """All that the next step depends on, whole, however many processes share it; the first of them writes."""
@@ -120,7 +120,7 @@ def save_training(
         for name, value in state.items():
             tensors[f"optimizer.{number}.{name}"] = _gathered(torch.as_tensor(value), world)
     if world.writes:
-        header = {"made_from": made_from, "step": progress.step, "curve": progress.curve}
+        header = {"provenance": provenance, "step": progress.step, "curve": progress.curve}
         _save(tensors, checkpoint_at(folder, progress.step), header)
 
 
@@ -131,7 +131,7 @@ def _gathered(value: Tensor, world: World) -> Tensor:
 
 
 def load_training(
-    model: nn.Module, optimizer: torch.optim.Optimizer, path: Path, made_from: dict[str, Any]
+    model: nn.Module, optimizer: torch.optim.Optimizer, path: Path, provenance: dict[str, Any]
 ) -> Progress:
     """Put model and optimiser where a checkpoint left them, each process its share.
 
@@ -140,7 +140,7 @@ def load_training(
             fields are named.
     """
     tensors, header = _load(path)
-    _refuse_another(path, header.get("made_from"), made_from)
+    _refuse_another(path, header.get("provenance"), provenance)
     _put(model, optimizer, tensors, path)
     return Progress(header["step"], [(step, loss) for step, loss in header["curve"]])
 
@@ -160,7 +160,7 @@ def trunk_checkpoint(folder: Path, step: int) -> Path:
 
 
 def load_trunk(
-    model: nn.Module, optimizer: torch.optim.Optimizer, folder: Path, step: int, made_from: dict[str, Any]
+    model: nn.Module, optimizer: torch.optim.Optimizer, folder: Path, step: int, provenance: dict[str, Any]
 ) -> None:
     """Put model and optimiser where a trunk was after `step` steps.
 
@@ -170,13 +170,13 @@ def load_trunk(
     """
     path = trunk_checkpoint(folder, step)
     tensors, header = _load(path)
-    _refuse_another(path, _shared(header.get("made_from")), _shared(made_from))
+    _refuse_another(path, _shared(header.get("provenance")), _shared(provenance))
     _put(model, optimizer, tensors, path)
 
 
-def _shared(made_from: dict[str, Any] | None) -> dict[str, Any] | None:
+def _shared(provenance: dict[str, Any] | None) -> dict[str, Any] | None:
     """What the first steps of a trunk and its branches have in common; the whole spec is of each alone."""
-    return made_from and {key: value for key, value in made_from.items() if key != "spec"}
+    return provenance and {key: value for key, value in provenance.items() if key != "spec"}
 
 
 def _put(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], path: Path) -> None:

@@ -19,13 +19,13 @@ from typing import Any
 import torch
 
 from speechscale import __version__
+from speechscale.compute import choose_device, peak_flops
 from speechscale.errors import UserError
-from speechscale.model.device import compute_device, peak_flops
 from speechscale.records.runs import CurvePoint, RunRecord
-from speechscale.records.seal import cannot_write, differing_fields, only_here, remove_leftovers
-from speechscale.records.shards import Shard, encoding_of, shards_identity, unigram_of
+from speechscale.records.seal import differing_fields, exclusive_lock, remove_leftovers, write_error
+from speechscale.records.shards import Shard, encoding_of, shards_identity, unigram_identity
 from speechscale.tokens.mixture import Corpus, Mixture
-from speechscale.train.branches import tokens_made
+from speechscale.train.branches import tokens_trained
 from speechscale.train.checkpoint import (
     MODEL,
     Progress,
@@ -37,12 +37,12 @@ from speechscale.train.checkpoint import (
     save_model,
     save_training,
 )
-from speechscale.train.metrics import Metrics, Pace, demand_tracker
-from speechscale.train.processes import demand_processes, joined, share_of_batch
+from speechscale.train.metrics import Metrics, Throughput, require_tracker
+from speechscale.train.processes import joined, require_processes, share_of_batch
 from speechscale.train.spec import RunSpec
 from speechscale.train.stopping import Stopping, stopping
 from speechscale.train.trainer import NotFinite, Trainer
-from speechscale.train.validate import TestLoss, demand_held_out, read_test_loss
+from speechscale.train.validate import TestLoss, read_test_loss, require_held_out
 
 Tick = Callable[[int, int], None]  # (steps done, steps in all)
 
@@ -74,21 +74,21 @@ def train_mixture(
         KeyboardInterrupt: SIGTERM or ctrl-C came, and the training was saved.
     """
     started = time.perf_counter()
-    demand_tracker(spec.track)
-    device = compute_device(spec.device)
+    require_tracker(spec.track)
+    device = choose_device(spec.device)
     mixture = Mixture(corpora, spec.context)
-    made_from = _made_from(spec, corpora, test)
+    provenance = _provenance(spec, corpora, test)
     with joined(device) as world, stopping() as stop:
-        demand_processes(spec.processes, world)
+        require_processes(spec.processes, world)
         share_of_batch(spec.batch, world)
-        finished = finished_run(folder / MODEL, made_from)
+        finished = finished_run(folder / MODEL, provenance)
         if finished:
             return finished
-        demand_held_out([shard for corpus in corpora for shard in corpus.shards], test)
+        require_held_out([shard for corpus in corpora for shard in corpus.shards], test)
         first = corpora[0].shards[0].preprocessing
         eos = first["eos_token"] if spec.document_masking else None
         trainer = Trainer(spec, first["vocab_size"], mixture, eos=eos, world=world)
-        return _Run(spec, trainer, mixture, test, folder, made_from, started).go(tick, stop)
+        return _Run(spec, trainer, mixture, test, folder, provenance, started).go(tick, stop)
 
 
 class _Run:
@@ -101,11 +101,11 @@ class _Run:
         mixture: Mixture,
         test: Sequence[Shard],
         folder: Path,
-        made_from: dict[str, Any],
+        provenance: dict[str, Any],
         started: float,
     ) -> None:
         self.spec, self.trainer, self.mixture, self.test = spec, trainer, mixture, test
-        self.folder, self.made_from, self.started = folder, made_from, started
+        self.folder, self.provenance, self.started = folder, provenance, started
         self.world = trainer.world
         self.curve: list[tuple[int, float]] = []
 
@@ -119,8 +119,8 @@ class _Run:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise cannot_write(self.folder, error) from error
-        with only_here(self.folder):
+            raise write_error(self.folder, error) from error
+        with exclusive_lock(self.folder):
             remove_leftovers(self.folder)
             return self._go(tick, stop)
 
@@ -136,7 +136,7 @@ class _Run:
         record = self._record(
             status="done", loss=final.loss, loss_se=final.error, bits_per_second=final.bits_per_second
         )
-        save_model(self.trainer.model, self.folder / MODEL, self.made_from, record, self.world)
+        save_model(self.trainer.model, self.folder / MODEL, self.provenance, record, self.world)
         if self.world.writes:
             for step, path in checkpoints(self.folder).items():
                 if step not in self.spec.keep:
@@ -149,16 +149,16 @@ class _Run:
         spec, trainer = self.spec, self.trainer
         found = checkpoints(self.folder)
         newest = max(found, default=0)
-        self.world.demand_same(newest, "checkpoints")
+        self.world.require_same(newest, "checkpoints")
         if newest:
-            progress = load_training(trainer.model, trainer.optimizer, found[newest], self.made_from)
+            progress = load_training(trainer.model, trainer.optimizer, found[newest], self.provenance)
             self.curve = list(progress.curve)
             return progress.step
         if spec.trunk is None:
             return 0
-        start = spec.steady_until
+        start = spec.decay_start
         trunk = self.folder.parent / spec.trunk
-        load_trunk(trainer.model, trainer.optimizer, trunk, start, self.made_from)
+        load_trunk(trainer.model, trainer.optimizer, trunk, start, self.provenance)
         return start
 
     def _train(self, start: int, tick: Tick, stop: Stopping) -> None:
@@ -171,7 +171,7 @@ class _Run:
             closing(metrics) if metrics else nullcontext(),
             trainer.feed.ahead(start, spec.steps) as batches,
         ):
-            pace, told = Pace(per_token, peak, trainer.feed.waited), start
+            pace, told = Throughput(per_token, peak, trainer.feed.waited), start
             for step, batch in enumerate(batches, start):
                 with pace.paused():
                     if step > start and (step % spec.checkpoint_steps == 0 or step in spec.keep):
@@ -210,7 +210,7 @@ class _Run:
         trainer, spec = self.trainer, self.spec
         trainer.read(done - 1)
         progress = Progress(done, self.curve)
-        save_training(trainer.model, trainer.optimizer, progress, self.folder, self.made_from, self.world)
+        save_training(trainer.model, trainer.optimizer, progress, self.folder, self.provenance, self.world)
         if self.world.writes:
             prune(self.folder, spec.keep_last, spec.keep)
 
@@ -246,7 +246,7 @@ class _Run:
                 "steps": spec.steps,
                 "flops": shape.flops(tokens),
                 "flops_exact": shape.flops_exact(tokens),
-                "flops_spent": shape.flops(tokens_made(spec)),
+                "flops_spent": shape.flops(tokens_trained(spec)),
                 "schedule": spec.schedule,
                 "warmup_steps": spec.warmup_steps,
                 "seconds": time.perf_counter() - self.started,
@@ -263,7 +263,7 @@ def _reading_steps(spec: RunSpec) -> set[int]:
     return {spec.steps >> power for power in range(1, spec.curve + 1)} - {0}
 
 
-def _made_from(spec: RunSpec, corpora: Sequence[Corpus], test: Sequence[Shard]) -> dict[str, Any]:
+def _provenance(spec: RunSpec, corpora: Sequence[Corpus], test: Sequence[Shard]) -> dict[str, Any]:
     shards = corpora[0].shards
     differing = differing_fields(encoding_of(test[0]), encoding_of(shards[0]))
     if differing:
@@ -276,6 +276,6 @@ def _made_from(spec: RunSpec, corpora: Sequence[Corpus], test: Sequence[Shard]) 
         "test": shards_identity(list(test)),
         "encoder": shards[0].preprocessing["unit_extractor"],
         "kmeans": shards[0].preprocessing["kmeans"]["sha256"],
-        "unigram": unigram_of(shards[0]),
+        "unigram": unigram_identity(shards[0]),
         **({"trunk": spec.trunk_of()} if spec.schedule == "wsd" else {}),
     }

@@ -28,7 +28,7 @@ class Tracker(Protocol):
     def close(self) -> None: ...
 
 
-def demand_tracker(track: Track) -> None:
+def require_tracker(track: Track) -> None:
     """Stop before any work when the package of the chosen tracker is absent.
 
     Raises:
@@ -42,7 +42,7 @@ def demand_tracker(track: Track) -> None:
         )
 
 
-class Pace:
+class Throughput:
     """Speed since the last look: tokens a second, their share of the peak, and the share of time without data."""
 
     def __init__(self, flops_per_token: float, peak: float, waited: float) -> None:

@@ -42,7 +42,7 @@ class World:
         if self.size > 1:
             dist.barrier()
 
-    def demand_same(self, number: int, what: str) -> None:
+    def require_same(self, number: int, what: str) -> None:
         """Stop when the processes do not agree.
 
         Raises:
@@ -100,7 +100,7 @@ def joined(device: torch.device) -> Iterator[World]:
         dist.destroy_process_group()
 
 
-def demand_processes(wanted: int, world: World) -> None:
+def require_processes(wanted: int, world: World) -> None:
     """Stop when a run that asks for several processes was not started with so many; 1 asks for none.
 
     Raises:
@@ -145,7 +145,7 @@ def synchronised(model: Transformer, parallel: Parallel, device: torch.device, w
 
 
 @contextmanager
-def gathering(module: nn.Module, last: bool) -> Iterator[None]:
+def no_sync(module: nn.Module, last: bool) -> Iterator[None]:
     """Average the gradients over the processes at the last backward pass of an update only."""
     if isinstance(module, DistributedDataParallel) and not last:
         with module.no_sync():

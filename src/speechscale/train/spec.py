@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from speechscale.model.shape import Device, ModelShape, Precision, Preset, check_heads
+from speechscale.compute import Device, Precision
+from speechscale.model.shape import ModelShape, Preset, check_heads
 from speechscale.train.schedule import Schedule, decay_start, warmup_steps
 
 Parallel = Literal["ddp", "fsdp"]  # every process holds the whole model, or a share of every matrix
@@ -63,7 +64,7 @@ class RunSpec(BaseModel):
     tokens: int = Field(ge=1)  # D, rounded down to whole updates
     unique_tokens: int | None = Field(default=None, ge=1)  # use only so much of the corpus
     corpora: tuple[CorpusSpec, ...] = Field(default=(), strict=False)  # a mixture; none: the one corpus given
-    peak_rate: float = Field(default=5e-4, gt=0)
+    peak_lr: float = Field(default=5e-4, gt=0)
     weight_decay: float = Field(default=0.1, ge=0)
     schedule: Schedule = "cosine"
     warmup: int | None = Field(default=None, ge=0)  # steps; the study's rule when None
@@ -103,11 +104,11 @@ class RunSpec(BaseModel):
                 f"tokens = {self.tokens:,} are less than one update of batch {self.batch} x context {self.context} = "
                 f"{update:,}; raise tokens, or lower batch or context"
             )
-        if self.warmup is not None and self.warmup > self.steady_until:
+        if self.warmup is not None and self.warmup > self.decay_start:
             raise ValueError(
                 f"a warm-up of {self.warmup} steps does not fit: this run has {self.steps} steps"
                 + (
-                    f", of which the last {self.steps - self.steady_until} decay"
+                    f", of which the last {self.steps - self.decay_start} decay"
                     if self.schedule == "wsd"
                     else ""
                 )
@@ -133,7 +134,7 @@ class RunSpec(BaseModel):
         return warmup_steps(self.steps) if self.warmup is None else self.warmup
 
     @property
-    def steady_until(self) -> int:
+    def decay_start(self) -> int:
         """Where a run of schedule `wsd` leaves its trunk; the end of any other."""
         return decay_start(self.steps, self.decay) if self.schedule == "wsd" else self.steps
 

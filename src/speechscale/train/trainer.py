@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 from torch.utils.checkpoint import checkpoint
 
+from speechscale.compute import choose_device, choose_dtype
 from speechscale.errors import UserError
-from speechscale.model.device import compute_device, precision_of
 from speechscale.model.transformer import Transformer, same_document
 from speechscale.train.feed import Feed, Windows
-from speechscale.train.processes import ALONE, World, gathering, shard, synchronised, whole
+from speechscale.train.processes import ALONE, World, no_sync, shard, synchronised, whole
 from speechscale.train.schedule import learning_rate
 from speechscale.train.spec import RunSpec
 
@@ -35,7 +35,7 @@ class NotFinite(ArithmeticError):
 
 
 @dataclass(frozen=True)
-class Told:
+class StepMetrics:
     """What one update says of itself; nats per token of the whole batch."""
 
     step: int
@@ -58,8 +58,8 @@ class Trainer:
         """`eos`: the unit that documents end in, where attention is to stay inside them."""
         torch.manual_seed(spec.seed)
         self.spec, self.world = spec, world
-        self.device = compute_device(spec.device)
-        self.dtype = precision_of(spec.precision, self.device)
+        self.device = choose_device(spec.device)
+        self.dtype = choose_dtype(spec.precision, self.device)
         self.feed = Feed(windows, spec.seed, spec.batch, vocabulary, self.device, world)
         self.model = Transformer(spec.shape(vocabulary), spec.preset)
         self.forward = self._ready(self.model)
@@ -121,7 +121,7 @@ class Trainer:
         rate = learning_rate(
             step,
             spec.steps,
-            spec.peak_rate,
+            spec.peak_lr,
             spec.preset,
             spec.schedule,
             spec.warmup_steps,
@@ -150,14 +150,14 @@ class Trainer:
         parts = batch.split(spec.micro_batch or len(batch))
         total = torch.zeros((), device=self.device)
         for number, part in enumerate(parts):
-            with gathering(self.forward, last=number == len(parts) - 1):
+            with no_sync(self.forward, last=number == len(parts) - 1):
                 loss = self.loss(part)
                 # The processes' gradients are averaged; wanted is the sum of their parts of one mean.
                 (loss * (len(part) * world.size / spec.batch)).backward()
             total = total + loss.detach() * (len(part) / spec.batch)
         return total
 
-    def read(self, step: int) -> Told:
+    def read(self, step: int) -> StepMetrics:
         """Loss and gradient norm of the last update, which was `step`; waits for the device.
 
         Raises:
@@ -167,15 +167,15 @@ class Trainer:
         if not (math.isfinite(loss) and math.isfinite(norm)):
             at = int(self._stopped_at.item()) if self.defers else step
             raise NotFinite(f"step {at}: loss {loss}, gradient norm {norm}")
-        return Told(step, loss, norm)
+        return StepMetrics(step, loss, norm)
 
 
 def _mean_loss(forward: nn.Module, dtype: torch.dtype, eos: int | None, batch: Tensor) -> Tensor:
     """Nats per token of windows int64 [B, T + 1]; `eos` where attention is to stay inside documents."""
     inputs, targets = batch[:, :-1], batch[:, 1:]
-    visible = same_document(inputs, eos) if eos is not None else None
+    attention_mask = same_document(inputs, eos) if eos is not None else None
     with torch.autocast(batch.device.type, dtype, enabled=dtype != torch.float32):
-        logits = forward(inputs, visible)
+        logits = forward(inputs, attention_mask)
     return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
 
 

@@ -113,7 +113,7 @@ def _shared(
     return world.sum(torch.from_numpy(nll).to(device)).cpu().numpy()
 
 
-def demand_held_out(train: Sequence[Shard], test: Sequence[Shard]) -> None:
+def require_held_out(train: Sequence[Shard], test: Sequence[Shard]) -> None:
     """Stop before any work when test speech is also trained on.
 
     Ids are compared up to `MOST_IDS` training utterances; of larger corpora, where reading all ids would take longer

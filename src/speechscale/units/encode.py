@@ -14,16 +14,17 @@ from typing import Any
 
 import numpy as np
 
+from speechscale.compute import DEFAULT_OPTIONS, ComputeOptions
 from speechscale.errors import SampleFault, UserError
-from speechscale.records.manifest import SAMPLE_RATE, Stretch, Utterance, cut_manifest
+from speechscale.records.manifest import SAMPLE_RATE, ManifestSlice, Utterance, cut_manifest
 from speechscale.records.seal import sha256_file, sha256_json
 from speechscale.records.shards import Sample, Skip, is_written, vocabulary_of, write_shard
 from speechscale.units.collapse import close, collapse
-from speechscale.units.encoders import DEFAULT_COMPUTING, Computing, Encoder, load_encoder
+from speechscale.units.encoders import Encoder, load_encoder
 from speechscale.units.kmeans import CodeBook, code_book_identity, load_code_book
 from speechscale.units.mel import MelEncoder
 
-Hear = Callable[[Sequence[Utterance], Path], Iterator[np.ndarray | SampleFault]]
+LoadWaveforms = Callable[[Sequence[Utterance], Path], Iterator[np.ndarray | SampleFault]]
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,12 @@ class ShardTask:
     """Everything a worker needs for one shard; small, and travels between machines."""
 
     folder: Path
-    stretch: Stretch
+    stretch: ManifestSlice
     root: Path  # what audio paths are relative to
     code_book: Path
     preprocessing: dict[str, Any]
-    hear: Hear
-    computing: Computing = DEFAULT_COMPUTING
+    load_waveforms: LoadWaveforms
+    computing: ComputeOptions = DEFAULT_OPTIONS
     gpu: bool = False  # to be made on a GPU, where there is one
 
 
@@ -45,11 +46,11 @@ def plan_shards(
     root: Path,
     code_book: Path,
     out: Path,
-    hear: Hear,
+    load_waveforms: LoadWaveforms,
     *,
     seconds: float,
     split: str | None = None,
-    computing: Computing = DEFAULT_COMPUTING,
+    computing: ComputeOptions = DEFAULT_OPTIONS,
 ) -> list[ShardTask]:
     """Cut a manifest into shards of about `seconds` of audio each, in order; `split`: only that part of it.
 
@@ -80,7 +81,7 @@ def plan_shards(
             root=root,
             code_book=code_book,
             preprocessing={**shared, "num_assigned_records": piece.count},
-            hear=hear,
+            load_waveforms=load_waveforms,
             computing=computing,
             gpu=gpu,
         )
@@ -151,7 +152,7 @@ def encode_shard(task: ShardTask) -> tuple[int, int]:
 _loaded: dict[str, Encoder] = {}  # of this process: the one encoder that its last shard was made with
 
 
-def _encoder(identity: Mapping[str, Any], computing: Computing) -> Encoder:
+def _encoder(identity: Mapping[str, Any], computing: ComputeOptions) -> Encoder:
     key = json.dumps([identity, asdict(computing)], sort_keys=True)
     if key not in _loaded:
         _loaded.clear()  # first: two models may be one too many
@@ -164,7 +165,7 @@ def _handfuls(task: ShardTask, seconds: float) -> Iterator[list[tuple[Utterance,
     handful: list[tuple[Utterance, np.ndarray | SampleFault]] = []
     length = 0
     utterances = list(task.stretch.utterances())
-    for utterance, waveform in zip(utterances, task.hear(utterances, task.root), strict=True):
+    for utterance, waveform in zip(utterances, task.load_waveforms(utterances, task.root), strict=True):
         handful.append((utterance, waveform))
         length += 0 if isinstance(waveform, SampleFault) else len(waveform)
         if length >= seconds * SAMPLE_RATE:

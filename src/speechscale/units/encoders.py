@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from pydantic import BaseModel, ValidationError
 
+from speechscale.compute import DEFAULT_OPTIONS, ComputeOptions
 from speechscale.errors import UserError
 from speechscale.units.hubert import PRESETS, HubertEncoder, HubertSpec
 from speechscale.units.mel import MelEncoder, MelSpec
@@ -34,21 +34,7 @@ class Encoder(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Computing:
-    """How to compute, as far as it is not what to compute."""
-
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    precision: Literal["float32", "bfloat16"] = (
-        "float32"  # the second changes a few units; recorded in the shards
-    )
-    batch_seconds: float = 60.0  # of audio, padding included, in one pass of a neural encoder
-
-
-DEFAULT_COMPUTING = Computing()
-
-
-def load_encoder(identity: Mapping[str, Any], computing: Computing = DEFAULT_COMPUTING) -> Encoder:
+def load_encoder(identity: Mapping[str, Any], computing: ComputeOptions = DEFAULT_OPTIONS) -> Encoder:
     """The encoder of an identity.
 
     Raises:

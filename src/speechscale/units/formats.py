@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from speechscale.errors import SampleFault, UserError, nearest
-from speechscale.records.seal import published_folder, replacing, sha256_file
+from speechscale.records.seal import atomic_directory, atomic_write, sha256_file
 from speechscale.records.shards import Sample, Shard, Skip, is_written, vocabulary_of, write_shard
 from speechscale.units.collapse import close, collapse
 from speechscale.units.kmeans import code_book_identity
@@ -79,7 +79,7 @@ def read_units(source: Path, foreign: Foreign, out: Path, units_per_shard: int) 
     if out.exists() and is_written(out / _shard(0), preprocessing):
         return
     count = 0
-    with published_folder(out) as aside:
+    with atomic_directory(out) as aside:
         shardfuls = _shardfuls(_outcomes(source, reader, foreign), units_per_shard)
         for number, (samples, skips) in enumerate(shardfuls):
             _check_frames(source, samples, foreign)
@@ -326,7 +326,7 @@ def write_units(shards: Sequence[Shard], format: str, out: Path, *, frames: bool
 
 def _write_lines(path: Path, lines: Iterator[str]) -> int:
     count = 0
-    with replacing(path) as stream:
+    with atomic_write(path) as stream:
         for line in lines:
             count += 1
             if "\n" in line or "\r" in line:

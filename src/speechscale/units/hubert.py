@@ -22,15 +22,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from speechscale.compute import ComputeOptions, Device, choose_device
 from speechscale.errors import UserError
 from speechscale.records.manifest import SAMPLE_RATE
 from speechscale.records.seal import sha256_file
 
 if TYPE_CHECKING:
-    import torch
     from transformers import HubertModel
 
-    from speechscale.units.encoders import Computing
     from speechscale.units.masked_hubert import MaskedHubert
 
 WEIGHTS = "model.safetensors"
@@ -122,7 +121,7 @@ class HubertEncoder:
 
     name = "hubert"
 
-    def __init__(self, spec: HubertSpec, computing: Computing) -> None:
+    def __init__(self, spec: HubertSpec, computing: ComputeOptions) -> None:
         """Load the model.
 
         Raises:
@@ -183,29 +182,19 @@ def batches_by_length(lengths: Sequence[int], capacity: float) -> Iterator[list[
 
 
 @lru_cache(maxsize=1)  # a worker makes many shards with one model
-def _load(spec: HubertSpec, device: str, precision: str) -> tuple[HubertSpec, MaskedHubert]:
+def _load(spec: HubertSpec, device: Device, precision: str) -> tuple[HubertSpec, MaskedHubert]:
     import torch
 
     from speechscale.units.masked_hubert import MaskedHubert
 
     spec = spec.pinned()
-    place = _device(device)
+    place = choose_device(device)
     model = _pretrained(spec)
     layers = model.config.num_hidden_layers
     if spec.layer > layers:
         raise UserError(f"{spec.model}: has no layer {spec.layer}; it has the hidden states 0 … {layers}.")
     dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
     return spec, MaskedHubert(model, spec.layer, place, dtype)
-
-
-def _device(wanted: str) -> torch.device:
-    import torch
-
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: there is no usable GPU here; leave --device away or say cpu.")
-    if wanted == "auto":
-        wanted = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(wanted)
 
 
 def _pretrained(spec: HubertSpec) -> HubertModel:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -14,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from speechscale.compute import DEFAULT_OPTIONS, ComputeOptions, available_cores, choose_device
 from speechscale.errors import UserError
 from speechscale.records.seal import differing_fields, sha256_file, write_file
-from speechscale.units.encoders import DEFAULT_COMPUTING, Computing, Encoder
+from speechscale.units.encoders import Encoder
 
 if TYPE_CHECKING:
     import torch
@@ -84,7 +84,7 @@ class CodeBook:
 
 
 def train_kmeans(
-    frames: np.ndarray, spec: KMeansSpec, encoder: dict[str, Any], computing: Computing = DEFAULT_COMPUTING
+    frames: np.ndarray, spec: KMeansSpec, encoder: dict[str, Any], computing: ComputeOptions = DEFAULT_OPTIONS
 ) -> CodeBook:
     """A code book of frames, float32 [frames, dimension], by k-means from a k-means++ start.
 
@@ -101,7 +101,7 @@ def train_kmeans(
         )
     rng = np.random.default_rng(spec.seed)
     points = _Points(frames, spec, rng, computing)
-    with _threads(_cores() if points.on_cpu else 1, rounded=spec.method == "minibatch") as pool:
+    with _threads(available_cores() if points.on_cpu else 1, rounded=spec.method == "minibatch") as pool:
         clusters = _Clusters(_start(points, spec.clusters, rng, pool), points, rng, pool)
         for size in points.sizes():
             # Fitted to n frames, K centroids are off by K/n of the inertia: a mean by 1/n_k of its cluster's variance.
@@ -116,7 +116,7 @@ class _Points:
     """The frames in random order, standardised; made as far as they are asked for, on the device that computes."""
 
     def __init__(
-        self, frames: np.ndarray, spec: KMeansSpec, rng: np.random.Generator, computing: Computing
+        self, frames: np.ndarray, spec: KMeansSpec, rng: np.random.Generator, computing: ComputeOptions
     ) -> None:
         import torch
 
@@ -125,9 +125,8 @@ class _Points:
         self._smallest = len(frames) if lloyd else _first(spec.clusters)
         first = frames[np.sort(self._order[: _first(spec.clusters)])]
         self.mean, self.scale = first.mean(axis=0), float(first.std(axis=0).mean()) or 1.0
-        wanted = computing.device
-        device = wanted if wanted != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-        self.on_cpu = device == "cpu"
+        device = choose_device(computing.device)
+        self.on_cpu = device.type == "cpu"
         self.block = _BLOCK if self.on_cpu else _BLOCK_CUDA
         self.part = len(frames) if lloyd else self.block * max(8, -(-len(frames) // (_PARTS * self.block)))
         self._points = torch.empty(frames.shape, dtype=torch.float32, device=device)
@@ -335,10 +334,6 @@ def _sums(points: torch.Tensor, labels: torch.Tensor, clusters: int) -> torch.Te
     if points.is_cuda:  # where adding by index is in no fixed order
         return torch.nn.functional.one_hot(labels, clusters).T.float() @ points
     return torch.zeros((clusters, points.shape[1])).index_add_(0, labels, points)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from speechscale.compute import DEFAULT_OPTIONS, ComputeOptions
 from speechscale.errors import SampleFault, UserError
 from speechscale.records.manifest import SAMPLE_RATE, Utterance, sample_manifest
-from speechscale.units.encode import Hear
-from speechscale.units.encoders import DEFAULT_COMPUTING, Computing, Encoder, load_encoder
+from speechscale.units.encode import LoadWaveforms
+from speechscale.units.encoders import Encoder, load_encoder
 from speechscale.units.kmeans import CodeBook, KMeansSpec, save_code_book, train_kmeans
 from speechscale.units.quality import Measurement, Phone, Quality, phones_in, write_quality
 
@@ -33,9 +34,9 @@ class CodeBookTask:
     encoder: dict[str, Any]  # its identity
     kmeans: KMeansSpec
     path: Path
-    hear: Hear
+    load_waveforms: LoadWaveforms
     split: str | None = None  # learn from this split only
-    computing: Computing = DEFAULT_COMPUTING
+    computing: ComputeOptions = DEFAULT_OPTIONS
     timings: Timings | None = None
 
 
@@ -122,7 +123,7 @@ def _frames(
         some = utterances[start : start + step]
         heard = [
             (utterance, waveform)
-            for utterance, waveform in zip(some, task.hear(some, task.root), strict=True)
+            for utterance, waveform in zip(some, task.load_waveforms(some, task.root), strict=True)
             if not isinstance(waveform, SampleFault)
         ]
         encoded = encoder.encode([waveform for _, waveform in heard])

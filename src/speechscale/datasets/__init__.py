@@ -1,0 +1,1 @@
+"""Corpora and zero-shot benchmarks in the layouts in which they are released."""

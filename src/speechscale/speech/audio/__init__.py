@@ -1,0 +1,1 @@
+"""Audio files: decoding, container checks, rows of Parquet files."""

@@ -1,0 +1,1 @@
+"""A seeded story world: lexicon, grammar, stories, non-words and benchmark items as text."""

@@ -1,0 +1,1 @@
+"""Text to waveform: the speech engines and their phoneme times."""
