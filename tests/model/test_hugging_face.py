@@ -29,7 +29,7 @@ NEO = {"vocab_size": 40, "hidden_size": 32, "num_layers": 2, "num_heads": 2, "in
 
 
 @pytest.mark.parametrize(
-    ("config", "forks", "context"),
+    ("config", "supports_shared_prefix", "context"),
     [
         (GPTNeoXConfig(**WIDE, max_position_embeddings=64), True, 64),
         (LlamaConfig(**WIDE, max_position_embeddings=64), True, 64),
