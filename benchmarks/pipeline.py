@@ -27,10 +27,10 @@ from speechscale.compute import available_cores
 from speechscale.errors import SampleFault
 from speechscale.records.manifest import SAMPLE_RATE, ManifestSlice, Utterance
 from speechscale.records.shards import open_shards
-from speechscale.speech.audio.decode import decode
-from speechscale.speech.read_aloud import Reading, write_texts
-from speechscale.speech.synthesis.espeak import ESPEAK, Speaker
-from speechscale.speech.texts import StoryWorld
+from speechscale.speech.audio.decode import load_audio
+from speechscale.speech.batch_synthesis import SynthesisOptions, write_text_manifest
+from speechscale.speech.synthesis.espeak import ESPEAK, EspeakEngine
+from speechscale.speech.texts import StoryTexts
 from speechscale.speech.waveforms import load_waveforms
 from speechscale.units.collapse import collapse
 from speechscale.units.encode import ShardTask, encode_shard, plan_shards
@@ -41,7 +41,14 @@ from speechscale.units.mel import MelEncoder, MelSpec
 from speechscale.workers.local import LocalBackend
 from speechscale.workers.pool import run_tasks
 
-READING = Reading("stories", "train", ESPEAK, ("en-us", "en-us+f2", "en-us+m3"), 260, seed=0)
+SYNTHESIS = SynthesisOptions(
+    dataset="stories",
+    split="train",
+    engine=ESPEAK,
+    voices=("en-us", "en-us+f2", "en-us+m3"),
+    words_per_minute=260,
+    seed=0,
+)
 KINDS = {  # name: format, subtype, rate
     "flac 16 kHz": ("FLAC", "PCM_16", 16_000),
     "wav 44.1 kHz": ("WAV", "PCM_16", 44_100),
@@ -60,7 +67,7 @@ def main() -> None:
     options = wanted.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_texts(StoryWorld("small", options.stories, 0), READING, folder / "texts")
+        write_text_manifest(StoryTexts("small", options.stories, 0), SYNTHESIS, folder / "texts")
         manifest, book = folder / "texts" / "manifest.jsonl", folder / "code_book.safetensors"
         identity = MelEncoder(MelSpec()).identity
         make_code_book(
@@ -89,7 +96,7 @@ def rates(paths: list[Path], rate: int, rounds: int, book: CodeBook) -> str:
     """One line of the table."""
     encoder = load_encoder(book.encoder)
     raw = [soundfile.read(path, dtype="float32")[0] for path in paths]
-    heard = [decode(path) for path in paths]
+    heard = [load_audio(path) for path in paths]
     frames = encoder.encode(heard)
 
     def to_units() -> None:
@@ -126,10 +133,10 @@ def timed(rounds: int, *ways: Callable[[], object]) -> list[list[float]]:
 
 def long_speech(seconds: float) -> np.ndarray:
     """Stories one after another, at 16 kHz."""
-    texts = (story.text for story in StoryWorld("small", 10**6, seed=1).texts())
+    texts = (story.text for story in StoryTexts("small", 10**6, seed=1).texts())
     pieces: list[np.ndarray] = []
-    with Speaker() as speaker:
-        for waveform in speaker.speak_all((text, READING.way("en-us")) for text in texts):
+    with EspeakEngine() as espeak:
+        for waveform in espeak.synthesize_all((text, SYNTHESIS.for_voice("en-us")) for text in texts):
             assert not isinstance(waveform, SampleFault)
             pieces.append(waveform)
             if sum(map(len, pieces)) >= seconds * SAMPLE_RATE:

@@ -16,10 +16,10 @@ from time import perf_counter
 import espeakng_loader
 
 from speechscale.records.manifest import SAMPLE_RATE, Synthesis
-from speechscale.speech.synthesis.espeak import ESPEAK, Speaker
-from speechscale.speech.texts import StoryWorld
+from speechscale.speech.synthesis.espeak import ESPEAK, EspeakEngine
+from speechscale.speech.texts import StoryTexts
 
-TEXTS = [story.text for story in StoryWorld("small", 200, seed=0).texts()]
+TEXTS = [story.text for story in StoryTexts("small", 200, seed=0).texts()]
 HOW = Synthesis(engine=ESPEAK, voice="en-us", words_per_minute=300, seed=0)
 ROUNDS = 5
 
@@ -47,9 +47,9 @@ def stateful(texts: list[str]) -> float:
 
 def exact(texts: list[str]) -> float:
     """Speak through the fork server and resample to 16 kHz; returns seconds of audio."""
-    with Speaker() as speaker:
+    with EspeakEngine() as speaker:
         return (
-            sum(len(waveform) for waveform in speaker.speak_all([(text, HOW) for text in texts]))
+            sum(len(waveform) for waveform in speaker.synthesize_all([(text, HOW) for text in texts]))
             / SAMPLE_RATE
         )
 

@@ -473,12 +473,12 @@ def test_stories_of_several_voices_in_parquet(tmp_path: Path, out: Path) -> None
 
 def test_both_columns_of_a_row_group_are_read_once(tmp_path: Path, out: Path, monkeypatch: Any) -> None:
     """Members of a pair lie in two columns of a row; going from one to the other must not begin the group anew."""
-    from speechscale.speech.audio import rows
+    from speechscale.speech.audio import parquet_audio
 
     result = prepared(stories(tmp_path / "sSC" / "bm" / "a.parquet", 6), out)
     passes = []
-    read = rows.batches_of_group
-    monkeypatch.setattr(rows, "batches_of_group", lambda *told: passes.append(told[2:]) or read(*told))
+    read = parquet_audio.iter_row_group
+    monkeypatch.setattr(parquet_audio, "iter_row_group", lambda *told: passes.append(told[2:]) or read(*told))
     assert all(len(waveform) for waveform in load_waveforms(result.utterances, tmp_path / "sSC" / "bm"))
     assert sorted(passes) == sorted(
         (g, [f"{c}_audio.bytes"]) for g in range(3) for c in ("correct", "negative")
@@ -797,10 +797,10 @@ def test_memory_is_flat_in_the_number_of_items(tmp_path: Path, out: Path) -> Non
 
 def test_the_column_of_a_row_is_told(tmp_path: Path) -> None:
     from speechscale.errors import SampleFault
-    from speechscale.speech.audio.rows import AudioRows
+    from speechscale.speech.audio.parquet_audio import ParquetAudioReader
 
     path = stories(tmp_path / "a.parquet", 2)
-    with Recording(AudioRows(path, "a", "negative_audio").read(1), "a") as recording:
-        assert recording.frames / recording.rate == 0.51
+    with Recording(ParquetAudioReader(path, "a", "negative_audio").read(1), "a") as recording:
+        assert recording.num_samples / recording.sample_rate == 0.51
     with pytest.raises(SampleFault, match="the column 'audio' holds no audio bytes"):
-        AudioRows(path, "a", "audio")
+        ParquetAudioReader(path, "a", "audio")

@@ -8,30 +8,30 @@ from random import Random
 import pytest
 
 from speechscale.speech.storyworld.lexicon import load_lexicon
-from speechscale.speech.storyworld.stories import World
-from speechscale.speech.synthesis.espeak import Speaker
+from speechscale.speech.storyworld.stories import StoryWorld
+from speechscale.speech.synthesis.espeak import EspeakEngine
 
 SIZES = ("small", "large")
 
 
 @pytest.fixture(scope="session", params=SIZES)
-def world(request) -> World:
-    return World(load_lexicon(request.param))
+def world(request) -> StoryWorld:
+    return StoryWorld(load_lexicon(request.param))
 
 
 @pytest.fixture(scope="session")
-def small() -> World:
-    return World(load_lexicon("small"))
+def small() -> StoryWorld:
+    return StoryWorld(load_lexicon("small"))
 
 
 @pytest.fixture(scope="session")
-def large() -> World:
-    return World(load_lexicon("large"))
+def large() -> StoryWorld:
+    return StoryWorld(load_lexicon("large"))
 
 
 @pytest.fixture(scope="module")
-def speaker() -> Iterator[Speaker]:
-    with Speaker() as running:
+def speaker() -> Iterator[EspeakEngine]:
+    with EspeakEngine() as running:
         yield running
 
 
@@ -43,5 +43,5 @@ def spoken_words(world) -> dict[str, list[str]]:
     for _ in range(200 if world.lexicon.depth == 1 else 6000):
         for sentence in (*world.prose(rng), *world.story(rng).sentences):
             words.update(sentence.lower().removesuffix(".").split())
-    with Speaker() as running:
+    with EspeakEngine() as running:
         return {word: running.phonemes(word, "en-us") for word in sorted(words)}

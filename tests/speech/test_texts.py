@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from speechscale.errors import UserError
-from speechscale.speech.texts import StoryWorld, TextFiles, read_texts
+from speechscale.speech.texts import StoryTexts, TextFiles, read_texts
 
 
 def told(path: Path, field: str = "text") -> list[tuple[str | None, ...]]:
@@ -136,7 +136,7 @@ def test_a_large_file_costs_no_memory(tmp_path):
 
 
 def test_stories_follow_their_seed_and_limits_are_kept(tmp_path):
-    one, same, other = (list(StoryWorld("small", 5, seed).texts()) for seed in (1, 1, 2))
+    one, same, other = (list(StoryTexts("small", 5, seed).texts()) for seed in (1, 1, 2))
     assert one == same != other
     assert len(one) == 5
     path = write(tmp_path / "a.txt", b"one\ntwo\nthree\n")

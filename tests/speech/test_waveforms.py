@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 import soundfile
-from spoken import how
+from synthesis_settings import how
 
 from speechscale.errors import SampleFault
 from speechscale.records.manifest import Utterance
-from speechscale.speech.synthesis.espeak import Speaker
+from speechscale.speech.synthesis.espeak import EspeakEngine
 from speechscale.speech.waveforms import load_waveforms
 
 
@@ -37,9 +37,9 @@ def test_files_and_speech_come_in_the_order_of_the_manifest_with_faults_in_place
             root,
         )
     )
-    with Speaker() as speaker:
+    with EspeakEngine() as speaker:
         for answer, text in ((answers[0], "The dog sleeps."), (answers[4], "The cat sleeps.")):
-            assert np.array_equal(answer, speaker.speak(text, how()))
+            assert np.array_equal(answer, speaker.synthesize(text, how()))
     assert np.array_equal(answers[1], np.full(1600, 0.1, dtype=np.float32))
     assert np.array_equal(answers[5], np.full(400, 0.2, dtype=np.float32))
     faults = {i: answer.reason for i, answer in enumerate(answers) if isinstance(answer, SampleFault)}

@@ -10,7 +10,7 @@ import pytest
 from speechscale.errors import UserError
 from speechscale.records.manifest import SAMPLE_RATE, Synthesis
 from speechscale.records.shards import Sample, open_shards, write_shard
-from speechscale.speech.synthesis.espeak import ESPEAK, Speaker
+from speechscale.speech.synthesis.espeak import ESPEAK, EspeakEngine
 from speechscale.units.collapse import close, collapse
 from speechscale.units.griffin_lim import mean_durations, mel_sound, stretch
 from speechscale.units.kmeans import CodeBook, KMeansSpec, train_kmeans
@@ -28,8 +28,8 @@ TEXT = (
 def frames() -> list[np.ndarray]:
     """Log-mel frames of three sentences read aloud."""
     how = Synthesis(engine=ESPEAK, voice="en-us", words_per_minute=260, seed=0)
-    with Speaker() as speaker:
-        spoken = list(speaker.speak_all([(text, how) for text in TEXT]))
+    with EspeakEngine() as speaker:
+        spoken = list(speaker.synthesize_all([(text, how) for text in TEXT]))
     assert all(isinstance(waveform, np.ndarray) for waveform in spoken)
     return ENCODER.encode(spoken)  # type: ignore[arg-type]
 

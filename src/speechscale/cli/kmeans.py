@@ -69,7 +69,7 @@ def kmeans(
     """
     from speechscale.compute import ComputeOptions
     from speechscale.jobs.encode import import_code_book, learn_code_book
-    from speechscale.speech.synthesis.alignments import phone_timings
+    from speechscale.speech.synthesis.alignments import phone_alignments
     from speechscale.speech.waveforms import load_waveforms
     from speechscale.units.encoders import choose_encoder
     from speechscale.units.hubert import PRESETS
@@ -102,7 +102,7 @@ def kmeans(
         load_waveforms,
         split=split,
         computing=ComputeOptions(device=device),
-        timings=phone_timings,
+        timings=phone_alignments,
     )
     if published:
         known = PRESETS[encoder].kmeans_sha256 if encoder in PRESETS else None

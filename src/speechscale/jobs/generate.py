@@ -17,7 +17,7 @@ from speechscale.model.generate import Sampling, generate
 from speechscale.model.shape import ModelShape
 from speechscale.records.seal import sealed_folder, sha256_file, write_file
 from speechscale.records.shards import Shard, open_shards
-from speechscale.speech.audio.decode import write_wav
+from speechscale.speech.audio.write import write_wav
 from speechscale.train.checkpoint import MODEL, load_model
 from speechscale.units.griffin_lim import FRAMES_PER_UNIT, mean_durations, mel_sound, stretch
 from speechscale.units.kmeans import load_code_book

@@ -58,14 +58,14 @@ from speechscale.records.shards import open_shards
 from speechscale.report import write_report
 from speechscale.speech.storyworld.corpus import (
     BENCHMARKS,
-    CORPUS_SCHEMA,
+    STORY_CORPUS_SCHEMA,
     TEST,
     TRAIN,
     WorldSpec,
-    check_voices,
-    write_corpus,
+    check_world_voices,
+    write_story_corpus,
 )
-from speechscale.speech.synthesis.alignments import phone_timings
+from speechscale.speech.synthesis.alignments import phone_alignments
 from speechscale.speech.waveforms import load_waveforms
 from speechscale.study.branching import prune_trunks, waves
 from speechscale.study.ladder import flops_trained, ladder_runs
@@ -117,7 +117,7 @@ def run_study(spec: StudySpec, root: Path, *, backend: Backend, say: Say = lambd
     if spec.corpus:
         check_given(spec, spec.corpus)
     elif spec.world and not folder.corpus.exists():
-        check_voices(spec.world)
+        check_world_voices(spec.world)
     claim(spec, folder)
     with exclusive_lock(folder.root):
         remove_leftovers(folder.root)
@@ -213,8 +213,10 @@ def study_facts(spec: StudySpec, folder: StudyFolder) -> dict[str, Any]:
 
 
 def make_corpus_folder(world: WorldSpec, folder: StudyFolder) -> None:
-    if not is_up_to_date(folder.corpus, schema=CORPUS_SCHEMA, spec=world.model_dump(mode="json"), parents={}):
-        write_corpus(world, folder.corpus)
+    if not is_up_to_date(
+        folder.corpus, schema=STORY_CORPUS_SCHEMA, spec=world.model_dump(mode="json"), parents={}
+    ):
+        write_story_corpus(world, folder.corpus)
 
 
 def learn_units(spec: StudySpec, folder: StudyFolder) -> None:
@@ -230,7 +232,7 @@ def learn_units(spec: StudySpec, folder: StudyFolder) -> None:
                 spec.units.kmeans,
                 folder.code_book,
                 load_waveforms,
-                timings=phone_timings,
+                timings=phone_alignments,
             )
         )
 

@@ -14,13 +14,13 @@ from speechscale.records.manifest import read_manifest
 from speechscale.records.seal import verify
 from speechscale.speech.storyworld import corpus as corpus_room
 from speechscale.speech.storyworld.corpus import (
-    CORPUS_SCHEMA,
+    STORY_CORPUS_SCHEMA,
     Corpus,
     WorldSpec,
     check_apart,
-    check_voices,
-    make_corpus,
-    write_corpus,
+    check_world_voices,
+    generate_story_corpus,
+    write_story_corpus,
 )
 
 SPEC = WorldSpec(
@@ -36,7 +36,7 @@ SPEC = WorldSpec(
 
 @pytest.fixture(scope="module")
 def corpus() -> Corpus:
-    return make_corpus(SPEC)
+    return generate_story_corpus(SPEC)
 
 
 def test_counts(corpus: Corpus) -> None:
@@ -82,8 +82,8 @@ def test_both_members_of_an_item_have_one_voice(corpus: Corpus) -> None:
 
 
 def test_same_seed_same_corpus_and_seeds_differ(corpus: Corpus) -> None:
-    assert make_corpus(SPEC) == corpus
-    other = make_corpus(SPEC.model_copy(update={"seed": 1}))
+    assert generate_story_corpus(SPEC) == corpus
+    other = generate_story_corpus(SPEC.model_copy(update={"seed": 1}))
     assert [u.transcript for u in other.train[:20]] != [u.transcript for u in corpus.train[:20]]
 
 
@@ -107,7 +107,7 @@ def test_unknown_world_and_unknown_voice_are_named() -> None:
     with pytest.raises(ValidationError, match="choose one of large, small"):
         WorldSpec.model_validate(SPEC.model_dump() | {"size": "medium"})
     with pytest.raises(UserError, match="'en-uss' cannot speak"):
-        check_voices(SPEC.model_copy(update={"voices": ("en-us", "en-uss")}))
+        check_world_voices(SPEC.model_copy(update={"voices": ("en-us", "en-uss")}))
 
 
 def test_no_text_twice_in_training(corpus: Corpus) -> None:
@@ -118,7 +118,7 @@ def test_no_text_twice_in_training(corpus: Corpus) -> None:
 def test_a_world_too_small_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(corpus_room, "_TRIES", 1)  # so that drawing one text twice is enough
     with pytest.raises(UserError, match=r"world\.stories: .* ask for fewer"):
-        make_corpus(
+        generate_story_corpus(
             SPEC.model_copy(update={"prose": 10, "test": 5, "stories": 3000, "items_per_phenomenon": 2})
         )
 
@@ -127,6 +127,6 @@ def test_sealed_folder(tmp_path: Path) -> None:
     small = SPEC.model_copy(
         update={"prose": 50, "stories": 20, "test": 10, "items": 20, "items_per_phenomenon": 2}
     )
-    write_corpus(small, tmp_path / "corpus")
-    verify(tmp_path / "corpus", CORPUS_SCHEMA)
+    write_story_corpus(small, tmp_path / "corpus")
+    verify(tmp_path / "corpus", STORY_CORPUS_SCHEMA)
     assert len(list(read_manifest(tmp_path / "corpus" / "train.jsonl"))) == 70

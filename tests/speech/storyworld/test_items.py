@@ -2,7 +2,7 @@ from collections import Counter, defaultdict
 from random import Random
 
 import pytest
-from oracle import Oracle, coherent
+from grammar_oracle import Oracle, coherent
 
 from speechscale.errors import UserError
 from speechscale.speech.storyworld import items as benchmarks

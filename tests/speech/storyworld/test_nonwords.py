@@ -3,7 +3,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from spoken import how
+from synthesis_settings import how
 
 from speechscale.errors import UserError
 from speechscale.speech.storyworld import items as benchmarks
@@ -82,7 +82,7 @@ def test_what_sounds_like_a_word_is_no_non_word(words, never):
 def test_mnemonics_say_what_the_spelling_says(spoken_words, speaker):
     words = sorted(spoken_words)[::3]
     lengths = [
-        len(speaker.speak("|".join(spoken_words[word]), how(phonemes=True))) / len(speaker.speak(word, how()))
+        len(speaker.synthesize("|".join(spoken_words[word]), how(phonemes=True))) / len(speaker.synthesize(word, how()))
         for word in words
     ]
     assert np.mean(np.abs(np.array(lengths) - 1) < 0.01) > 0.95

@@ -2,7 +2,7 @@ import re
 from random import Random
 
 import pytest
-from oracle import Oracle, coherent
+from grammar_oracle import Oracle, coherent
 
 
 def sentences_of(world, count, seed=0):

@@ -6,23 +6,23 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from spoken import how
+from synthesis_settings import how
 
 from speechscale.errors import SampleFault
 from speechscale.records.manifest import Utterance
-from speechscale.speech.synthesis.alignments import phone_timings
-from speechscale.speech.synthesis.espeak import Speaker
+from speechscale.speech.synthesis.alignments import phone_alignments
+from speechscale.speech.synthesis.espeak import EspeakEngine
 
 TEXT = "The old dog near the trees, has broken the drum. Cats sleep."
 
 
 @pytest.mark.parametrize("voice", ["en-us", "en-us+f2", "en-us+whisper"])
 def test_timing_changes_no_sample(voice):
-    with Speaker() as untimed:
-        alone = untimed.speak(TEXT, how(voice))
-    with Speaker() as speaker:
+    with EspeakEngine() as untimed:
+        alone = untimed.synthesize(TEXT, how(voice))
+    with EspeakEngine() as speaker:
         timed = speaker.timings(TEXT, how(voice))
-        assert np.array_equal(speaker.speak(TEXT, how(voice)), alone)
+        assert np.array_equal(speaker.synthesize(TEXT, how(voice)), alone)
         assert speaker.timings(TEXT, how(voice)) == timed
     assert timed[-1][2] == pytest.approx(len(alone) / 16_000, abs=1e-3)
 
@@ -39,7 +39,7 @@ def test_timings_are_in_order_and_leave_no_hole(speaker):
 def test_phonemes_are_those_of_the_words_and_pauses_are_quiet(speaker):
     phones = speaker.timings("dog, cat", how())
     assert [name for name, _, _ in phones if name != "_"] == ["d", "0", "g", "k", "a", "t"]
-    waveform = speaker.speak("dog, cat", how())
+    waveform = speaker.synthesize("dog, cat", how())
 
     def loudness(start, end):
         return np.sqrt(np.mean(waveform[int(16_000 * start) : int(16_000 * end)] ** 2))
@@ -65,6 +65,6 @@ def test_what_cannot_be_spoken_has_no_timings(speaker):
         Utterance(id="refused", dataset="d", split="train", transcript="dog", synthesis=how("klingon-x")),
         Utterance(id="again", dataset="d", split="train", transcript="dog", synthesis=how()),
     ]
-    first, recorded, refused, again = phone_timings(utterances)
+    first, recorded, refused, again = phone_alignments(utterances)
     assert recorded is refused is None
     assert first == again == speaker.timings("dog", how())

@@ -68,9 +68,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def kokoro(folder: Path):
-    from speechscale.speech.synthesis.kokoro import Kokoro
+    from speechscale.speech.synthesis.kokoro import KokoroEngine
 
-    with Kokoro(folder, sha256_file(folder / "kokoro-v1_0.pth")) as engine:
+    with KokoroEngine(folder, sha256_file(folder / "kokoro-v1_0.pth")) as engine:
         yield engine
 
 
@@ -89,7 +89,7 @@ def test_samples_are_those_of_the_package_resampled_to_16_khz(kokoro, folder):
     style = torch.load(folder / "voices" / "ff_test.pt", weights_only=True)
     torch.manual_seed(3)
     at_24_khz = reference("ðə dɔɡ", style[len("ðə dɔɡ") - 1], 1.0).numpy()
-    samples = kokoro.speak("ðə dɔɡ", how(seed=3))
+    samples = kokoro.synthesize("ðə dɔɡ", how(seed=3))
     assert samples.dtype == np.float32
     assert samples.ndim == 1
     assert len(samples) == round(len(at_24_khz) * 2 / 3)
@@ -100,8 +100,8 @@ def test_samples_are_those_of_the_package_resampled_to_16_khz(kokoro, folder):
 def test_speech_is_a_function_of_text_voice_rate_and_seed(kokoro):
     requests = [("hɛˈloʊ", how()), ("hɛˈloʊ", how(seed=1)), ("hɛˈloʊ", how("ff_other")), ("dɔɡ", how())]
     requests.append(("hɛˈloʊ", how(rate=90)))
-    there = [samples.tobytes() for samples in kokoro.speak_all(requests)]
-    back = [samples.tobytes() for samples in kokoro.speak_all(requests[::-1])][::-1]
+    there = [samples.tobytes() for samples in kokoro.synthesize_all(requests)]
+    back = [samples.tobytes() for samples in kokoro.synthesize_all(requests[::-1])][::-1]
     assert there == back
     assert len(set(there)) == len(there)
     assert len(there[-1]) > len(there[0])  # slower is longer
@@ -120,7 +120,7 @@ def test_speech_is_a_function_of_text_voice_rate_and_seed(kokoro):
     ],
 )
 def test_what_cannot_be_spoken_is_a_fault_of_its_own(kokoro, text, voice, why):
-    fault, after = kokoro.speak_all([(text, how(voice)), ("dɔɡ", how())])
+    fault, after = kokoro.synthesize_all([(text, how(voice)), ("dɔɡ", how())])
     assert isinstance(fault, SampleFault)
     assert why in str(fault)
     assert len(after) > 0
@@ -129,7 +129,7 @@ def test_what_cannot_be_spoken_is_a_fault_of_its_own(kokoro, text, voice, why):
 @needs_kokoro
 def test_spelling_is_read_by_the_package(kokoro):
     """French, whose phonemes need no model to be fetched."""
-    bonjour, other = kokoro.speak_all(
+    bonjour, other = kokoro.synthesize_all(
         [("Bonjour.", how(phonemes=False)), ("Au revoir.", how(phonemes=False))]
     )
     assert len(bonjour) > 1000
@@ -138,15 +138,15 @@ def test_spelling_is_read_by_the_package(kokoro):
 
 @needs_kokoro
 def test_another_checkpoint_is_refused_before_it_is_opened(folder):
-    from speechscale.speech.synthesis.kokoro import Kokoro
+    from speechscale.speech.synthesis.kokoro import KokoroEngine
 
     with pytest.raises(UserError, match=r"kokoro-v1_0\.pth: its SHA-256 is .*, wanted 496dba11"):
-        Kokoro(folder)
+        KokoroEngine(folder)
 
 
 @needs_kokoro
 def test_a_folder_without_the_files_is_named(tmp_path):
-    from speechscale.speech.synthesis.kokoro import Kokoro
+    from speechscale.speech.synthesis.kokoro import KokoroEngine
 
     with pytest.raises(UserError, match=r"holds no kokoro-v1_0\.pth; SPEECHSCALE_KOKORO"):
-        Kokoro(tmp_path)
+        KokoroEngine(tmp_path)

@@ -25,7 +25,7 @@ from speechscale.datasets.corpora import parquet as corpora
 from speechscale.datasets.corpora.folder import files_below
 from speechscale.errors import SampleFault, UserError
 from speechscale.records.shards import Skip
-from speechscale.speech.audio.rows import batches_of_group, open_parquet
+from speechscale.speech.audio.parquet_audio import iter_row_group, open_parquet
 
 _PAIRS = (
     ("correct_audio", "negative_audio"),
@@ -113,7 +113,7 @@ class _File:
         for group in range(metadata.num_row_groups):
             end = row + metadata.row_group(group).num_rows
             try:
-                for batch in batches_of_group(self.path, metadata, group, self.columns.plain):
+                for batch in iter_row_group(self.path, metadata, group, self.columns.plain):
                     for values in batch.to_pylist():
                         yield from self._row(row, values)
                         row += 1

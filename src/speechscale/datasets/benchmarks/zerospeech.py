@@ -17,7 +17,7 @@ from typing import Any
 
 from speechscale.datasets.benchmarks.members import SBLIMP, SWUGGY, Benchmark, Fault, Member, PairKey, member
 from speechscale.errors import SampleFault, UserError
-from speechscale.speech.audio.decode import inside
+from speechscale.speech.audio.decode import resolve_inside
 
 GOLD, INDEX = "gold.csv", "index.json"
 _SETS = ("dev", "test")
@@ -106,7 +106,7 @@ def _index(folder: Path) -> dict[str, Path]:
             for name, subset in listed.items()
             if "gold" in subset["items"]
         }
-        return {name: inside(folder, file) for name, file in golds.items()}
+        return {name: resolve_inside(folder, file) for name, file in golds.items()}
     except SampleFault as fault:
         raise UserError(f"{path}: {fault.detail}; correct it, or remove it.") from fault
     except (ValueError, KeyError, TypeError, AttributeError) as error:

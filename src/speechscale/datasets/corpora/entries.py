@@ -16,8 +16,8 @@ from pydantic_core import PydanticSerializationError
 from speechscale.errors import SampleFault, UserError
 from speechscale.records.manifest import Utterance
 from speechscale.records.shards import Skip
-from speechscale.speech.audio.decode import TOLERANCE, Recording, inside
-from speechscale.speech.audio.sources import Sources
+from speechscale.speech.audio.decode import END_TOLERANCE_SECONDS, Recording, resolve_inside
+from speechscale.speech.audio.recordings import RecordingCache
 
 Entry = Utterance | Skip
 TRAIN = "train"  # the split of an utterance of which the corpus says none
@@ -39,7 +39,7 @@ class AudioChecker:
 
     def __init__(self, corpus: Corpus) -> None:
         self.corpus = corpus
-        self._sources = Sources(corpus.root)
+        self._recordings = RecordingCache(corpus.root)
 
     def entry(
         self, where: str, told: Mapping[str, Any], *, whole: bool = False, samples: int | None = None
@@ -58,7 +58,7 @@ class AudioChecker:
             raise SampleFault(
                 "no audio", "no audio is named; speak a text with `speechscale synthesize` first"
             )
-        path = inside(self.corpus.root, told.audio)
+        path = resolve_inside(self.corpus.root, told.audio)
         audio = told.audio
         if Path(audio).is_absolute():
             audio = path.relative_to(self.corpus.root).as_posix()
@@ -67,16 +67,16 @@ class AudioChecker:
                 raise SampleFault("missing", f"{audio}: no such file; restore it or correct the list")
             return told.model_copy(update={"audio": audio})
         told = told.model_copy(update={"audio": audio})
-        recording = self._sources.recording(told)
+        recording = self._recordings.open(told)
         if samples is not None:
-            whole, told = True, told.model_copy(update={"duration": samples / recording.rate})
+            whole, told = True, told.model_copy(update={"duration": samples / recording.sample_rate})
         return told.model_copy(update=measured(recording, told, whole))
 
     def __enter__(self) -> AudioChecker:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._sources.__exit__()
+        self._recordings.__exit__()
 
 
 def as_entry(where: str, told: Mapping[str, Any], compared: Callable[[Utterance], Utterance]) -> Entry:
@@ -100,19 +100,19 @@ def measured(recording: Recording, told: Utterance, whole: bool) -> dict[str, An
     Raises:
         SampleFault: the segment ends beyond the audio, or its duration is not what is stated of the whole.
     """
-    length = recording.frames / recording.rate
+    length = recording.num_samples / recording.sample_rate
     if whole and told.duration is not None:
-        if abs(told.duration - length) > TOLERANCE:
+        if abs(told.duration - length) > END_TOLERANCE_SECONDS:
             raise SampleFault(
                 "another length",
                 f"{recording.name}: lasts {length:.3f} s, the list says {told.duration:.3f} s; list it again",
             )
-        return {"sample_rate": recording.rate, "duration": length}
-    start, end = recording.span(told.offset, told.duration)
+        return {"sample_rate": recording.sample_rate, "duration": length}
+    start, end = recording.sample_range(told.offset, told.duration)
     duration = told.duration
     if duration is None or told.offset + duration > length:
-        duration = (end - start) / recording.rate
-    return {"sample_rate": recording.rate, "duration": duration}
+        duration = (end - start) / recording.sample_rate
+    return {"sample_rate": recording.sample_rate, "duration": duration}
 
 
 def sentence_of(error: ValidationError) -> str:

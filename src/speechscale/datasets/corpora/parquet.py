@@ -13,8 +13,13 @@ from speechscale.datasets.corpora.splits import split_of
 from speechscale.errors import SampleFault, UserError
 from speechscale.records.manifest import Utterance
 from speechscale.records.shards import Skip
-from speechscale.speech.audio.decode import Recording, inside
-from speechscale.speech.audio.rows import audio_column, batches_of_group, open_parquet, values_of
+from speechscale.speech.audio.decode import Recording, resolve_inside
+from speechscale.speech.audio.parquet_audio import (
+    audio_column,
+    iter_row_group,
+    open_parquet,
+    iter_audio_bytes,
+)
 
 # our fields, and the columns that hold them on the hub; the first that is there
 _COLUMNS = {
@@ -48,7 +53,7 @@ def read(corpus: Corpus) -> Iterator[Entry]:
             yield file
             continue
         try:
-            audio = inside(corpus.root, str(file.absolute())).relative_to(corpus.root).as_posix()
+            audio = resolve_inside(corpus.root, str(file.absolute())).relative_to(corpus.root).as_posix()
             yield from _Rows(corpus, file, audio).entries()
         except SampleFault as fault:
             yield Skip(file.name, fault.reason, fault.detail)
@@ -86,9 +91,9 @@ class _Rows:
     ) -> Iterator[Entry]:
         row = rows.start
         try:
-            for batch in batches_of_group(self.path, metadata, group, wanted):
+            for batch in iter_row_group(self.path, metadata, group, wanted):
                 texts = batch.select(list(columns)).to_pylist()
-                sounds = values_of(batch, sound) if sound in wanted else [None] * len(texts)
+                sounds = iter_audio_bytes(batch, sound) if sound in wanted else [None] * len(texts)
                 for values, data in zip(texts, sounds, strict=True):
                     yield self._entry(row, self._told(row, values, columns), data, sound in wanted)
                     row += 1

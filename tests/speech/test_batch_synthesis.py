@@ -6,20 +6,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from spoken import how
+from synthesis_settings import how
 
 from speechscale.errors import UserError
 from speechscale.records.manifest import Synthesis, Utterance, read_manifest
 from speechscale.records.seal import verify
-from speechscale.speech.read_aloud import (
+from speechscale.speech.batch_synthesis import (
     PART_SCHEMA,
-    Reading,
-    is_spoken,
-    join_parts,
-    leave_unspoken,
+    SynthesisOptions,
+    is_part_complete,
+    merge_parts,
+    write_manifest_without_audio,
     plan_parts,
-    speak_part,
-    write_texts,
+    synthesize_part,
+    write_text_manifest,
 )
 from speechscale.speech.synthesis.engines import check_voices, open_engine
 from speechscale.speech.synthesis.espeak import ESPEAK
@@ -27,7 +27,7 @@ from speechscale.speech.texts import Text, TextFiles
 from speechscale.speech.waveforms import load_waveforms
 
 VOICES = ("en-us", "en-us+f2", "en-us+m3")
-READING = Reading("lines", "train", ESPEAK, VOICES, 300, seed=1)
+READING = SynthesisOptions("lines", "train", ESPEAK, VOICES, 300, seed=1)
 
 
 def rows(path: Path) -> list[dict]:
@@ -54,7 +54,7 @@ def test_a_voice_depends_on_seed_and_id_alone():
     assert there == back
     voices = [utterance.speaker for utterance in there.values()]
     assert all(70 <= voices.count(voice) <= 130 for voice in VOICES)  # 100 each, give or take 3.7 deviations
-    other = Reading("lines", "train", ESPEAK, VOICES, 300, seed=2)
+    other = SynthesisOptions("lines", "train", ESPEAK, VOICES, 300, seed=2)
     assert [other.utterance(text, 0).speaker for text in texts] != voices
 
 
@@ -68,15 +68,15 @@ def test_a_speaker_has_one_voice_and_keeps_the_name():
 @pytest.mark.parametrize("format", ["wav", "flac"])
 def test_parts_hold_what_was_spoken_and_name_what_was_not(tmp_path, source, format):
     out = tmp_path / "out"
-    write_texts(source, READING, out / "texts")
+    write_text_manifest(source, READING, out / "texts")
     tasks = plan_parts(out, 2.0, format)
     assert len(tasks) > 1
-    assert not any(is_spoken(task) for task in tasks)
+    assert not any(is_part_complete(task) for task in tasks)
     for task in tasks:
-        speak_part(task)
+        synthesize_part(task)
         verify(task.folder, PART_SCHEMA)
-    assert all(is_spoken(task) for task in tasks)
-    told = join_parts(out, tasks)
+    assert all(is_part_complete(task) for task in tasks)
+    told = merge_parts(out, tasks)
     assert (told.spoken, told.skipped) == (6, 3)
     skips = {row["id"]: row["reason"] for row in rows(out / "skips.jsonl")}
     assert skips == {
@@ -101,40 +101,40 @@ def test_parts_hold_what_was_spoken_and_name_what_was_not(tmp_path, source, form
 
 def test_without_audio_the_same_manifest_says_how_to_speak(tmp_path, source):
     out = tmp_path / "out"
-    write_texts(source, READING, out / "texts")
-    told = leave_unspoken(out)
+    write_text_manifest(source, READING, out / "texts")
+    told = write_manifest_without_audio(out)
     assert (told.spoken, told.skipped, told.seconds) == (7, 2, None)
     assert all(u.synthesis and not u.audio for u in read_manifest(out / "manifest.jsonl"))
 
 
 def test_parts_are_the_same_bytes_each_time(tmp_path, source):
     for name in ("a", "b"):
-        write_texts(source, READING, tmp_path / name / "texts")
+        write_text_manifest(source, READING, tmp_path / name / "texts")
         for task in reversed(plan_parts(tmp_path / name, 2.0, "wav")):
-            speak_part(task)
+            synthesize_part(task)
     assert folder_bytes(tmp_path / "a") == folder_bytes(tmp_path / "b")
 
 
 def test_other_settings_are_refused_by_field(tmp_path, source):
     folder = tmp_path / "texts"
-    write_texts(source, READING, folder)
-    write_texts(source, READING, folder)  # stands already
-    slower = Reading("lines", "train", ESPEAK, VOICES, 200, seed=1)
+    write_text_manifest(source, READING, folder)
+    write_text_manifest(source, READING, folder)  # stands already
+    slower = SynthesisOptions("lines", "train", ESPEAK, VOICES, 200, seed=1)
     with pytest.raises(UserError, match=r"spec\.words_per_minute: found 300, wanted 200"):
-        write_texts(source, slower, folder)
+        write_text_manifest(source, slower, folder)
     source.path.write_text('{"text": "other"}\n')
     with pytest.raises(UserError, match=r"spec\.source\.files\.lines"):
-        write_texts(source, READING, folder)
+        write_text_manifest(source, READING, folder)
 
 
 def test_repeated_ids_and_empty_sources_are_sentences_and_leave_nothing(tmp_path):
     path = tmp_path / "twice.jsonl"
     path.write_text('{"text": "a", "id": 1}\n{"text": "b", "id": "1"}\n')
     with pytest.raises(UserError, match="twice: the id '1' occurs twice"):
-        write_texts(TextFiles(path), READING, tmp_path / "texts")
+        write_text_manifest(TextFiles(path), READING, tmp_path / "texts")
     path.write_text('{"text": ""}\n{"text": null}\n')
     with pytest.raises(UserError, match=r"no text to speak \(2 texts, all of them empty\)"):
-        write_texts(TextFiles(path), READING, tmp_path / "texts")
+        write_text_manifest(TextFiles(path), READING, tmp_path / "texts")
     assert [file.name for file in tmp_path.iterdir()] == ["twice.jsonl"]
 
 
