@@ -1,4 +1,4 @@
-"""Both story worlds, and a synthesiser for a whole file of tests."""
+"""Both story worlds, and an espeak-ng engine for a whole file of tests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SIZES = ("small", "large")
 
 
 @pytest.fixture(scope="session", params=SIZES)
-def world(request) -> StoryWorld:
+def world(request: pytest.FixtureRequest) -> StoryWorld:
     return StoryWorld(load_lexicon(request.param))
 
 
@@ -30,18 +30,18 @@ def large() -> StoryWorld:
 
 
 @pytest.fixture(scope="module")
-def speaker() -> Iterator[EspeakEngine]:
-    with EspeakEngine() as running:
-        yield running
+def espeak() -> Iterator[EspeakEngine]:
+    with EspeakEngine() as engine:
+        yield engine
 
 
 @pytest.fixture(scope="session")
-def spoken_words(world) -> dict[str, list[str]]:
-    """The words of a world's texts with their mnemonics."""
+def pronunciations(world: StoryWorld) -> dict[str, list[str]]:
+    """The phoneme mnemonics of the words in a world's texts."""
     rng = Random(0)
     words: set[str] = set()
     for _ in range(200 if world.lexicon.depth == 1 else 6000):
         for sentence in (*world.prose(rng), *world.story(rng).sentences):
             words.update(sentence.lower().removesuffix(".").split())
-    with EspeakEngine() as running:
-        return {word: running.phonemes(word, "en-us") for word in sorted(words)}
+    with EspeakEngine() as engine:
+        return {word: engine.phonemize(word, "en-us") for word in sorted(words)}

@@ -28,8 +28,8 @@ TEXT = (
 def frames() -> list[np.ndarray]:
     """Log-mel frames of three sentences read aloud."""
     how = Synthesis(engine=ESPEAK, voice="en-us", words_per_minute=260, seed=0)
-    with EspeakEngine() as speaker:
-        spoken = list(speaker.synthesize_all([(text, how) for text in TEXT]))
+    with EspeakEngine() as espeak:
+        spoken = list(espeak.synthesize_all([(text, how) for text in TEXT]))
     assert all(isinstance(waveform, np.ndarray) for waveform in spoken)
     return ENCODER.encode(spoken)  # type: ignore[arg-type]
 

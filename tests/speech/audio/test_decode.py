@@ -190,7 +190,8 @@ def test_segments_equal_those_of_a_full_decode(kind, rate):
             if start + 3000 <= len(full):
                 # 2e-7: the last bit of libmpg123 depends on the size of the requested block
                 assert (
-                    np.abs(read_range(recording, start, start + 3000) - full[start : start + 3000]).max() < 2e-7
+                    np.abs(read_range(recording, start, start + 3000) - full[start : start + 3000]).max()
+                    < 2e-7
                 )
         forward = [read_range(recording, a, b) for a, b in pairwise([0, 5, 70_000 % rate, rate, len(full)])]
         once = read_range(recording, 0, len(full))

@@ -16,9 +16,9 @@ from speechscale.records.shards import Skip
 from speechscale.speech.audio.decode import Recording, resolve_inside
 from speechscale.speech.audio.parquet_audio import (
     audio_column,
+    iter_audio_bytes,
     iter_row_group,
     open_parquet,
-    iter_audio_bytes,
 )
 
 # our fields, and the columns that hold them on the hub; the first that is there
