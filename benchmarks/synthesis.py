@@ -1,7 +1,7 @@
 """Speed of speech synthesis: seconds of audio per second, on one core.
 
-Baseline, in the same run: synthesis in one process that keeps espeak-ng's state, which is faster but makes the samples
-depend on earlier utterances.
+Baseline, in the same run: synthesis in one process that keeps espeak-ng's state, which is faster but makes the
+samples depend on earlier utterances.
 
     python benchmarks/synthesis.py
 """

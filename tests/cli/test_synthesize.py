@@ -119,7 +119,7 @@ def test_no_speakable_text_is_an_error(tmp_path: Path) -> None:
 def test_folder_with_other_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("mine")
     done = synthesize("--stories", "1", "-o", tmp_path, expect=1)
-    assert "holds other things (thesis.tex)" in done.stderr
+    assert "holds other files (thesis.tex)" in done.stderr
     assert [file.name for file in tmp_path.iterdir()] == ["thesis.tex"]
 
 

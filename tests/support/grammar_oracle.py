@@ -1,7 +1,7 @@
 """Grammaticality and coherence in a story world, implemented independently of the generator.
 
-`Oracle.grammatical` is a recogniser over a lexicon with the agreement rules of English. It does not know how sentences
-are drawn. `coherent` follows the thing of a story from wish to use.
+`Oracle.grammatical` is a recogniser over a lexicon with the agreement rules of English. It does not know how
+sentences are drawn. `coherent` follows the thing of a story from wish to use.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ def synthesize(
         bool, typer.Option(help="Keep audio; without it, `encode` synthesises and discards it.")
     ] = True,
     format: Annotated[
-        Literal["wav", "flac"], typer.Option(help="Of audio files; both hold the same samples.")
+        Literal["wav", "flac"], typer.Option(help="Of audio files; both hold 16-bit samples.")
     ] = "wav",
     minutes: Annotated[
         float, typer.Option(min=0.01, help="Minutes of speech per part, the unit of work.")

@@ -43,7 +43,7 @@ class TextOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class VoiceOptions:
-    """Who speaks the texts, and the names of the resulting data set."""
+    """The voices that speak the texts, and the names of data set and split."""
 
     dataset: str | None = None  # None: the name of the source
     split: str = "train"  # of texts whose source names none
@@ -54,7 +54,7 @@ class VoiceOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class AudioOptions:
-    """How audio is kept."""
+    """The format of the audio files and the size of the parts."""
 
     audio_format: AudioFormat
     part_seconds: float  # of speech per part, the unit of work
@@ -76,7 +76,7 @@ def synthesize_texts(
         texts: the source of the texts.
         voices: engine, voices and names.
         seed: of the stories and of the choice of voices.
-        audio: how to keep audio; None: write the manifest only, and synthesise whenever it is read.
+        audio: options of the audio files; None: write the manifest only, for synthesis whenever it is read.
         workers: number of processes; None: one per core.
 
     Raises:
@@ -116,9 +116,7 @@ def _exclusive_folder(out: Path) -> Iterator[None]:
     except OSError as error:
         raise write_error(out, error) from error
     if names and TEXTS not in names:
-        raise UserError(
-            f"{out}: holds other things ({names[0]}); choose an empty or a new folder with --out."
-        )
+        raise UserError(f"{out}: holds other files ({names[0]}); choose an empty or a new folder with --out.")
     with exclusive_lock(out):
         remove_leftovers(out)
         yield

@@ -15,7 +15,7 @@ from speechscale.speech.synthesis.engines import open_engine
 
 
 def load_waveforms(utterances: Sequence[Utterance], root: Path) -> Iterator[np.ndarray | SampleFault]:
-    """The waveform of each utterance in order, float32 [samples], mono at 16 kHz, or the fault that makes it unusable.
+    """The waveform of each utterance in order, float32 [samples], mono at 16 kHz, or the fault that prevents it.
 
     Args:
         utterances: each with audio or a synthesis; where it has both, the audio is read.
@@ -42,7 +42,7 @@ def load_waveforms(utterances: Sequence[Utterance], root: Path) -> Iterator[np.n
             else:
                 yield SampleFault(
                     "no source",
-                    f"{utterance.id} has neither audio nor synthesis; name a file or speak it first",
+                    f"{utterance.id} has neither audio nor synthesis; name a file or synthesise it first",
                 )
 
 

@@ -99,7 +99,7 @@ def test_leakage_is_refused_with_the_text() -> None:
 
 
 def test_voice_in_both_lists_is_refused() -> None:
-    with pytest.raises(ValidationError, match="en-us stands in voices and in voices_unseen"):
+    with pytest.raises(ValidationError, match="en-us is in voices and in voices_unseen"):
         WorldSpec.model_validate(SPEC.model_dump() | {"voices_unseen": ("en-us",)})
 
 

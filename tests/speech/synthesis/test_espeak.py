@@ -49,8 +49,8 @@ def test_higher_rate_is_shorter_and_samples_are_mono_float32(espeak):
 @pytest.mark.parametrize(
     ("text", "voice", "why"),
     [
-        ("", "en-us", "inaudible: nothing to hear"),
-        (" ... , ;\n", "en-us", "inaudible: nothing to hear"),
+        ("", "en-us", "inaudible: nothing audible"),
+        (" ... , ;\n", "en-us", "inaudible: nothing audible"),
         ("dog", "klingon-x", "not spoken: espeak-ng has no voice 'klingon-x'"),
         ("dog", "en-us+nobody", "not spoken: espeak-ng has no voice 'en-us.nobody'"),
         ("dog", "en-us+", "no voice"),

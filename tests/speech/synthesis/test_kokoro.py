@@ -118,9 +118,9 @@ def test_speech_is_a_function_of_text_voice_rate_and_seed(kokoro):
 @pytest.mark.parametrize(
     ("text", "voice", "why"),
     [
-        ("", "ff_test", "inaudible: nothing to hear"),
-        (" ...", "ff_test", "inaudible: nothing to hear"),
-        ("日本", "ff_test", "inaudible: nothing to hear"),
+        ("", "ff_test", "inaudible: nothing audible"),
+        (" ...", "ff_test", "inaudible: nothing audible"),
+        ("日本", "ff_test", "inaudible: nothing audible"),
         ("a" * 510, "ff_test", "too long: 510 phonemes"),
         ("dɔɡ", "ff_nobody", "not spoken: Kokoro has no voice 'ff_nobody'"),
         ("dɔɡ", "../config", "not spoken: Kokoro has no voice"),

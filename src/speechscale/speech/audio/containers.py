@@ -71,7 +71,7 @@ def _ogg_truncation(stream: BinaryIO) -> str | None:
 
 
 def count_mp3_samples(stream: BinaryIO) -> int | None:
-    """Samples per channel of an MP3 that does not state its length, counted frame by frame; None where it states it."""
+    """Samples per channel of an MP3 that does not state its length, by counting frames; None where it states it."""
     total = 0
     for header, samples in _mpeg_frames(stream):
         if not total and any(tag in header for tag in (b"Xing", b"Info", b"VBRI")):

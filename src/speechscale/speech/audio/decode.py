@@ -1,9 +1,9 @@
 """Decoding of segments of audio files to mono float32 at 16 kHz, exact to the sample.
 
 Seconds are converted to samples at the rate of the file, each boundary by itself (`time_to_sample`). Segments that
-adjoin in seconds therefore adjoin in samples: none is decoded twice and none is lost. Resampling is done segment by
-segment, with silence assumed beyond the boundaries. The few milliseconds next to a boundary, the length of the filter,
-may therefore differ from the same part of the whole file resampled, and lengths are rounded to whole samples.
+adjoin in seconds therefore adjoin in samples: none is decoded twice and none is lost. Each segment is resampled by
+itself, with silence assumed beyond its boundaries. The few milliseconds next to a boundary, the length of the filter,
+may therefore differ from the resampled whole file, and lengths are rounded to whole samples.
 """
 
 from __future__ import annotations
@@ -281,7 +281,9 @@ def _to_fault(error: OSError, name: str) -> SampleFault:
         raise error
     if error.errno == errno.ENOENT:
         return SampleFault("missing", f"{name}: no such file; restore it or correct the list")
-    return SampleFault("unreadable", f"{name}: cannot be opened ({error.strerror}); mend that or remove it")
+    return SampleFault(
+        "unreadable", f"{name}: cannot be opened ({error.strerror}); correct that or remove it"
+    )
 
 
 def _resample(blocks: Iterator[np.ndarray], count: int, sample_rate: int) -> Iterator[np.ndarray]:

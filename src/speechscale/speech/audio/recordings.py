@@ -14,7 +14,7 @@ _Key = tuple[str, int | None, str | None]  # file; row and column of a Parquet f
 class RecordingCache:
     """Opens the recordings of utterances below a folder. Use it in a `with` block.
 
-    The last recording stays open, because the next utterance is often part of it, or of the next row or another column.
+    The last recording stays open, because the next utterance is often in it, or in the next row or another column.
     """
 
     def __init__(self, root: Path) -> None:

@@ -20,7 +20,7 @@ def to_audio_bytes(waveform: np.ndarray, audio_format: AudioFormat) -> bytes:
 
     Args:
         waveform: float32 [samples], mono at 16 kHz, in [-1, 1].
-        audio_format: the container; both keep the same 16-bit samples.
+        audio_format: the container. libsndfile rounds to 16 bits differently for each: samples may differ by 2**-15.
     """
     buffer = BytesIO()
     soundfile.write(buffer, waveform, SAMPLE_RATE, subtype="PCM_16", format=audio_format.upper())

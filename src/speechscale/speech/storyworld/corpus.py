@@ -57,7 +57,7 @@ class WorldSpec(BaseModel):
         shared = set(self.voices) & set(self.voices_unseen)
         if shared:
             raise ValueError(
-                f"{', '.join(sorted(shared))} stands in voices and in voices_unseen; keep them apart"
+                f"{', '.join(sorted(shared))} is in voices and in voices_unseen; a voice must be in one of them only"
             )
         return self
 

@@ -189,7 +189,7 @@ class Grammar:
         return [*self.subject(rng, who, depth), who.have, verb, *self.noun_phrase(rng, self.thing(rng))]
 
     def quantified(self, rng: Random, who: Participant, depth: int) -> Words:
-        """`no dogs ever sleep` or `some dogs often sleep`: `ever` needs `no` to license it. Both are equally likely."""
+        """`no dogs ever sleep` or `some dogs often sleep`, equally often; `no` licenses `ever`."""
         verb = rng.choice(self.lexicon.intransitive).form(who.number)
         quantifier, adverb = rng.choice([("no", "ever"), ("some", "often")])
         return [*self.noun_phrase(rng, who, quantifier), adverb, verb, *self._optional_place(rng)]

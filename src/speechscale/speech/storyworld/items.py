@@ -3,8 +3,8 @@
 The four tasks, each with its counterpart in the literature:
 
 - `lexical` (sWUGGY): a word of the world against a legal non-word that differs in one sound;
-- `minimal_pairs` (sBLIMP): one word decides. Within a phenomenon each word is as often correct as wrong (for NPIs: the
-  two words are equally frequent in training), so that word frequency alone gives chance accuracy;
+- `minimal_pairs` (sBLIMP): one word decides. Within a phenomenon each word is as often correct as wrong (for NPIs:
+  the two words are equally frequent in training), so that word frequency alone gives chance accuracy;
 - `sstorycloze`: the wrong ending violates cause or time;
 - `tstorycloze`: the wrong ending comes from a story on another topic.
 
@@ -257,7 +257,7 @@ def sstorycloze(world: StoryWorld, count: int, seed: int) -> Iterator[Item]:
 
 
 def _cause_violations(world: StoryWorld, rng: Random) -> list[TextPair]:
-    """Who gets the thing is glad, who loses it is not. Each feeling is correct in one story and wrong in the other."""
+    """A hero who gets the thing is glad, else sad. Each feeling is correct in one story and wrong in the other."""
     plot = world.plot(rng)
     won, lost = (world.realize(rng, plot, hero_succeeds=success) for success in (True, False))
     return [
@@ -273,7 +273,7 @@ def _time_violations(world: StoryWorld, rng: Random) -> list[TextPair]:
 
 
 def tstorycloze(world: StoryWorld, count: int, seed: int) -> Iterator[Item]:
-    """The use of the thing against the use in a story on another topic. Each ending is correct once and wrong once."""
+    """The use of the thing against that of a story on another topic. Each ending is correct once and wrong once."""
     yield from _balanced_items("tstorycloze", "topic", partial(_topic_violations, world), count, seed)
 
 

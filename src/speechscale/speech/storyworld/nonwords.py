@@ -1,4 +1,4 @@
-"""Non-words that differ from a word of the story world in one sound: phonotactically legal, and homophones of no word.
+"""Non-words that differ from a word of the story world in one sound, legal and not homophones of words.
 
 Sounds are espeak-ng mnemonics, including their stress mark (`'eI`, `t#`).
 """

@@ -84,7 +84,7 @@ class EspeakEngine:
             yield _to_waveform(text, self._receive())
 
     def align(self, text: str, settings: Synthesis) -> list[tuple[str, float, float]]:
-        """The phonemes that `synthesize` speaks: (name without stress, start, end), in seconds. A pause is `_`.
+        """The phonemes that `synthesize` speaks: (name without stress, start, end), in seconds. A pause is named `_`.
 
         Raises:
             SampleFault: as `synthesize`.
@@ -163,6 +163,6 @@ def _to_waveform(text: str, answer: bytes | SampleFault) -> np.ndarray | SampleF
         return answer
     samples = np.frombuffer(answer, dtype="<i2")
     if not samples.any():
-        return SampleFault("inaudible", f"nothing to hear in {text!r}")
+        return SampleFault("inaudible", f"nothing audible in {text!r}")
     waveform: np.ndarray = soxr.resample(samples.astype(np.float32) / 32768.0, _ESPEAK_RATE, SAMPLE_RATE)
     return waveform

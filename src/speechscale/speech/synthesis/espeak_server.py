@@ -62,7 +62,7 @@ class Event(ctypes.Structure):
 
 
 class Library:
-    """espeak-ng initialised with one voice, for a single utterance. `aligns`: it reports the start of each phoneme."""
+    """espeak-ng with one voice, ready for a single utterance. `aligns`: it reports the start of each phoneme."""
 
     def __init__(self, library: str, data: str, voice: str, aligns: bool) -> None:
         self.chunks: list[bytes] = []  # int16 samples
@@ -224,10 +224,10 @@ def copy_to_stdout(scratch: int) -> None:
 
 
 def failure_answer(wait_status: int) -> tuple[int, bytes]:
-    """Status and message where an utterance process gave no answer: 1 for a crash, else 2, a failure of the machine."""
+    """Status and message of an utterance process without an answer: 1 for a crash, 2 for a failure of the machine."""
     if os.WIFSIGNALED(wait_status):
         return 1, f"espeak-ng crashed (signal {os.WTERMSIG(wait_status)})".encode()
-    return 2, b"the answer could not be kept; is the memory or the disk full?"
+    return 2, b"the answer could not be written; is the memory or the disk full?"
 
 
 def open_scratch() -> int:

@@ -92,7 +92,7 @@ class KokoroEngine:
             parts = [self._model(phrase, style[len(phrase) - 1], speed).float().cpu() for phrase in phrases]
         samples = np.concatenate([np.atleast_1d(part.numpy()) for part in parts])
         if not np.isfinite(samples).all() or not samples.any():
-            raise SampleFault("inaudible", f"nothing to hear in {text!r}")
+            raise SampleFault("inaudible", f"nothing audible in {text!r}")
         waveform: np.ndarray = soxr.resample(samples, _KOKORO_RATE, SAMPLE_RATE)
         return waveform
 
@@ -102,15 +102,17 @@ class KokoroEngine:
         Raises:
             SampleFault: there is none, or one is too long.
         """
-        kept = [phrase for phrase in phrases if any(phoneme in self._vocabulary for phoneme in phrase)]
-        if not kept:
-            raise SampleFault("inaudible", f"nothing to hear in {text!r}")
-        if (longest := max(map(len, kept))) >= _MAX_PHONEMES:
+        pronounceable = [
+            phrase for phrase in phrases if any(phoneme in self._vocabulary for phoneme in phrase)
+        ]
+        if not pronounceable:
+            raise SampleFault("inaudible", f"nothing audible in {text!r}")
+        if (longest := max(map(len, pronounceable))) >= _MAX_PHONEMES:
             raise SampleFault(
                 "too long",
-                f"{longest} phonemes at a stretch, Kokoro takes {_MAX_PHONEMES - 1}: {text[:60]!r} …",
+                f"{longest} phonemes in one phrase, Kokoro takes {_MAX_PHONEMES - 1}: {text[:60]!r} …",
             )
-        return kept
+        return pronounceable
 
     @cached_property
     def _vocabulary(self) -> set[str]:
