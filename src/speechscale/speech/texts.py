@@ -41,7 +41,7 @@ class TextSource(Protocol):
         """The default name of the data set."""
         ...
 
-    def fingerprint(self) -> dict[str, Any]:
+    def fingerprint(self) -> dict[str, object]:
         """Everything that determines the texts; files with their SHA-256."""
         ...
 
@@ -59,7 +59,7 @@ class StoryTexts:
     seed: int
     name: ClassVar[str] = "stories"
 
-    def fingerprint(self) -> dict[str, Any]:
+    def fingerprint(self) -> dict[str, object]:
         """Size, number of stories and seed."""
         return asdict(self)
 
@@ -84,7 +84,7 @@ class TextFiles:
         path = self.path.resolve()
         return path.name if path.is_dir() else path.stem
 
-    def fingerprint(self) -> dict[str, Any]:
+    def fingerprint(self) -> dict[str, object]:
         """SHA-256 of each file, field and limit.
 
         Raises:

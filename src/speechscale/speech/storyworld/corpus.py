@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import TypedDict
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -72,6 +72,16 @@ class StoryCorpus:
     word_types: int
 
 
+class CorpusCounts(TypedDict):
+    """The content of `facts.json`, which the report shows."""
+
+    word_types: int
+    utterances: dict[str, int]  # by kind of text
+    items: dict[str, int]  # by task
+    voices_train: list[str]
+    voices_unseen: list[str]
+
+
 def write_story_corpus(spec: WorldSpec, folder: Path) -> None:
     """Write the manifests of `generate_story_corpus` as one sealed folder.
 
@@ -87,8 +97,8 @@ def write_story_corpus(spec: WorldSpec, folder: Path) -> None:
         write_json(staging / "facts.json", corpus_counts(corpus))
 
 
-def corpus_counts(corpus: StoryCorpus) -> dict[str, Any]:
-    """The counts and voices that the report shows."""
+def corpus_counts(corpus: StoryCorpus) -> CorpusCounts:
+    """Counts and voices of a corpus."""
     return {
         "word_types": corpus.word_types,
         "utterances": dict(Counter(u.dataset for u in corpus.train)) | {"test": len(corpus.test)},
