@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from speechscale.datasets.benchmarks.text import read_written
+from speechscale.datasets.benchmarks.text import read_text_benchmark
 from speechscale.errors import UserError
 
 BLIMP = {  # first lines of three paradigms of the benchmark, keys we do not use left out
@@ -74,7 +74,7 @@ WORDS = (
 def test_blimp_from_a_folder(tmp_path: Path) -> None:
     for paradigm in BLIMP:
         (tmp_path / f"{paradigm}.jsonl").write_text(blimp_line(paradigm) + blimp_line(paradigm, "1"))
-    found = read_written(tmp_path)
+    found = read_text_benchmark(tmp_path)
     assert [pair.pair_id for pair in found.pairs[:3]] == [
         "animate_subject_trans/0",
         "animate_subject_trans/1",
@@ -104,11 +104,11 @@ def test_blimp_from_a_folder(tmp_path: Path) -> None:
 def test_what_is_wrong_with_blimp(tmp_path: Path, lines: str, said: str) -> None:
     (tmp_path / "b.jsonl").write_text(lines)
     with pytest.raises(UserError, match=said):
-        read_written(tmp_path / "b.jsonl")
+        read_text_benchmark(tmp_path / "b.jsonl")
 
 
 def test_storycloze_in_three_rows_a_question_whatever_their_order(tmp_path: Path) -> None:
-    found = read_written(table(tmp_path / "s.csv", ROWS, STORY[2], STORY[0], STORY[1]))
+    found = read_text_benchmark(table(tmp_path / "s.csv", ROWS, STORY[2], STORY[0], STORY[1]))
     (pair,) = found.pairs
     assert pair.prompt == 'Ann said, "I am\nhungry".'
     assert (pair.correct, pair.wrong, pair.pair_id) == ("She ate.", "She slept.", "7")
@@ -117,7 +117,7 @@ def test_storycloze_in_three_rows_a_question_whatever_their_order(tmp_path: Path
 
 def test_the_whole_of_storycloze_needs_no_note(tmp_path: Path) -> None:
     rows = [(number, *cells) for number in range(1871) for _, *cells in STORY]
-    assert read_written(table(tmp_path / "s.csv", ROWS, *rows)).notes == ()
+    assert read_text_benchmark(table(tmp_path / "s.csv", ROWS, *rows)).notes == ()
 
 
 @pytest.mark.parametrize(
@@ -134,12 +134,12 @@ def test_the_whole_of_storycloze_needs_no_note(tmp_path: Path) -> None:
 )
 def test_what_is_wrong_with_storycloze(tmp_path: Path, rows: tuple, said: str) -> None:
     with pytest.raises(UserError, match=said):
-        read_written(table(tmp_path / "s.csv", ROWS, *rows))
+        read_text_benchmark(table(tmp_path / "s.csv", ROWS, *rows))
 
 
 def test_classical_storycloze(tmp_path: Path) -> None:
     rows = [("one", *"abcd", "bad", "good", 2), ("two", *"efgh", "right", "left", 1)]
-    first, second = read_written(table(tmp_path / "s.csv", CLASSICAL, *rows)).pairs
+    first, second = read_text_benchmark(table(tmp_path / "s.csv", CLASSICAL, *rows)).pairs
     assert (first.prompt, first.correct, first.wrong) == ("a b c d", "good", "bad")
     assert (second.prompt, second.correct, second.wrong) == ("e f g h", "right", "left")
 
@@ -154,24 +154,24 @@ def test_classical_storycloze(tmp_path: Path) -> None:
 )
 def test_what_is_wrong_with_classical_storycloze(tmp_path: Path, rows: list, said: str) -> None:
     with pytest.raises(UserError, match=said):
-        read_written(table(tmp_path / "s.csv", CLASSICAL, *rows))
+        read_text_benchmark(table(tmp_path / "s.csv", CLASSICAL, *rows))
 
 
 def test_blind_storycloze_has_no_answers(tmp_path: Path) -> None:
     columns = CLASSICAL.rsplit(",", 1)[0]
     with pytest.raises(UserError, match="column 'AnswerRightEnding' is missing"):
-        read_written(table(tmp_path / "s.csv", columns, ("one", *"abcd", "x", "y")))
+        read_text_benchmark(table(tmp_path / "s.csv", columns, ("one", *"abcd", "x", "y")))
 
 
 def test_voices_of_a_transcript_count_once(tmp_path: Path) -> None:
-    (pair,) = read_written(table(tmp_path / "gold.csv", SYNTACTIC, *reversed(SPOKEN))).pairs
+    (pair,) = read_text_benchmark(table(tmp_path / "gold.csv", SYNTACTIC, *reversed(SPOKEN))).pairs
     assert (pair.correct, pair.wrong) == ("she likes herself", "she likes himself")
     assert (pair.phenomenon, pair.group_id) == ("anaphor", "anaphor/gender/12")
 
 
 def test_words_where_both_members_are_spelled(tmp_path: Path) -> None:
     """`null` and `nan` are spellings, not missing values; `NaN` stands for a non-word without spelling."""
-    found = read_written(table(tmp_path / "gold.csv", LEXICAL, *WORDS))
+    found = read_text_benchmark(table(tmp_path / "gold.csv", LEXICAL, *WORDS))
     assert [(pair.correct, pair.wrong, pair.frequency) for pair in found.pairs] == [
         ("brick", "blick", 0.0),
         ("null", "nan", 37.5),
@@ -195,7 +195,7 @@ def test_words_where_both_members_are_spelled(tmp_path: Path) -> None:
 )
 def test_what_is_wrong_with_gold_files(tmp_path: Path, columns: str, rows: list, said: str) -> None:
     with pytest.raises(UserError, match=said):
-        read_written(table(tmp_path / "gold.csv", columns, *rows))
+        read_text_benchmark(table(tmp_path / "gold.csv", columns, *rows))
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:
@@ -208,7 +208,7 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         ("open.csv", "not CSV"),
     ):
         with pytest.raises(UserError, match=said):
-            read_written(tmp_path / name)
+            read_text_benchmark(tmp_path / name)
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"no \.jsonl files here"):
-        read_written(tmp_path / "empty")
+        read_text_benchmark(tmp_path / "empty")

@@ -54,11 +54,11 @@ def list_corpus(
             skips.write(json.dumps(vars(left_out)).encode() + b"\n")
 
         with tempfile.TemporaryFile(dir=out.parent) as scratch:
-            suspects = _spool(corpus, splitting, scratch, skip, tick)
+            duplicate_hashes = _spool(corpus, splitting, scratch, skip, tick)
             census = Census(splitting)
-            for utterance in _first_of_each(scratch, suspects):
+            for utterance in _first_of_each(scratch, duplicate_hashes):
                 census.count(utterance)
-            split = _first_of_each(scratch, suspects, skip)
+            split = _first_of_each(scratch, duplicate_hashes, skip)
             has_test = census.others or LAYOUTS[corpus.layout].has_test
             if not (has_test or splitting.forced or splitting.share == 0):
                 listed.drawn, draw = census.draw()
@@ -90,7 +90,7 @@ def _spool(
             utterance = splitting.before_the_draw(entry)
             ids.add(utterance.id)
             scratch.write(utterance.model_dump_json(exclude_defaults=True).encode() + b"\n")
-    return ids.suspects()
+    return ids.duplicate_hashes()
 
 
 def _reading(corpus: Corpus) -> Iterator[Entry]:
@@ -105,14 +105,14 @@ def _reading(corpus: Corpus) -> Iterator[Entry]:
 
 
 def _first_of_each(
-    scratch: BinaryIO, suspects: set[int], skip: Callable[[Skip], None] = lambda _: None
+    scratch: BinaryIO, duplicate_hashes: set[int], skip: Callable[[Skip], None] = lambda _: None
 ) -> Iterator[Utterance]:
     """The utterances in the scratch file, without those whose id came before."""
     seen: set[str] = set()
     scratch.seek(0)
     for line in scratch:
         utterance = Utterance.model_validate_json(line)
-        if suspects and id_hash(utterance.id) in suspects:
+        if duplicate_hashes and id_hash(utterance.id) in duplicate_hashes:
             if utterance.id in seen:
                 skip(
                     Skip(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from speechscale.datasets.benchmarks.text import blimp, storycloze, zerospeech
-from speechscale.datasets.benchmarks.text.pairs import Written, header
+from speechscale.datasets.benchmarks.text.pairs import TextBenchmark, header
 from speechscale.errors import UserError
 
 # Layouts of one table, by a column that no other has.
@@ -17,7 +17,7 @@ _BY_COLUMN = {
 }
 
 
-def read_written(path: Path) -> Written:
+def read_text_benchmark(path: Path) -> TextBenchmark:
     """The pairs of a benchmark, whatever its layout: BLiMP's JSON Lines (a file, or a folder of them), a StoryCloze
     table in either form, a gold file of ZeroSpeech 2021.
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from speechscale.datasets.benchmarks.text.pairs import Written, WrittenPair, differs
+from speechscale.datasets.benchmarks.text.pairs import TextBenchmark, TextPair, differs
 from speechscale.errors import UserError
 
 PAIRS, PARADIGMS = 1000, 67  # pairs of a paradigm; files of the benchmark
@@ -15,7 +15,7 @@ PAIRS, PARADIGMS = 1000, 67  # pairs of a paradigm; files of the benchmark
 _AS_IN_THE_PAPER = {"s-selection": "argument_structure"}
 
 
-def read_blimp(path: Path) -> Written:
+def read_blimp(path: Path) -> TextBenchmark:
     """One file, or every `.jsonl` of a folder.
 
     Raises:
@@ -24,7 +24,7 @@ def read_blimp(path: Path) -> Written:
     files = sorted(path.glob("[!.]*.jsonl")) if path.is_dir() else [path]
     if not files:
         raise UserError(f"{path}: no .jsonl files here; BLiMP has one a paradigm, in its folder data.")
-    pairs: dict[str, WrittenPair] = {}
+    pairs: dict[str, TextPair] = {}
     for file in files:
         for number, line in _rows(file):
             pair = _pair(f"{file}: line {number}", line)
@@ -37,10 +37,10 @@ def read_blimp(path: Path) -> Written:
     notes = differs("pairs of BLiMP", len(pairs), PAIRS * paradigms)
     if path.is_dir():
         notes = differs("paradigms of BLiMP", paradigms, PARADIGMS) + notes
-    return Written(tuple(pairs.values()), notes)
+    return TextBenchmark(tuple(pairs.values()), notes)
 
 
-def _pair(where: str, row: Any) -> WrittenPair:
+def _pair(where: str, row: Any) -> TextPair:
     if not isinstance(row, dict):
         raise UserError(f"{where} is no JSON object.")
     texts = [_text(where, row, key) for key in ("sentence_good", "sentence_bad", "UID", "linguistics_term")]
@@ -49,7 +49,7 @@ def _pair(where: str, row: Any) -> WrittenPair:
     if number is None:
         raise UserError(f"{where} has no 'pairID', so its pair has no name.")
     name = f"{paradigm}/{number}"
-    return WrittenPair(name, name, _AS_IN_THE_PAPER.get(term, term), good, bad)
+    return TextPair(name, name, _AS_IN_THE_PAPER.get(term, term), good, bad)
 
 
 def _text(where: str, row: dict[str, Any], key: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from speechscale.datasets.benchmarks.text.pairs import Written, WrittenPair, differs, one_of_two, read_table
+from speechscale.datasets.benchmarks.text.pairs import TextBenchmark, TextPair, differs, one_of_two, read_table
 from speechscale.errors import UserError
 
 QUESTIONS = (
@@ -16,7 +16,7 @@ _ENDINGS = [QUIZ, "RandomFifthSentenceQuiz2"]
 _MEMBERS = {"prompt": "prompt", "correct": "correct", "incorrect": "wrong"}
 
 
-def read_rows(path: Path) -> Written:
+def read_rows(path: Path) -> TextBenchmark:
     """`pair_id,text,type,correctness`: a row with the prompt, one with the correct and one with the incorrect ending.
 
     Raises:
@@ -39,19 +39,19 @@ def read_rows(path: Path) -> Written:
     return _written(
         path,
         [
-            WrittenPair(question, question, "", found["correct"], found["wrong"], found["prompt"])
+            TextPair(question, question, "", found["correct"], found["wrong"], found["prompt"])
             for question, found in groups.items()
         ],
     )
 
 
-def read_classical(path: Path) -> Written:
+def read_classical(path: Path) -> TextBenchmark:
     """`InputStoryid`, four sentences, two endings, and which of them is right.
 
     Raises:
         UserError: an answer other than 1 and 2, an empty sentence, or a story twice; the sentence names it.
     """
-    pairs: dict[str, WrittenPair] = {}
+    pairs: dict[str, TextPair] = {}
     for line, row in read_table(path, ["InputStoryid", *_STORY, *_ENDINGS, "AnswerRightEnding"]):
         story, answer = row["InputStoryid"], row["AnswerRightEnding"]
         if answer not in ("1", "2"):
@@ -66,11 +66,11 @@ def read_classical(path: Path) -> Written:
         endings = [row[name] for name in _ENDINGS]
         right = int(answer) - 1
         prompt = " ".join(row[name] for name in _STORY)
-        pairs[story] = WrittenPair(story, story, "", endings[right], endings[1 - right], prompt)
+        pairs[story] = TextPair(story, story, "", endings[right], endings[1 - right], prompt)
     return _written(path, list(pairs.values()))
 
 
-def _written(path: Path, pairs: list[WrittenPair]) -> Written:
+def _written(path: Path, pairs: list[TextPair]) -> TextBenchmark:
     if not pairs:
         raise UserError(f"{path}: holds no questions.")
-    return Written(tuple(pairs), differs("questions of StoryCloze", len(pairs), QUESTIONS))
+    return TextBenchmark(tuple(pairs), differs("questions of StoryCloze", len(pairs), QUESTIONS))

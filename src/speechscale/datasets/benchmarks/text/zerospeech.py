@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from speechscale.datasets.benchmarks.text.pairs import Written, WrittenPair, one_of_two, read_table
+from speechscale.datasets.benchmarks.text.pairs import TextBenchmark, TextPair, one_of_two, read_table
 from speechscale.errors import UserError
 
 _MEMBERS = {"1": "correct", "0": "wrong"}
 _MISSING = ("", "NaN")  # as pandas writes what is missing; "nan" and "null" are words
 
 
-def read_syntactic(path: Path) -> Written:
+def read_syntactic(path: Path) -> TextBenchmark:
     """Every pair once: its voices read the same two sentences.
 
     Raises:
@@ -24,15 +24,15 @@ def read_syntactic(path: Path) -> Written:
     for name, row in _rows(path, columns):
         found = groups.setdefault((row["type"], row["subtype"], row["id"]), {})
         _read_alike(path, name, found, _MEMBERS[row["correct"]], row["transcription"])
-    return Written(
+    return TextBenchmark(
         tuple(
-            WrittenPair("/".join(key), "/".join(key), key[0], found["correct"], found["wrong"])
+            TextPair("/".join(key), "/".join(key), key[0], found["correct"], found["wrong"])
             for key, found in _whole(path, groups).items()
         )
     )
 
 
-def read_lexical(path: Path) -> Written:
+def read_lexical(path: Path) -> TextBenchmark:
     """Every pair once of which both members are spelled; a non-word may have phones alone.
 
     Raises:
@@ -52,10 +52,10 @@ def read_lexical(path: Path) -> Written:
     spelled = {key: found for key, found in groups.items() if key not in unspelled}
     notes = (f"{len(unspelled):,} words left out, for a member has no spelling",) if unspelled else ()
     pairs = tuple(
-        WrittenPair(key[0], key[0], "", found["correct"], found["wrong"], frequency=frequencies[key])
+        TextPair(key[0], key[0], "", found["correct"], found["wrong"], frequency=frequencies[key])
         for key, found in _whole(path, spelled).items()
     )
-    return Written(pairs, notes)
+    return TextBenchmark(pairs, notes)
 
 
 def _rows(path: Path, columns: tuple[str, ...]) -> list[tuple[str, dict[str, str]]]:

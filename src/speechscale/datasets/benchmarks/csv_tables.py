@@ -11,7 +11,7 @@ from speechscale.errors import UserError, nearest
 
 
 @dataclass(frozen=True)
-class WrittenPair:
+class TextPair:
     """Two texts, one of them right; after the same prompt, where there is one."""
 
     group_id: str  # what is asked
@@ -24,10 +24,10 @@ class WrittenPair:
 
 
 @dataclass(frozen=True)
-class Written:
+class TextBenchmark:
     """The pairs of a benchmark, in the order of their files, and what is to be known of them."""
 
-    pairs: tuple[WrittenPair, ...]
+    pairs: tuple[TextPair, ...]
     notes: tuple[str, ...] = ()
 
 
