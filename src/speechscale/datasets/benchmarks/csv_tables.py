@@ -1,85 +1,57 @@
-"""Written pairs, and the tables they are read from: every cell text, every fault told by row."""
+"""CSV tables of benchmarks: every cell is text, and every error names its line."""
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from speechscale.errors import UserError, nearest
 
 
-@dataclass(frozen=True)
-class TextPair:
-    """Two texts, one of them right; after the same prompt, where there is one."""
-
-    group_id: str  # what is asked
-    pair_id: str  # unique within the benchmark
-    phenomenon: str  # macro averages go over these
-    correct: str
-    wrong: str
-    prompt: str = ""
-    frequency: float | None = None  # of the word; 0 outside the vocabulary
-
-
-@dataclass(frozen=True)
-class TextBenchmark:
-    """The pairs of a benchmark, in the order of their files, and what is to be known of them."""
-
-    pairs: tuple[TextPair, ...]
-    notes: tuple[str, ...] = ()
-
-
-def header(path: Path) -> list[str]:
-    """The column names of a table.
+def column_names(path: Path) -> list[str]:
+    """The first row of a table; empty for an empty file.
 
     Raises:
-        UserError: it cannot be opened, or is not UTF-8 text.
+        UserError: the file cannot be opened, or is not CSV in UTF-8.
     """
-    return next(iter(_lines(path)), (1, []))[1]
+    return next(_lines(path), (1, []))[1]
 
 
-def read_table(path: Path, wanted: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """The wanted cells of every row, stripped, each row with the line it ends on.
+def read_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str] | str]]:
+    """Yield the line on which each row ends, and its cells in the given columns, or what is wrong with the row.
+
+    Cells are stripped of white space. Blank rows are left out.
 
     Raises:
-        UserError: a column is missing, or a row has not as many cells as the header.
+        UserError: a column is missing, or the file is not CSV in UTF-8.
     """
     lines = _lines(path)
-    _, columns = next(lines, (1, []))
-    for name in wanted:
-        if name not in columns:
-            raise UserError(
-                f"{path}: column {name!r} is missing{nearest(name, columns)}; found {', '.join(columns)}."
-            )
+    _, found = next(lines, (1, []))
+    missing = [name for name in columns if name not in found]
+    if missing:
+        raise UserError(
+            f"{path}: no column {', '.join(missing)}{nearest(missing[0], found)}; found "
+            f"{', '.join(found) or 'nothing'}, wanted {', '.join(columns)}. Take the table as it was released."
+        )
     for line, cells in lines:
-        if not cells:
-            continue
-        if len(cells) != len(columns):
-            raise UserError(
-                f"{path}: line {line} has {len(cells)} cells, the header {len(columns)}; is a comma unquoted?"
-            )
-        row = dict(zip(columns, cells, strict=True))
-        yield line, {name: row[name].strip() for name in wanted}
+        if len(cells) == len(found):
+            row = dict(zip(found, cells, strict=True))
+            yield line, {name: row[name].strip() for name in columns}
+        elif cells:
+            yield line, f"has {len(cells)} cells, the header {len(found)}; quote commas or complete the row"
 
 
-def one_of_two(path: Path, pair: str, found: dict[str, str], member: str, text: str) -> None:
-    """Put a text in its place in `found`.
+def require_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """As `read_rows`, for tables of which every row must be right.
 
     Raises:
-        UserError: the place is taken, or the text is empty.
+        UserError: as `read_rows`, or a row has more or fewer cells than the header.
     """
-    if member in found:
-        raise UserError(f"{path}: {pair} has two {member} texts; a pair has one of each.")
-    if not text:
-        raise UserError(f"{path}: the {member} text of {pair} is empty.")
-    found[member] = text
-
-
-def differs(what: str, found: int, official: int) -> tuple[str, ...]:
-    """A note where a count is not the official one."""
-    return () if found == official else (f"{found:,} {what}; the official set has {official:,}",)
+    for line, row in read_rows(path, columns):
+        if isinstance(row, str):
+            raise UserError(f"{path}: line {line} {row}.")
+        yield line, row
 
 
 def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -93,4 +65,4 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8.") from error
     except csv.Error as error:
-        raise UserError(f"{path}: line {reader.line_num}: not CSV ({error}).") from error
+        raise UserError(f"{path}: line {reader.line_num}: not CSV ({error}); copy the file again.") from error
