@@ -29,13 +29,19 @@ class Label(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    task: str = Field(min_length=1)  # swuggy, sblimp, sstorycloze, tstorycloze, …, or one of the story world's
+    task: str = Field(
+        min_length=1
+    )  # swuggy, sblimp, sstorycloze, tstorycloze, …, or one of the story world's
     group_id: str = Field(min_length=1)  # unique in the task
-    pair_id: str = Field(min_length=1)  # one pair of recordings: group x voice x condition; unique in the task
+    pair_id: str = Field(
+        min_length=1
+    )  # one pair of recordings: group x voice x condition; unique in the task
     correct: bool
     voice: str = ""
     phenomenon: str = ""  # macro averages are taken over it; for StoryCloze what the wrong ending breaks
     condition: str = ""  # story world: "seen" or "unseen" voices; elsewhere a split, or a part of SALMon
-    frequency: float | None = Field(default=None, ge=0, allow_inf_nan=False)  # of a word of sWUGGY in LibriSpeech
+    frequency: float | None = Field(
+        default=None, ge=0, allow_inf_nan=False
+    )  # of a word of sWUGGY in LibriSpeech
     prompt: int | None = Field(default=None, ge=0)  # leading units that both members share; None: not known
     prompt_text: str | None = None
