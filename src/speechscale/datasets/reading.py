@@ -1,17 +1,29 @@
-"""Reading of released files: JSON Lines, and errors of the disk as sentences."""
+"""Reading of released data: known layouts, JSON Lines, and errors of the disk as sentences."""
 
 from __future__ import annotations
 
 import gzip
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from speechscale.errors import UserError
+from speechscale.errors import UserError, nearest
 
 Item = TypeVar("Item")
+
+
+def require_layout(layout: str, known: Collection[str]) -> None:
+    """Refuse an unknown layout.
+
+    Raises:
+        UserError: `layout` is not one of the known ones.
+    """
+    if layout not in known:
+        raise UserError(
+            f"--layout {layout}: no such layout{nearest(layout, set(known))}; known: {', '.join(known)}."
+        )
 
 
 def with_read_errors(items: Iterator[Item], path: Path) -> Iterator[Item]:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from speechscale.datasets.benchmarks import jsonlines, parquet, salmon, slamkit, storycloze, zerospeech
 from speechscale.datasets.benchmarks.members import BenchmarkSource, Member, MemberFault
-from speechscale.errors import UserError, nearest
+from speechscale.datasets.reading import require_layout
+from speechscale.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -52,11 +53,8 @@ def open_benchmark(
     """
     if not path.exists():
         raise UserError(f"{path}: no such file or folder; a benchmark is wanted.")
-    if layout is not None and layout not in BENCHMARK_LAYOUTS:
-        raise UserError(
-            f"--layout {layout}: no such layout{nearest(layout, set(BENCHMARK_LAYOUTS))}; "
-            f"known: {', '.join(BENCHMARK_LAYOUTS)}."
-        )
+    if layout is not None:
+        require_layout(layout, BENCHMARK_LAYOUTS)
     path = path.absolute()
     root = root or (path if path.is_dir() else path.parent)
     return BenchmarkSource(path, layout or detect_benchmark_layout(path), root.resolve(), task, subfolders)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from speechscale.datasets.corpora import fairseq, folder, jsonlines, lhotse, librispeech, parquet
 from speechscale.datasets.corpora.source import CorpusSource, UtteranceOrSkip
-from speechscale.errors import UserError, nearest
+from speechscale.datasets.reading import require_layout
+from speechscale.errors import UserError
 
 
 def _containing_folder(path: Path) -> Path:
@@ -57,11 +58,7 @@ def open_corpus(
     if not path.exists():
         raise UserError(f"{path}: no such file or folder; a corpus is wanted.")
     layout = layout or detect_corpus_layout(path)
-    if layout not in CORPUS_LAYOUTS:
-        raise UserError(
-            f"--layout {layout}: no such layout{nearest(layout, set(CORPUS_LAYOUTS))}; "
-            f"known: {', '.join(CORPUS_LAYOUTS)}."
-        )
+    require_layout(layout, CORPUS_LAYOUTS)
     name = path.resolve().name
     return CorpusSource(
         path=path,

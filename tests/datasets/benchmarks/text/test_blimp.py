@@ -57,11 +57,11 @@ def test_blimp_from_a_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (blimp_line("causative") + "[]\n", "line 2 is no JSON object"),
-        (blimp_line("causative") + "{\n", "line 2 cannot be read as JSON"),
-        (blimp_line("causative", sentence_bad=" "), "line 1 has no text under 'sentence_bad'"),
-        (blimp_line("causative", pairID=None), "line 1 has no 'pairID'"),
-        (blimp_line("causative") * 2, "line 2 repeats the pair causative/0"),
+        (blimp_line("causative") + "[]\n", r"b\.jsonl:2: not a JSON object but \[\]"),
+        (blimp_line("causative") + "{\n", r"b\.jsonl:2: not a JSON object \(Expecting"),
+        (blimp_line("causative", sentence_bad=" "), r"b\.jsonl:1 has no text under 'sentence_bad'"),
+        (blimp_line("causative", pairID=None), r"b\.jsonl:1 has no 'pairID'"),
+        (blimp_line("causative") * 2, r"b\.jsonl:2 repeats the pair causative/0"),
         ("\n", "holds no pairs"),
     ],
 )

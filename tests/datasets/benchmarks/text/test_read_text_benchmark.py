@@ -15,7 +15,7 @@ def test_unreadable_files(tmp_path: Path) -> None:
     (tmp_path / "open.csv").write_text('pair_id,text,type,correctness\n7,"never closed')
     for name, message in (
         ("nowhere.csv", "cannot be opened"),
-        ("nowhere.jsonl", "cannot be opened"),
+        ("nowhere.jsonl", "cannot be read"),
         ("binary.csv", "not UTF-8"),
         ("open.csv", "not CSV"),
     ):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from speechscale.datasets.benchmarks.text.checks import count_note
+from speechscale.datasets.reading import read_json_lines, with_read_errors
 from speechscale.errors import UserError
 from speechscale.records.text_pairs import TextBenchmark, TextPair
 
@@ -27,10 +26,13 @@ def read_blimp(path: Path) -> TextBenchmark:
         raise UserError(f"{path}: no .jsonl files here; BLiMP has one per paradigm, in its folder data.")
     pairs: dict[str, TextPair] = {}
     for file in files:
-        for number, line in _lines(file):
-            pair = _pair(f"{file}: line {number}", line)
+        for place, line in with_read_errors(read_json_lines(file), file):
+            where = str(file.parent / place)
+            if isinstance(line, str):
+                raise UserError(f"{where}: {line}; correct or remove the line.")
+            pair = _pair(where, line)
             if pair.pair_id in pairs:
-                raise UserError(f"{file}: line {number} repeats the pair {pair.pair_id}.")
+                raise UserError(f"{where} repeats the pair {pair.pair_id}.")
             pairs[pair.pair_id] = pair
     if not pairs:
         raise UserError(f"{path}: holds no pairs.")
@@ -41,9 +43,7 @@ def read_blimp(path: Path) -> TextBenchmark:
     return TextBenchmark(tuple(pairs.values()), notes)
 
 
-def _pair(where: str, line: Any) -> TextPair:
-    if not isinstance(line, dict):
-        raise UserError(f"{where} is no JSON object.")
+def _pair(where: str, line: dict[str, Any]) -> TextPair:
     keys = ("sentence_good", "sentence_bad", "UID", "linguistics_term")
     good, bad, paradigm, term = (_require_text(where, line, key) for key in keys)
     number = line.get("pairID", line.get("pair_id"))  # the second in copies on the Hugging Face hub
@@ -58,16 +58,3 @@ def _require_text(where: str, line: dict[str, Any], key: str) -> str:
     if not isinstance(text, str) or not text.strip():
         raise UserError(f"{where} has no text under {key!r}; found {', '.join(line)}.")
     return text.strip()
-
-
-def _lines(file: Path) -> Iterator[tuple[int, Any]]:
-    number = 0
-    try:
-        with file.open(encoding="utf-8") as stream:
-            for number, line in enumerate(stream, 1):
-                if line.strip():
-                    yield number, json.loads(line)
-    except OSError as error:
-        raise UserError(f"{file}: cannot be opened ({error.strerror or error}).") from error
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{file}: line {number or 1} cannot be read as JSON ({error}).") from error
