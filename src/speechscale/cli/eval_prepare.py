@@ -68,6 +68,7 @@ def prepare(
     With --code-book, OUT/units holds the shards for `eval run`, made as by `speechscale encode`.
 
     Examples:
+
         speechscale eval prepare ~/zr-data/datasets/sLM21-dataset -o slm21 --code-book code_book.safetensors
 
         speechscale eval prepare tStoryCloze -o tsc

@@ -64,6 +64,7 @@ def manifest(
     fields of the study's manifest; Lhotse's recordings or cuts (.jsonl.gz); Parquet files with the audio inside.
 
     Examples:
+
         speechscale manifest recordings --dataset mine
 
         speechscale manifest LibriSpeech -o librispeech.jsonl
