@@ -22,11 +22,11 @@ from speechscale.records.shards import Sample, write_shard
 from speechscale.tokens.unigram import (
     MODEL,
     UnigramSpec,
-    UnigramTask,
-    learn_unigram,
+    UnigramTrainingTask,
     load_unigram,
-    plan_tokens,
-    write_tokens,
+    plan_token_shards,
+    train_unigram_task,
+    write_token_shard,
 )
 
 CLUSTERS, WORDS, ROUNDS = 500, 8000, 7
@@ -59,7 +59,9 @@ def main() -> None:
         root = Path(name)
         write_shard(root / "units" / "shard-00000", samples, [], made)
         started = perf_counter()
-        learnt = learn_unigram(UnigramTask(root / "units", UnigramSpec(units=units // 2), root / "unigram"))
+        learnt = train_unigram_task(
+            UnigramTrainingTask(root / "units", UnigramSpec(units=units // 2), root / "unigram")
+        )
         learning = perf_counter() - started
         unigram = load_unigram(root / "unigram")
         plain = SentencePieceProcessor(model_file=str(root / "unigram" / MODEL))
@@ -77,9 +79,9 @@ def main() -> None:
                 started = perf_counter()
                 tokens = call()
                 spent[way].append(perf_counter() - started)
-            (task,) = plan_tokens(root / "units", root / "unigram", root / f"tokens-{number}")
+            (task,) = plan_token_shards(root / "units", root / "unigram", root / f"tokens-{number}")
             started = perf_counter()
-            write_tokens(task)
+            write_token_shard(task)
             spent["shard"].append(perf_counter() - started)
         same = zip(ours(), one_by_one(), strict=True)
         assert all(np.array_equal(mine + 1, theirs) for mine, theirs in same)  # our ids begin at 0

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-import torch
+from random_models import random_transformer
 
 from speechscale.errors import UserError
 from speechscale.jobs.generate import (
@@ -23,7 +23,6 @@ from speechscale.jobs.train_run import score_run
 from speechscale.model.generate import Sampling
 from speechscale.model.interchange import export_model
 from speechscale.model.shape import ModelShape
-from speechscale.model.transformer import Transformer
 from speechscale.records.runs import read_record
 from speechscale.records.seal import sha256_file, verify
 from speechscale.records.shards import Sample, open_shards, write_shard
@@ -49,12 +48,7 @@ def code_book(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def foreign(tmp_path: Path) -> Path:
-    torch.manual_seed(0)
-    model = Transformer(SHAPE)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
-    export_model(model, tmp_path / "foreign", "official", {})
+    export_model(random_transformer(SHAPE, 0.1), tmp_path / "foreign", "official", {})
     return tmp_path / "foreign"
 
 

@@ -48,7 +48,6 @@ def generate(
     """Let a model speak: OUT/units.jsonl, and OUT/*.wav where a code book or a vocoder is given.
 
     Example:
-
         speechscale generate work/nano/runs/804k-2.56M --code-book work/nano/units/code_book.safetensors
         --pace work/nano/units/train --prompt work/nano/units/test -o said
     """

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 
-class Format(StrEnum):
+class CheckpointFormat(StrEnum):
     hugging_face = "hugging-face"
     official = "official"
 
@@ -18,13 +18,12 @@ def export(
     run: Annotated[Path, typer.Argument(help="Folder of a run: model.safetensors.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write; must not exist yet.")],
     to: Annotated[
-        Format, typer.Option(help="A LlamaForCausalLM, or the layout of the study's release.")
-    ] = Format.hugging_face,
+        CheckpointFormat, typer.Option(help="A LlamaForCausalLM, or the layout of the study's release.")
+    ] = CheckpointFormat.hugging_face,
 ) -> None:
     """Write a model for other programs: config.json and model.safetensors.
 
     Example:
-
         speechscale export one-run -o one-llama
     """
     from speechscale.jobs.interchange import export_run
@@ -46,7 +45,6 @@ def import_(
     """Take in a model of another program, so that it can be scored here: OUT/model.safetensors and OUT/record.json.
 
     Example:
-
         speechscale import one-llama --code-book work/nano/units/code_book.safetensors -o imported
     """
     from speechscale.jobs.interchange import import_run

@@ -7,14 +7,14 @@ from typing import Any
 
 from speechscale.errors import UserError
 from speechscale.jobs.train_run import RECORD
-from speechscale.model.interchange import Format, export_model, import_model
+from speechscale.model.interchange import CheckpointFormat, export_model, import_model
 from speechscale.model.shape import ModelShape
 from speechscale.records.runs import RunRecord, write_record
 from speechscale.train.checkpoint import MODEL, load_model, save_model
 from speechscale.units.kmeans import code_book_identity, load_code_book
 
 
-def export_run(run: Path, out: Path, to: Format) -> None:
+def export_run(run: Path, out: Path, to: CheckpointFormat) -> None:
     """The model of a run as a folder of another program."""
     model, provenance = load_model(run / MODEL)
     export_model(model, out, to, {key: provenance.get(key) for key in ("encoder", "kmeans")})

@@ -15,11 +15,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from speechscale.compute import available_cores
-from speechscale.jobs.tokenize import learn_tokens, tokenise
+from speechscale.jobs.tokenize import tokenize_shards, train_tokenizer
 from speechscale.study.shards import ShardFolders
 from speechscale.study.spec import SeriesSpec, StudySpec
-from speechscale.tokens.text import write_subset, write_text
-from speechscale.tokens.unigram import UnigramTask
+from speechscale.tokens.subset import write_subset
+from speechscale.tokens.text import write_text_shards
+from speechscale.tokens.unigram import UnigramTrainingTask
 
 Say = Callable[[str], None]
 
@@ -42,16 +43,16 @@ def _shards_of(series: SeriesSpec, shards: ShardFolders, folder: Path, say: Say)
             write_subset(source, chosen[-1], dataset)
         shards = replace(shards, train=tuple(chosen))
     if series.tokens == "characters":
-        shards = _each(shards, folder / "characters", write_text)
+        shards = _each(shards, folder / "characters", write_text_shards)
     if series.unigram is not None:
         model = folder / "unigram.model"
-        learnt = learn_tokens(UnigramTask(shards.train[0], series.unigram, model))
-        say(f"{series.name:>10}: {learnt}")
+        trained = train_tokenizer(UnigramTrainingTask(shards.train[0], series.unigram, model))
+        say(f"{series.name:>10}: {trained}")
         shards = _each(
             shards,
             folder / "unigram",
             lambda source, out: say(
-                f"{series.name:>10}: {out.name}: {tokenise(source, model, out, available_cores())}"
+                f"{series.name:>10}: {out.name}: {tokenize_shards(source, model, out, available_cores())}"
             ),
         )
     return shards

@@ -13,7 +13,7 @@ from speechscale.records.seal import differing_fields, write_json
 from speechscale.records.shards import Shard, encoding_of, open_shards, shards_identity, verify_shard
 from speechscale.study.ladder import ladder_runs
 from speechscale.study.spec import CorpusSpec, StudySpec
-from speechscale.tokens.mixture import Corpus, Mixture
+from speechscale.tokens.mixture import Mixture, TrainingCorpus
 from speechscale.workers.pool import Backend, run_tasks
 
 _ROUNDED = 0.01  # a study may be planned with 10.89 B, where the shards hold some millions more or less
@@ -72,7 +72,8 @@ def check_given(spec: StudySpec, corpus: CorpusSpec) -> None:
     folders = given_folders(corpus)
     limits = [part.unique_tokens for part in corpus.mixture] or [None]
     corpora = [
-        Corpus(open_shards(folder), limit=limit) for folder, limit in zip(folders.train, limits, strict=True)
+        TrainingCorpus(open_shards(folder), limit=limit)
+        for folder, limit in zip(folders.train, limits, strict=True)
     ]
     first = corpora[0].shards[0]
     held = first.preprocessing["vocab_size"]
@@ -83,7 +84,7 @@ def check_given(spec: StudySpec, corpus: CorpusSpec) -> None:
         )
     Mixture(corpora, spec.ladder.context)
     _demand_same_encoding(folders, first)
-    unique = sum(each.units for each in corpora)
+    unique = sum(each.num_tokens for each in corpora)
     if abs(unique - corpus.unique_tokens) > _ROUNDED * unique:
         raise UserError(
             f"{spec.name}: corpus.unique_tokens is {corpus.unique_tokens:,}, but the training shards hold {unique:,} "
