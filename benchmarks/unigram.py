@@ -86,7 +86,8 @@ def main() -> None:
         pairs = zip(ours(), one_by_one(), strict=True)
         assert all(np.array_equal(our + 1, their) for our, their in pairs)  # our ids begin at 0
     print(
-        f"trained on {sample_units / 1e6:.1f} M units in {training:.0f} s; {units / sum(map(len, tokens)):.2f} units/token"
+        f"trained on {sample_units / 1e6:.1f} M units in {training:.0f} s; "
+        f"{units / sum(map(len, tokens)):.2f} units/token"
     )
     for method, seconds in spent.items():
         print(f"{method:>10}: {units / median(seconds) / 1e6:.1f} M units/s per core")

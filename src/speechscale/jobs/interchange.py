@@ -7,7 +7,8 @@ from typing import Any
 
 from speechscale.errors import UserError
 from speechscale.jobs.train_run import RECORD
-from speechscale.model.interchange import CheckpointFormat, export_model, import_model
+from speechscale.model.checkpoint_configs import CheckpointFormat
+from speechscale.model.interchange import export_model, import_model
 from speechscale.model.shape import ModelShape
 from speechscale.records.runs import RunRecord, write_record
 from speechscale.train.checkpoint import MODEL, load_model, save_model

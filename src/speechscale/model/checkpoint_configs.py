@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
@@ -12,7 +12,9 @@ from speechscale.errors import UserError
 from speechscale.model.shape import ModelShape
 from speechscale.model.transformer import NORM_EPS, ROPE_THETA
 
-MODEL_TYPES = {"llama": "hugging-face", "slm": "official"}  # `model_type` of each checkpoint format
+CheckpointFormat = Literal["hugging-face", "official"]
+# The format of each `model_type` in a `config.json`.
+MODEL_TYPES: dict[str, CheckpointFormat] = {"llama": "hugging-face", "slm": "official"}
 
 
 def hugging_face_config(shape: ModelShape) -> dict[str, Any]:

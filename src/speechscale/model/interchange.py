@@ -7,9 +7,8 @@ this package does. The release rotates neighbours, 2i and 2i + 1, so its query a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from safetensors.torch import save
@@ -18,6 +17,7 @@ from torch import Tensor
 from speechscale.errors import UserError
 from speechscale.model.checkpoint_configs import (
     MODEL_TYPES,
+    CheckpointFormat,
     hugging_face_config,
     official_config,
     shape_from_config,
@@ -26,37 +26,15 @@ from speechscale.model.transformer import Transformer
 from speechscale.model.weight_files import CONFIG, WEIGHTS, read_json_object, read_weights, require_folder
 from speechscale.records.seal import atomic_directory, write_file, write_json
 
-CheckpointFormat = Literal["hugging-face", "official"]
 _UNITS_KEY = "speechscale"  # key of config.json under which an export records the units of the model
 
 
-@dataclass(frozen=True)
-class _TensorNames:
-    """Tensor names of a format.
-
-    Attributes:
-        embedding: the input embedding.
-        output: the output projection; absent from the file if tied.
-        norm: the last norm.
-        layer: name of a tensor of a layer; placeholders for the number of the layer and the part's name.
-        parts: the tensors of a layer, by our parameter, which is their concatenation.
-        adjacent_rotary: whether rotary positions rotate dimensions 2i and 2i + 1 together.
-    """
-
-    embedding: str
-    output: str
-    norm: str
-    layer: str
-    parts: Mapping[str, tuple[str, ...]]
-    adjacent_rotary: bool
-
-    def of_layer(self, number: int, parameter: str) -> list[str]:
-        """Names of the tensors that one of our parameters is split into."""
-        return [self.layer.format(number, part) for part in self.parts[parameter]]
-
-
-# Our parameters of a layer, and the tensors that each is split into: in Hugging Face's format, in the release.
-_LAYER_PARTS = (
+# Our parameters, and the tensors that each is split into: in Hugging Face's format, in the release.
+_MODEL_TENSORS = (
+    ("embedding.weight", ("model.embed_tokens",), ("tok_embeddings",)),
+    ("norm", ("model.norm",), ("norm",)),
+)
+_LAYER_TENSORS = (
     ("attention_norm", ("input_layernorm",), ("attention_norm",)),
     (
         "qkv.weight",
@@ -68,24 +46,8 @@ _LAYER_PARTS = (
     ("gate_up.weight", ("mlp.gate_proj", "mlp.up_proj"), ("feed_forward.w1", "feed_forward.w3")),
     ("down.weight", ("mlp.down_proj",), ("feed_forward.w2",)),
 )
-_TENSOR_NAMES: dict[str, _TensorNames] = {
-    "hugging-face": _TensorNames(
-        embedding="model.embed_tokens.weight",
-        output="lm_head.weight",
-        norm="model.norm.weight",
-        layer="model.layers.{}.{}.weight",
-        parts={parameter: parts for parameter, parts, _ in _LAYER_PARTS},
-        adjacent_rotary=False,
-    ),
-    "official": _TensorNames(
-        embedding="tok_embeddings.weight",
-        output="output.weight",
-        norm="norm.weight",
-        layer="layers.{}.{}.weight",
-        parts={parameter: parts for parameter, _, parts in _LAYER_PARTS},
-        adjacent_rotary=True,
-    ),
-}
+_LAYER_PREFIX = {"hugging-face": "model.layers", "official": "layers"}
+_OUTPUT_PROJECTION = {"hugging-face": "lm_head.weight", "official": "output.weight"}  # absent if tied
 
 
 def export_model(model: Transformer, folder: Path, to: CheckpointFormat, units: Mapping[str, Any]) -> None:
@@ -98,8 +60,7 @@ def export_model(model: Transformer, folder: Path, to: CheckpointFormat, units: 
         units: the units of the model (`encoder`, `kmeans`), which the config keeps for a later import.
     """
     config = hugging_face_config(model.shape) if to == "hugging-face" else official_config(model.shape)
-    tensors = _to_format(model, _TENSOR_NAMES[to])
-    weights = {name: value.float().cpu().contiguous() for name, value in tensors.items()}
+    weights = {name: value.float().cpu().contiguous() for name, value in _to_format(model, to).items()}
     with atomic_directory(folder) as staging:
         write_json(staging / CONFIG, {**config, _UNITS_KEY: dict(units)})
         write_file(staging / WEIGHTS, save(weights, metadata={"format": "pt"}))
@@ -122,44 +83,55 @@ def import_model(folder: Path) -> tuple[Transformer, dict[str, Any]]:
     if model_type not in tuple(MODEL_TYPES):  # compared, because foreign values may not be hashable
         raise UserError(f"{path}: model_type is {model_type!r}; 'llama' or 'slm' is wanted.")
     model = Transformer(shape_from_config(config, path))
-    names = _TENSOR_NAMES[MODEL_TYPES[model_type]]
-    model.load_state_dict(_from_format(model, read_weights(folder), names, folder))
+    model.load_state_dict(_from_format(model, read_weights(folder), MODEL_TYPES[model_type], folder))
     return model.eval(), config.get(_UNITS_KEY, {})
 
 
-def _to_format(model: Transformer, names: _TensorNames) -> dict[str, Tensor]:
+def _tensor_names(format: CheckpointFormat, layers: int) -> dict[str, list[str]]:
+    """For each of our parameters, the names of the tensors that it is split into."""
+    column = 0 if format == "hugging-face" else 1
+    names = {}
+    for parameter, *tensors in _MODEL_TENSORS:
+        names[parameter] = [f"{name}.weight" for name in tensors[column]]
+    for number in range(layers):
+        for parameter, *tensors in _LAYER_TENSORS:
+            prefix = f"{_LAYER_PREFIX[format]}.{number}"
+            names[f"blocks.{number}.{parameter}"] = [f"{prefix}.{name}.weight" for name in tensors[column]]
+    return names
+
+
+def _to_format(model: Transformer, format: CheckpointFormat) -> dict[str, Tensor]:
     """The weights under the names of a format, fused matrices split."""
-    state = {name: value.detach() for name, value in model.state_dict().items()}
-    weights = {names.embedding: state["embedding.weight"], names.norm: state["norm"]}
-    for number in range(model.shape.layers):
-        for parameter in names.parts:
-            tensors = names.of_layer(number, parameter)
-            weights |= zip(tensors, state[f"blocks.{number}.{parameter}"].chunk(len(tensors)), strict=True)
-        if names.adjacent_rotary:
-            for name in names.of_layer(number, "qkv.weight")[:2]:
-                weights[name] = _to_adjacent_rows(weights[name], model.shape.heads)
+    state = model.state_dict()
+    weights: dict[str, Tensor] = {}
+    for parameter, names in _tensor_names(format, model.shape.layers).items():
+        tensors = state[parameter].detach().chunk(len(names))
+        if format == "official" and parameter.endswith("qkv.weight"):
+            query, key, value = tensors
+            tensors = (*(_to_adjacent_rows(rows, model.shape.heads) for rows in (query, key)), value)
+        weights |= zip(names, tensors, strict=True)
     return weights
 
 
 def _from_format(
-    model: Transformer, weights: dict[str, Tensor], names: _TensorNames, folder: Path
+    model: Transformer, weights: dict[str, Tensor], format: CheckpointFormat, folder: Path
 ) -> dict[str, Tensor]:
     """The state of our model: shapes checked, split matrices fused, rows in our order."""
-    output = weights.pop(names.output, None)
-    if output is not None and not torch.equal(output, weights.get(names.embedding, torch.empty(0))):
+    names = _tensor_names(format, model.shape.layers)
+    output_name, (embedding_name,) = _OUTPUT_PROJECTION[format], names["embedding.weight"]
+    output = weights.pop(output_name, None)
+    if output is not None and not torch.equal(output, weights.get(embedding_name, torch.empty(0))):
         raise UserError(
-            f"{folder}: {names.output} differs from {names.embedding}; only tied embeddings are supported."
+            f"{folder}: {output_name} differs from {embedding_name}; only tied embeddings are supported."
         )
-    _check_tensors(weights, _to_format(model, names), folder)
-    weights = {name: value.float() for name, value in weights.items()}
-    state = {"embedding.weight": weights[names.embedding], "norm": weights[names.norm]}
-    for number in range(model.shape.layers):
-        if names.adjacent_rotary:
-            for name in names.of_layer(number, "qkv.weight")[:2]:
-                weights[name] = _from_adjacent_rows(weights[name], model.shape.heads)
-        for parameter in names.parts:
-            tensors = [weights[name] for name in names.of_layer(number, parameter)]
-            state[f"blocks.{number}.{parameter}"] = torch.cat(tensors)
+    _check_tensors(weights, _to_format(model, format), folder)
+    state = {}
+    for parameter, tensor_names in names.items():
+        tensors = [weights[name].float() for name in tensor_names]
+        if format == "official" and parameter.endswith("qkv.weight"):
+            query, key, value = tensors
+            tensors = [*(_from_adjacent_rows(rows, model.shape.heads) for rows in (query, key)), value]
+        state[parameter] = torch.cat(tensors)
     return state
 
 
