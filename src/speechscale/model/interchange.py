@@ -27,14 +27,13 @@ from speechscale.model.weight_files import CONFIG, WEIGHTS, read_json_object, re
 from speechscale.records.seal import atomic_directory, write_file, write_json
 
 _UNITS_KEY = "speechscale"  # key of config.json under which an export records the units of the model
-
-
+_Names = tuple[str, ...]
 # Our parameters, and the tensors that each is split into: in Hugging Face's format, in the release.
-_MODEL_TENSORS = (
+_MODEL_TENSORS: tuple[tuple[str, _Names, _Names], ...] = (
     ("embedding.weight", ("model.embed_tokens",), ("tok_embeddings",)),
     ("norm", ("model.norm",), ("norm",)),
 )
-_LAYER_TENSORS = (
+_LAYER_TENSORS: tuple[tuple[str, _Names, _Names], ...] = (
     ("attention_norm", ("input_layernorm",), ("attention_norm",)),
     (
         "qkv.weight",
