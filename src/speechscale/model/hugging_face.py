@@ -18,9 +18,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 _DEFAULT_CONTEXT = 2048  # of models without a maximum length; longer texts are scored in windows
-_PROBE_PREFIX = (
-    256  # tokens; at least the attention window of GPT-Neo, which has a configuration key of its own
-)
+# Tokens; at least the attention window of GPT-Neo, which has a configuration key of its own.
+_PROBE_PREFIX = 256
 
 
 class HuggingFaceModel:

@@ -47,9 +47,8 @@ SCHEMA = "speechscale.unigram/1"
 MODEL = "unigram.model"  # SentencePiece's own format
 # Unit u is the character _FIRST_CHARACTER + u: up to 0xD7FF are 35,328 characters, without spaces and surrogates.
 _FIRST_CHARACTER = 0x4E00
-_MAX_SENTENCE = (
-    1000  # units; training splits longer utterances, because likelihoods of very long ones lose digits
-)
+# Units; training splits longer utterances, because likelihoods of very long ones lose digits.
+_MAX_SENTENCE = 1000
 _MAX_SEED_PIECES = 1_000_000  # candidates that training starts from: SentencePiece's default
 _NUM_RESERVED = 1  # SentencePiece reserves its id 0 for unknown characters, of which there are none
 
