@@ -9,8 +9,7 @@ from fractions import Fraction
 import numpy as np
 
 from speechscale.errors import UserError
-from speechscale.records.seal import differing_fields
-from speechscale.records.shards import Shard, encoding_of
+from speechscale.records.shards import Shard, require_same_encoding
 from speechscale.tokens.batches import Windows
 
 _SEEDS = 2**32  # between the seeds of two corpora, which must not be shuffled alike
@@ -47,7 +46,8 @@ class Mixture:
         """
         if not corpora:
             raise UserError("a mixture of no corpora; give at least one folder of shards.")
-        _demand_same_units(corpora)
+        for corpus in corpora[1:]:
+            require_same_encoding(corpus.shards[0], corpora[0].shards[0])
         _demand_different_speech(corpora)
         self.windows = [Windows(corpus.shards, context, corpus.limit) for corpus in corpora]
         self._context = context
@@ -85,17 +85,6 @@ class Mixture:
         before, after = self.counts(number), self.counts(number + 1)
         corpus = next(k for k in range(len(before)) if after[k] > before[k])
         return self.windows[corpus].batch(seed + corpus * _SEEDS, before[corpus], 1)
-
-
-def _demand_same_units(corpora: Sequence[Corpus]) -> None:
-    first = corpora[0].shards[0]
-    for corpus in corpora[1:]:
-        differing = differing_fields(encoding_of(corpus.shards[0]), encoding_of(first))
-        if differing:
-            raise UserError(
-                f"{corpus.shards[0].folder} and {first.folder} were encoded differently: {'; '.join(differing)}; one "
-                "model reads units of one kind."
-            )
 
 
 def _demand_different_speech(corpora: Sequence[Corpus]) -> None:
