@@ -28,7 +28,7 @@ import transformers
 
 from speechscale.compute import ComputeOptions
 from speechscale.records.manifest import SAMPLE_RATE
-from speechscale.units.encoders import choose_encoder, load_encoder
+from speechscale.units.encoders import encoder_identity, load_encoder
 from speechscale.units.kmeans import KMeansSpec, train_kmeans
 
 LAYER = 11
@@ -86,8 +86,8 @@ def way(name: str, folder: str, batch_seconds: float) -> Encode:
             ]
 
         return file_lock
-    computing = ComputeOptions(DEVICE, name.split()[-1], batch_seconds)  # type: ignore[arg-type]
-    return load_encoder(choose_encoder(folder, {"layer": LAYER}), computing).encode
+    compute = ComputeOptions(DEVICE, name.split()[-1], batch_seconds)  # type: ignore[arg-type]
+    return load_encoder(encoder_identity(folder, {"layer": LAYER}), compute).encode
 
 
 def start_worker(*arguments: Any) -> None:

@@ -32,11 +32,12 @@ from speechscale.speech.read_aloud import Reading, write_texts
 from speechscale.speech.synthesis.espeak import ESPEAK, Speaker
 from speechscale.speech.texts import StoryWorld
 from speechscale.speech.waveforms import load_waveforms
+from speechscale.units.codebook import Codebook, load_codebook
 from speechscale.units.collapse import collapse
 from speechscale.units.encode import ShardTask, encode_shard, plan_shards
 from speechscale.units.encoders import load_encoder
-from speechscale.units.kmeans import CodeBook, KMeansSpec, load_code_book
-from speechscale.units.learn import CodeBookTask, make_code_book
+from speechscale.units.kmeans import KMeansSpec
+from speechscale.units.learn import CodebookTask, fit_codebook
 from speechscale.units.mel import MelEncoder, MelSpec
 from speechscale.workers.local import LocalBackend
 from speechscale.workers.pool import run_tasks
@@ -63,14 +64,14 @@ def main() -> None:
         write_texts(StoryWorld("small", options.stories, 0), READING, folder / "texts")
         manifest, book = folder / "texts" / "manifest.jsonl", folder / "code_book.safetensors"
         identity = MelEncoder(MelSpec()).identity
-        make_code_book(
-            CodeBookTask(manifest, folder, identity, KMeansSpec(utterances=60), book, load_waveforms)
+        fit_codebook(
+            CodebookTask(manifest, folder, identity, KMeansSpec(utterances=60), book, load_waveforms)
         )
-        files_to_units(folder, options.seconds, options.rounds, load_code_book(book))
+        files_to_units(folder, options.seconds, options.rounds, load_codebook(book))
         text_to_units(folder, manifest, book, options.rounds)
 
 
-def files_to_units(folder: Path, seconds: float, rounds: int, book: CodeBook) -> None:
+def files_to_units(folder: Path, seconds: float, rounds: int, book: Codebook) -> None:
     spoken = long_speech(seconds)
     print(
         f"{len(spoken) / SAMPLE_RATE:.0f} s of speech in files of {UTTERANCE:.0f} s, one core, x real time:"
@@ -85,7 +86,7 @@ def files_to_units(folder: Path, seconds: float, rounds: int, book: CodeBook) ->
         print(kind.ljust(14) + rates(paths, rate, rounds, book))
 
 
-def rates(paths: list[Path], rate: int, rounds: int, book: CodeBook) -> str:
+def rates(paths: list[Path], rate: int, rounds: int, book: Codebook) -> str:
     """One line of the table."""
     encoder = load_encoder(book.encoder)
     raw = [soundfile.read(path, dtype="float32")[0] for path in paths]
@@ -159,7 +160,7 @@ def text_to_units(folder: Path, manifest: Path, book: Path, rounds: int) -> None
             if way == "units":
                 audio = encoded_seconds(tasks, folder / f"shards-{number}", workers)
             else:
-                audio = spoken_seconds([task.stretch for task in tasks], workers)
+                audio = spoken_seconds([task.manifest_slice for task in tasks], workers)
             spent[way].append(perf_counter() - started)
     print(f"\n{audio:.0f} s of speech in {len(tasks)} shards, {workers} workers:")
     for way, told in (("alone", "speaking alone"), ("units", "text to units")):
@@ -181,8 +182,8 @@ def spoken_seconds(stretches: Sequence[ManifestSlice], workers: int) -> float:
     return sum(seconds for _, seconds in done)
 
 
-def speak_and_forget(stretch: ManifestSlice) -> float:
-    heard = load_waveforms(list(stretch.utterances()), stretch.manifest.parent)
+def speak_and_forget(manifest_slice: ManifestSlice) -> float:
+    heard = load_waveforms(list(manifest_slice.utterances()), manifest_slice.manifest.parent)
     return sum(0 if isinstance(waveform, SampleFault) else len(waveform) for waveform in heard) / SAMPLE_RATE
 
 

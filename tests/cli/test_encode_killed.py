@@ -14,7 +14,8 @@ import pytest
 
 from speechscale.records.manifest import Synthesis, Utterance, write_manifest
 from speechscale.speech.waveforms import load_waveforms
-from speechscale.units.kmeans import KMeansSpec, save_code_book, train_kmeans
+from speechscale.units.codebook import save_codebook
+from speechscale.units.kmeans import KMeansSpec, train_kmeans
 from speechscale.units.mel import MelEncoder, MelSpec
 
 COMMAND = Path(sys.executable).with_name("speechscale")
@@ -41,7 +42,7 @@ def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
     encoder = MelEncoder(MelSpec())
     some = [sound for sound in load_waveforms(spoken[:5], folder) if not isinstance(sound, Exception)]
     frames = encoder.encode(some)[0]
-    save_code_book(
+    save_codebook(
         train_kmeans(frames, KMeansSpec(clusters=20), encoder.identity), folder / "book.safetensors"
     )
     return folder

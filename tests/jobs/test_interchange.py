@@ -28,7 +28,7 @@ from speechscale.records.runs import read_record
 from speechscale.records.seal import sha256_file, verify
 from speechscale.records.shards import Sample, open_shards, write_shard
 from speechscale.train.checkpoint import load_model
-from speechscale.units.kmeans import CodeBook, save_code_book
+from speechscale.units.codebook import Codebook, save_codebook
 from speechscale.units.mel import MelEncoder, MelSpec
 
 SHAPE = ModelShape(layers=2, dim=32, heads=2, vocabulary=12, context=64, hidden_multiple=16)
@@ -41,8 +41,8 @@ def code_book(tmp_path: Path) -> Path:
     rng = np.random.default_rng(0)
     centroids = rng.standard_normal((10, 40)).astype(np.float32)
     encoder = MelEncoder(MelSpec()).identity
-    save_code_book(
-        CodeBook(centroids, np.full(40, -3, np.float32), 1.0, encoder), tmp_path / "book.safetensors"
+    save_codebook(
+        Codebook(centroids, np.full(40, -3, np.float32), 1.0, encoder), tmp_path / "book.safetensors"
     )
     return tmp_path / "book.safetensors"
 
@@ -102,8 +102,8 @@ def test_units_that_nobody_named_are_said_to_be_unknown(foreign: Path, shards: P
 
 
 def test_imports_that_do_not_go(foreign: Path, code_book: Path, tmp_path: Path) -> None:
-    book = CodeBook(np.zeros((7, 40), np.float32), np.zeros(40, np.float32), 1.0, {"name": "mel"})
-    save_code_book(book, tmp_path / "seven.safetensors")
+    book = Codebook(np.zeros((7, 40), np.float32), np.zeros(40, np.float32), 1.0, {"name": "mel"})
+    save_codebook(book, tmp_path / "seven.safetensors")
     with pytest.raises(UserError, match="has 7 units; the model's vocabulary of 12 wants 10"):
         import_run(foreign, tmp_path / "run", code_book=tmp_path / "seven.safetensors", tokens=0)
     assert not (tmp_path / "run").exists()
@@ -111,8 +111,8 @@ def test_imports_that_do_not_go(foreign: Path, code_book: Path, tmp_path: Path) 
     with pytest.raises(UserError, match="exists already"):
         import_run(foreign, tmp_path / "run", code_book=code_book, tokens=0)
     export_run(tmp_path / "run", tmp_path / "out", "official")
-    other = CodeBook(np.ones((10, 40), np.float32), np.zeros(40, np.float32), 1.0, {"name": "mel"})
-    save_code_book(other, tmp_path / "other.safetensors")
+    other = Codebook(np.ones((10, 40), np.float32), np.zeros(40, np.float32), 1.0, {"name": "mel"})
+    save_codebook(other, tmp_path / "other.safetensors")
     with pytest.raises(UserError, match="is not the code book that the model names"):
         import_run(tmp_path / "out", tmp_path / "run2", code_book=tmp_path / "other.safetensors", tokens=0)
 
@@ -179,8 +179,8 @@ def test_prompts_and_voices_of_other_units_are_refused(
     write_shard(tmp_path / "else" / "s", [], [], {**made, "kmeans": {"name": "k", "sha256": "f" * 64}})
     with pytest.raises(UserError, match="another code book"):
         ask(Prompt(tmp_path / "else", 3))
-    other = CodeBook(np.ones((10, 40), np.float32), np.zeros(40, np.float32), 1.0, {"name": "mel"})
-    save_code_book(other, tmp_path / "other.safetensors")
+    other = Codebook(np.ones((10, 40), np.float32), np.zeros(40, np.float32), 1.0, {"name": "mel"})
+    save_codebook(other, tmp_path / "other.safetensors")
     with pytest.raises(UserError, match="is not the code book of the model's units"):
         ask(voice=MelVoice(tmp_path / "other.safetensors"))
     with pytest.raises(UserError, match="no such vocoder checkpoint"):

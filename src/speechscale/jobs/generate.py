@@ -19,8 +19,8 @@ from speechscale.records.seal import sealed_folder, sha256_file, write_file
 from speechscale.records.shards import Shard, open_shards
 from speechscale.speech.audio.decode import write_wav
 from speechscale.train.checkpoint import MODEL, load_model
-from speechscale.units.griffin_lim import FRAMES_PER_UNIT, mean_durations, mel_sound, stretch
-from speechscale.units.kmeans import load_code_book
+from speechscale.units.codebook import load_codebook
+from speechscale.units.griffin_lim import FRAMES_PER_UNIT, expand_units, mean_durations, mel_units_to_waveform
 from speechscale.units.vocoder import load_vocoder
 
 GENERATED_SCHEMA = "speechscale.generated/1"
@@ -144,19 +144,21 @@ def _speaker(
             raise UserError(
                 f"{voice.checkpoint}: knows {vocoder.spec.num_embeddings} units, the model says {shape.eos}."
             )
-        return vocoder.sound, "foretold by the vocoder"
-    book = load_code_book(voice.code_book)
+        return vocoder.synthesize, "foretold by the vocoder"
+    book = load_codebook(voice.code_book)
     if len(book.centroids) != shape.eos or code_book not in (None, sha256_file(voice.code_book)):
         raise UserError(
             f"{voice.code_book}: is not the code book of the model's units "
             f"({shape.eos} units, SHA-256 {code_book or 'not known'})."
         )
     if voice.pace is None:
-        return lambda units: mel_sound(stretch(units, None), book), f"{FRAMES_PER_UNIT:.3f} frames each"
+        return lambda units: mel_units_to_waveform(
+            expand_units(units, None), book
+        ), f"{FRAMES_PER_UNIT:.3f} frames each"
     shards = open_shards(voice.pace)
     _check_vocabulary(voice.pace, shards, shape)
     means = mean_durations(shards)
-    return lambda units: mel_sound(stretch(units, means), book), f"means of {voice.pace}"
+    return lambda units: mel_units_to_waveform(expand_units(units, means), book), f"means of {voice.pace}"
 
 
 def _check_vocabulary(folder: Path, shards: Sequence[Shard], shape: ModelShape) -> None:

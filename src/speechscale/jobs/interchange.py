@@ -11,7 +11,7 @@ from speechscale.model.interchange import Format, export_model, import_model
 from speechscale.model.shape import ModelShape
 from speechscale.records.runs import RunRecord, write_record
 from speechscale.train.checkpoint import MODEL, load_model, save_model
-from speechscale.units.kmeans import code_book_identity, load_code_book
+from speechscale.units.codebook import codebook_identity, load_codebook
 
 
 def export_run(run: Path, out: Path, to: Format) -> None:
@@ -63,7 +63,7 @@ def import_run(source: Path, out: Path, *, code_book: Path | None, tokens: int) 
 
 
 def _units_of(path: Path, shape: ModelShape, said: str | None) -> dict[str, Any]:
-    book, sha256 = load_code_book(path), code_book_identity(path)["sha256"]
+    book, sha256 = load_codebook(path), codebook_identity(path)["sha256"]
     if len(book.centroids) != shape.eos:
         raise UserError(
             f"{path}: has {len(book.centroids)} units; the model's vocabulary of {shape.vocabulary} wants {shape.eos} "

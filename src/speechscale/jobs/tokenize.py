@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from speechscale.jobs.encode import summarise
+from speechscale.jobs.encode import summarize_shards
 from speechscale.records.shards import is_written, open_shards
 from speechscale.tokens.unigram import (
     UnigramTask,
@@ -35,7 +35,7 @@ def tokenise(shards: Path, unigram: Path, out: Path, workers: int) -> str:
     missing = [task for task in tasks if not is_written(task.folder, task.preprocessing)]
     for _ in run_tasks(write_tokens, missing, label="units to tokens", backend=LocalBackend(workers)):
         pass
-    units, tokens = summarise(open_shards(shards)), summarise(open_shards(out))
+    units, tokens = summarize_shards(open_shards(shards)), summarize_shards(open_shards(out))
     per_token = (units.units - units.samples) / max(1, tokens.units - tokens.samples)
     return (
         f"{tokens.samples} utterances, {tokens.units} tokens (EOS included) in {tokens.shards} shards; "

@@ -25,7 +25,8 @@ from typing import Any
 
 from speechscale import __version__
 from speechscale.errors import UserError
-from speechscale.jobs.encode import encode_all, learn_code_book, summarise
+from speechscale.jobs.encode import encode_shards, summarize_shards
+from speechscale.jobs.learn_units import learn_codebook
 from speechscale.jobs.samples import write_samples
 from speechscale.jobs.train_run import (
     RECORD,
@@ -73,7 +74,8 @@ from speechscale.study.series import series_shards
 from speechscale.study.shards import ShardFolders, check_given, given_folders, training_tasks, verify_shards
 from speechscale.study.spec import StudySpec
 from speechscale.units.encode import plan_shards
-from speechscale.units.learn import CodeBookTask
+from speechscale.units.learn import CodebookTask
+from speechscale.units.source import SpeechSource
 from speechscale.workers.failures import Failure
 from speechscale.workers.pool import Backend, Workload, try_tasks
 from speechscale.workers.progress import StageTimer, spinner
@@ -200,7 +202,7 @@ def write_study(spec: StudySpec, folder: StudyFolder, seconds: dict[str, float])
 def study_facts(spec: StudySpec, folder: StudyFolder) -> dict[str, Any]:
     """What the report says of corpus and units; None where given shards do not tell."""
     shards = [shard for part in shard_folders(spec, folder).train for shard in open_shards(part)]
-    train = summarise(shards)
+    train = summarize_shards(shards)
     facts = folder.corpus / "facts.json"
     return {
         **(json.loads(facts.read_text(encoding="utf-8")) if facts.exists() else {}),
@@ -220,17 +222,13 @@ def make_corpus_folder(world: WorldSpec, folder: StudyFolder) -> None:
 def learn_units(spec: StudySpec, folder: StudyFolder) -> None:
     """k-means on a seeded sample of the training utterances."""
     if not folder.code_book.exists():
-        encoder = spec.units.encoder()
-        train = folder.corpus / TRAIN
-        learn_code_book(
-            CodeBookTask(
-                train,
-                folder.corpus,
-                encoder,
+        learn_codebook(
+            CodebookTask(
+                SpeechSource(folder.corpus / TRAIN, folder.corpus, load_waveforms),
+                spec.units.encoder(),
                 spec.units.kmeans,
                 folder.code_book,
-                load_waveforms,
-                timings=phone_timings,
+                align_phones=phone_timings,
             )
         )
 
@@ -239,14 +237,12 @@ def encode_parts(spec: StudySpec, folder: StudyFolder, backend: Backend, say: Sa
     """Every manifest to shards; refuses to go on when a part has nothing left."""
     for part, manifest in PARTS.items():
         tasks = plan_shards(
-            folder.corpus / manifest,
-            folder.corpus,
+            SpeechSource(folder.corpus / manifest, folder.corpus, load_waveforms),
             folder.code_book,
             folder.units(part),
-            load_waveforms,
             seconds=60 * spec.units.minutes_per_shard,
         )
-        encoded = encode_all(tasks, backend, label=f"{part}: speech to units")
+        encoded = encode_shards(tasks, backend, label=f"{part}: speech to units")
         say(f"{part:>10}: {encoded}")
 
 
