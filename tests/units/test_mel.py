@@ -45,4 +45,6 @@ def test_click_is_loudest_in_the_frame_centred_on_it() -> None:
 def test_frames_do_not_depend_on_much_later_samples() -> None:
     rng = np.random.default_rng(0)
     samples = rng.standard_normal(6400).astype(np.float32)
-    assert np.array_equal(ENCODER.frames(samples)[:5], ENCODER.frames(samples[: 7 * 640])[:5])
+    # Not bit for bit: BLAS rounds the mel products differently for another number of frames.
+    short = ENCODER.frames(samples[: 7 * 640])
+    np.testing.assert_allclose(ENCODER.frames(samples)[:5], short[:5], rtol=1e-6)

@@ -54,9 +54,10 @@ def encode(
     precision: Precision = "float32",
     batch_seconds: BatchSeconds = 60.0,
 ) -> None:
-    """Encode speech to collapsed units in sealed shards. The command can be stopped at any time; run again, it continues.
+    """Encode speech to collapsed units in sealed shards.
 
-    Every machine of a cluster needs the same installation and the same files under the same paths.
+    The command can be stopped at any time; run again, it continues. Every machine of a cluster needs the
+    same installation and the same files under the same paths.
 
     Example:
 

@@ -85,7 +85,7 @@ def mel_units_to_waveform(units: np.ndarray, codebook: Codebook, seed: int = 0) 
 
 
 def _interpolate(magnitudes: np.ndarray, factor: int) -> np.ndarray:
-    """`factor` frames for each, [factor × frames, bins], evenly spaced around its centre, interpolated in logarithms."""
+    """`factor` frames for each, evenly spaced, interpolated in logarithms; [factor × frames, bins]."""
     position = np.clip((np.arange(len(magnitudes) * factor) + 0.5) / factor - 0.5, 0, len(magnitudes) - 1)
     before = position.astype(int)
     after = np.minimum(before + 1, len(magnitudes) - 1)

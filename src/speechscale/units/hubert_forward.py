@@ -44,7 +44,7 @@ def geometry(config: HubertConfig) -> tuple[int, int]:
 
 
 class HubertForward:
-    """The forward pass of a `HubertModel`. Its modules are reused and changed, so the model is not usable afterwards."""
+    """The forward pass of a `HubertModel`, which is changed and not usable afterwards."""
 
     def __init__(self, model: HubertModel, layer: int, device: torch.device, dtype: torch.dtype) -> None:
         """Take over the modules of a model.

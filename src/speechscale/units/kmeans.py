@@ -29,8 +29,8 @@ _BLOCK_CUDA = 65_536
 class KMeansSpec(BaseModel):
     """Number of units, size of the training sample, and stopping rule.
 
-    `lloyd` assigns all frames in every iteration and then moves the centroids. `minibatch` iterates over a sample of the
-    frames that doubles as soon as another iteration gains no more than the sample can resolve, up to all frames;
+    `lloyd` assigns all frames in every iteration and then moves the centroids. `minibatch` iterates over a sample of
+    the frames that doubles as soon as another iteration gains no more than the sample can resolve, up to all frames;
     centroids move after every chunk of the sample.
     """
 

@@ -14,7 +14,7 @@ from speechscale.records.manifest import SAMPLE_RATE
 
 
 class MelSpec(BaseModel):
-    """Settings of the log-mel spectrogram. The default frame rate is that of mHuBERT-25Hz, for comparable unit rates."""
+    """Settings of the log-mel spectrogram. By default it has the frame rate of mHuBERT-25Hz."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -71,8 +71,8 @@ class MelEncoder:
         padded[margin : margin + len(samples)] = samples[: len(padded) - margin]
         frames = np.lib.stride_tricks.sliding_window_view(padded, spec.window)[:: spec.hop]
         spectrum = np.abs(scipy.fft.rfft(frames * hann(spec.window), axis=1))
-        frames = np.log(spectrum @ mel_filters(spec) + np.float32(spec.floor))
-        return frames
+        log_mel: np.ndarray = np.log(spectrum @ mel_filters(spec) + np.float32(spec.floor))
+        return log_mel
 
 
 @cache

@@ -1,8 +1,8 @@
 """Safe reading of published codebooks: a scikit-learn k-means in a joblib file, without executing anything in it.
 
-A joblib file is a pickle, and a pickle is a program that can call anything it can import. This reader imports nothing:
-each name that such a file legitimately contains is replaced by a stand-in of this module that only stores its arguments,
-and any other name is an error. No class or function of another library is ever looked up.
+A joblib file is a pickle, and a pickle is a program that can call anything it can import. This reader imports
+nothing: each name that such a file legitimately contains is replaced by a stand-in of this module that only stores
+its arguments, and any other name is an error. No class or function of another library is ever looked up.
 """
 
 from __future__ import annotations
