@@ -91,8 +91,10 @@ def make_codebook(job: CodebookJob) -> LearnedCodebook | ImportedCodebook:
     task = job.task()
     if job.published is None:
         return learn_codebook(task)
-    preset = ENCODER_PRESETS.get(job.encoder)
-    return import_codebook(task, job.published, job.sha256 or (preset and preset.kmeans_sha256))
+    sha256 = job.sha256
+    if sha256 is None and job.encoder in ENCODER_PRESETS:
+        sha256 = ENCODER_PRESETS[job.encoder].kmeans_sha256
+    return import_codebook(task, job.published, sha256)
 
 
 def learn_codebook(task: CodebookTask) -> LearnedCodebook:
