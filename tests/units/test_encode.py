@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tricks import folder_bytes, list_utterances
 
 from speechscale.errors import SampleFault, UserError
 from speechscale.records.manifest import Utterance, write_manifest
@@ -41,11 +42,7 @@ def load_noise(utterances: Sequence[Utterance], root: Path) -> Iterator[np.ndarr
 
 def manifest(folder: Path, *names: str) -> Path:
     """A manifest in which each utterance has a duration of one second."""
-    path = folder / f"{'-'.join(names)}.jsonl"
-    write_manifest(
-        (Utterance(id=n, dataset="d", split="train", speaker="v", duration=1.0) for n in names), path
-    )
-    return path
+    return list_utterances(folder / f"{'-'.join(names)}.jsonl", *names)
 
 
 def plan(listed: Path, book: Path, out: Path, seconds: float) -> list[ShardTask]:
@@ -64,10 +61,6 @@ def codebook(tmp_path: Path) -> Path:
     frames, unreadable = learn(manifest(tmp_path, "k1", "k2", "bad"), KMeansSpec(clusters=8), path)
     assert frames > 50 and unreadable == 1
     return path
-
-
-def folder_bytes(folder: Path) -> dict[str, bytes]:
-    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
 def test_shards_hold_units_and_name_the_skipped_utterances(tmp_path: Path, codebook: Path) -> None:

@@ -288,7 +288,7 @@ def test_damaged_model_is_refused_in_one_sentence(
     [
         ("no such thing", {"layer": 1}, "no such folder, and not a hub id"),
         ("owner/name", {"layer": 1}, "pin its revision"),
-        ("owner/name", {"layer": 1, "revision": "main"}, "'main' pins nothing"),
+        ("owner/name", {"layer": 1, "revision": "main"}, "'main' is not pinned"),
         ("owner/name", {}, "layer: Field required"),
         ("owner/name", {"layer": 1, "revision": "a" * 40, "bands": 3}, "bands: Extra"),
         ("mel", {"layer": 1}, "layer: Extra"),

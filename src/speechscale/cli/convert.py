@@ -45,7 +45,7 @@ def convert(
     ] = None,
     units_per_shard: Annotated[int, typer.Option(min=1)] = 2_000_000,
 ) -> None:
-    """Convert unit files of fairseq, textlesslib or slamkit to shards, or shards to such files, without encoding again.
+    """Convert unit files of fairseq, textlesslib or slamkit to shards, or shards to such files.
 
     Example:
 

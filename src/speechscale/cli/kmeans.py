@@ -62,7 +62,7 @@ def kmeans(
         Literal["auto", "cpu", "cuda"], typer.Option(help="Device of a neural encoder.")
     ] = "auto",
 ) -> None:
-    """Learn the units: k-means over frames of a sample of utterances. A quality report is written next to the codebook.
+    """Learn units by k-means over frames of a sample of utterances; writes a quality report next to the codebook.
 
     Examples:
 

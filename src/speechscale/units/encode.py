@@ -1,7 +1,8 @@
 """Encoding of speech to shards of units: load waveforms, encode, assign clusters, collapse, write.
 
-The shard is the unit of work. One worker makes it from consecutive utterances of the manifest and writes it completely
-or not at all; a second call makes the shards that are missing. Only a fault of an utterance itself becomes a skip.
+The shard is the unit of work. One worker makes it from consecutive utterances of the manifest and writes it
+completely or not at all; a second call makes the shards that are missing. Only a fault of an utterance itself becomes
+a skip.
 """
 
 from __future__ import annotations

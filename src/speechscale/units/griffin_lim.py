@@ -58,8 +58,8 @@ def expand_units(units: np.ndarray, means: np.ndarray | None) -> np.ndarray:
 def mel_units_to_waveform(units: np.ndarray, codebook: Codebook, seed: int = 0) -> np.ndarray:
     """Synthesize one unit per frame: a waveform, float32 at 16 kHz, `hop` samples per frame.
 
-    The pseudo-inverse of the mel filters gives linear magnitudes from those of the centroids; magnitudes between frames
-    are interpolated geometrically; phases are found by the algorithm of Griffin and Lim (1984).
+    The pseudo-inverse of the mel filters gives linear magnitudes from those of the centroids. Magnitudes between
+    frames are interpolated geometrically. Phases are found by the algorithm of Griffin and Lim (1984).
 
     Raises:
         UserError: no units, units that the codebook does not have, or a codebook of another encoder.

@@ -1,7 +1,7 @@
 """The HuBERT encoder: one hidden state of a pretrained model, from a folder or a pinned revision of the hub.
 
-The number of frames of an utterance depends on chunking and padding, which differ between code bases. For mHuBERT-25Hz,
-with a receptive field of 720 samples and a stride of 640, sixty seconds give
+The number of frames of an utterance depends on chunking and padding, which differ between code bases. For
+mHuBERT-25Hz, with a receptive field of 720 samples and a stride of 640, sixty seconds give
 
 - 1498 frames in chunks of 30 s (`chunk_seconds=30`): the released code of the scaling study, and the presets here;
 - 1499 frames in chunks of 100 s (`chunk_seconds=100`): textlesslib and Spirit LM;
@@ -52,7 +52,7 @@ class HubertSpec(BaseModel):
     def _check_revision(self) -> HubertSpec:
         if self.revision is not None and not re.fullmatch(r"sha256:[0-9a-f]{64}|[0-9a-f]{40}", self.revision):
             raise ValueError(
-                f"revision {self.revision!r} pins nothing; wanted is a commit of the hub, 40 hexadecimal digits"
+                f"revision {self.revision!r} is not pinned; wanted a commit of the hub, 40 hexadecimal digits"
             )
         return self
 

@@ -11,8 +11,8 @@ masked. The convolutions have no padding of their own, so a valid frame depends 
 
 Group norm is folded into the first convolution: the mean and variance of W x over time follow from the mean and the
 covariance of the windows x (10 numbers each), which saves a pass over the largest activation of the network.
-The other convolutions are matrix products over blocks of `stride` neighbouring frames, channels last: in bfloat16 on a
-CPU five times as fast as `conv1d`, with the same results.
+The other convolutions are matrix products over blocks of `stride` neighbouring frames, channels last: in bfloat16 on
+a CPU five times as fast as `conv1d`, with the same results.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ class HubertForward:
         return self.first_conv.kernel_size[0] - self.first_conv.stride[0]
 
     def _pad(self, waveforms: Sequence[np.ndarray], frames: int) -> Tensor:
-        """Waveforms padded to the samples of `frames` frames; samples after the last frame are kept for group norm."""
+        """Waveforms padded to the length of `frames` frames. Samples after the last frame stay, for group norm."""
         length = (frames + self.halo) * self.stride + self._overhang
         length = max(length, *(len(waveform) for waveform in waveforms))
         samples = np.zeros((len(waveforms), length), dtype=np.float32)
@@ -209,7 +209,7 @@ class HubertForward:
 
 
 class _BlockConvolution:
-    """A convolution without padding as matrix products over blocks of `stride` frames, one per block of its kernel."""
+    """An unpadded convolution as matrix products over blocks of `stride` frames, one per block of its kernel."""
 
     def __init__(self, layer: Any, dtype: torch.dtype) -> None:
         conv: nn.Conv1d = layer.conv
@@ -222,7 +222,7 @@ class _BlockConvolution:
         self.activation: Function = layer.activation
 
     def __call__(self, hidden: Tensor) -> Tensor:
-        """[time, channels] to [time / stride, channels]; windows beyond the end are incomplete and must be ignored."""
+        """[time, channels] to [time / stride, channels]; the last windows may be incomplete and must be ignored."""
         blocks = hidden.reshape(-1, self.width)
         output = blocks[:, : len(self.weights[0])] @ self.weights[0]
         for offset, weight in enumerate(self.weights[1:], start=1):

@@ -162,9 +162,9 @@ def _kmeans_plus_plus(
 ) -> torch.Tensor:
     """Add points to the centroids by greedy k-means++ until there are `clusters`, or no other point is left.
 
-    Each new centroid is the best of 2 + ln K candidates drawn with probability proportional to the squared distance to
-    the nearest centroid (Arthur & Vassilvitskii 2007, section 5). Distances are measured in a random projection to 64
-    dimensions, with a standard deviation of sqrt(2 / 64) = 18 %: enough for a start, at a tenth of the cost.
+    Each new centroid is the best of 2 + ln K candidates drawn with probability proportional to the squared distance
+    to the nearest centroid (Arthur & Vassilvitskii 2007, section 5). Distances are measured in a random projection to
+    64 dimensions, with a standard deviation of sqrt(2 / 64) = 18 %: enough for a start, at a tenth of the cost.
 
     Args:
         points: float32 [points, dimension].
@@ -242,7 +242,7 @@ class _KMeansState:
             size: number of points.
             max_passes: maximum number of passes.
             tolerance: relative decrease of the inertia at which iterations stop.
-            two_passes: do not compare the first pass with the inertia on fewer points, so that there are at least two.
+            two_passes: make at least two passes: do not compare the first with the inertia on fewer points.
         """
         points, sum_of_squares = self._points.first(size, self._pool)
         previous = np.inf if two_passes else self._inertia_per_point * size
@@ -324,8 +324,8 @@ def _cluster_sums(points: torch.Tensor, labels: torch.Tensor, clusters: int) -> 
 def _single_threaded_blocks(count: int, bfloat16: bool) -> Iterator[ThreadPoolExecutor]:
     """A pool of threads that each compute a block alone, so that sums do not depend on the number of threads.
 
-    `bfloat16`: allow matrix products in bfloat16 where the processor has them. They are four times as fast and find the
-    nearest centroid of nearly every frame; sums stay float32.
+    `bfloat16`: allow matrix products in bfloat16 where the processor has them. They are four times as fast and find
+    the nearest centroid of nearly every frame; sums stay float32.
     """
     import torch
 

@@ -84,7 +84,7 @@ def hann(length: int) -> np.ndarray:
 
 @cache
 def mel_filters(spec: MelSpec) -> np.ndarray:
-    """Triangular filters, float32 [window/2 + 1, bands]: each sums to 1, equally spaced in mel (O'Shaughnessy 1987)."""
+    """Triangular filters of sum 1, equally spaced in mel (O'Shaughnessy 1987); float32 [window/2 + 1, bands]."""
     edges = _mel_to_hertz(
         np.linspace(_hertz_to_mel(spec.lowest), _hertz_to_mel(spec.highest), spec.bands + 2)
     )

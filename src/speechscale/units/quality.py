@@ -1,7 +1,7 @@
 """Quality of a codebook: inertia, usage, run lengths, and agreement with phones where these are known.
 
-Phone measures as in the HuBERT paper (Hsu et al. 2021), over the frames whose centre is within a phone, from the joint
-distribution of phone y and unit z:
+Phone measures as in the HuBERT paper (Hsu et al. 2021), over the frames whose centre is within a phone, from the
+joint distribution of phone y and unit z:
 
 - phone purity: accuracy of predicting the most frequent phone of each unit;
 - cluster purity: accuracy of predicting the most frequent unit of each phone;

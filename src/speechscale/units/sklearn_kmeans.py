@@ -36,7 +36,7 @@ def read_sklearn_kmeans(path: Path, encoder: Mapping[str, Any], sha256: str | No
         sha256: expected hash of the file, compared before anything in it is interpreted; None accepts any.
 
     Raises:
-        UserError: the file is missing, has another hash, is not a k-means, or holds more than arrays and plain values.
+        UserError: the file is missing, has another hash, is not a k-means, or holds anything but plain data.
     """
     try:
         content = Path(path).read_bytes()

@@ -1,7 +1,7 @@
 """The CodeHiFiGAN vocoder: waveforms from HuBERT units, loaded from its published checkpoint format.
 
-The generator of HiFi-GAN (Kong et al. 2020) on embedded units, with a predictor of unit durations (Polyak et al. 2021).
-Modules have the names of the checkpoint; weight norms are removed on loading.
+The generator of HiFi-GAN (Kong et al. 2020) on embedded units, with a predictor of unit durations (Polyak et al.
+2021). Modules have the names of the checkpoint; weight norms are removed on loading.
 """
 
 from __future__ import annotations
