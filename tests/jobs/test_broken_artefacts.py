@@ -93,7 +93,9 @@ def test_a_broken_line_is_told_with_its_number_and_field(name: str, tmp_path: Pa
     is_a_sentence(first, path)
     assert len(first) < 400
     with pytest.raises(UserError, match=re.escape(first)):  # found before any encoding
-        plan_shards(path, tmp_path, tmp_path / "book", tmp_path / "out", hear_noise, seconds=9.0)
+        plan_shards(
+            SpeechSource(path, tmp_path, hear_noise), tmp_path / "book", tmp_path / "out", seconds=9.0
+        )
 
 
 def test_repeated_ids_empty_and_missing_manifests(tmp_path: Path) -> None:
