@@ -9,10 +9,10 @@ from speechscale.errors import SampleFault
 from speechscale.records.manifest import SAMPLE_RATE, Utterance
 from speechscale.records.seal import write_json
 from speechscale.speech.audio.write import write_wav
+from speechscale.units.codebook import load_codebook
 from speechscale.units.collapse import collapse
-from speechscale.units.encode import LoadWaveforms
 from speechscale.units.encoders import load_encoder
-from speechscale.units.kmeans import load_code_book
+from speechscale.units.source import LoadWaveforms
 
 
 def write_samples(
@@ -26,7 +26,7 @@ def write_samples(
         utterances: those to export; utterances with a fault are left out.
         load_waveforms: yields their waveforms, float32 [samples] at 16 kHz.
     """
-    book = load_code_book(code_book)
+    book = load_codebook(code_book)
     encoder = load_encoder(book.encoder)
     entries = []
     for number, (utterance, waveform) in enumerate(
