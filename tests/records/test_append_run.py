@@ -9,7 +9,8 @@ import polars as pl
 import pytest
 
 from speechscale.errors import UserError
-from speechscale.records.runs import RunRecord, Score, append_run, read_table
+from speechscale.records.runs import RunRecord, Score
+from speechscale.records.runs_table import append_run, read_table
 
 
 def record(run: str = "pythia-70m@step1000", accuracy: float = 0.625, loss: float | None = None) -> RunRecord:

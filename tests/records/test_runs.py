@@ -2,7 +2,7 @@ import polars as pl
 import pytest
 
 from speechscale.errors import UserError
-from speechscale.records.runs import canonical_table, read_curves, read_design, read_table, score_names
+from speechscale.records.runs_table import canonical_table, read_curves, read_design, read_table, score_names
 
 HEADER = "run,series,N,D,L,status,sblimp,sblimp_items\n"
 

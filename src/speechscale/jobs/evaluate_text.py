@@ -18,7 +18,8 @@ from speechscale.jobs.load_model import on_hub
 from speechscale.jobs.score_folder import existing_scores
 from speechscale.jobs.train_run import RECORD, missing_note
 from speechscale.model.pythia import TOKENS_PER_STEP, corpus_tokens, doubt, steps_taken
-from speechscale.records.runs import RunRecord, append_run, write_record
+from speechscale.records.runs import RunRecord, write_record
+from speechscale.records.runs_table import append_run
 
 if TYPE_CHECKING:
     from speechscale.model.hugging_face import HuggingFaceModel

@@ -13,7 +13,7 @@ from speechscale.laws.forms import log_loss
 from speechscale.laws.influence import FARTHER, influence, log_forecast
 from speechscale.laws.minimise import Array
 from speechscale.laws.single_epoch import SingleEpochFit
-from speechscale.records.runs import RECIPE
+from speechscale.records.runs_table import RECIPE
 
 FEW_RUNS = 15
 COLLINEAR = 0.95

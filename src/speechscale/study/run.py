@@ -38,14 +38,8 @@ from speechscale.jobs.train_run import (
 from speechscale.laws import fit_table
 from speechscale.records.law import read_law, write_law
 from speechscale.records.manifest import Utterance, read_manifest
-from speechscale.records.runs import (
-    RunRecord,
-    read_curves,
-    read_record,
-    read_table,
-    write_curves,
-    write_table,
-)
+from speechscale.records.runs import RunRecord, read_record
+from speechscale.records.runs_table import read_curves, read_table, write_curves, write_table
 from speechscale.records.seal import (
     differing_fields,
     exclusive_lock,
