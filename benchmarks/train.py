@@ -145,8 +145,8 @@ def contestants(size: str, windows: Windows) -> dict[str, Step]:
     spec = spec_of(size)
     plain, hub = PlainModel(spec), hub_model(spec)
     return {
-        "ours": Trainer(spec, VOCABULARY, windows).update,
-        "ours, compiled": Trainer(spec_of(size, compile=True), VOCABULARY, windows).update,
+        "ours": Trainer(spec, VOCABULARY, windows).load_and_train_step,
+        "ours, compiled": Trainer(spec_of(size, compile=True), VOCABULARY, windows).load_and_train_step,
         "plain": plain_step(spec, plain, windows, plain),
         "hub": plain_step(spec, hub, windows, lambda tokens: hub(input_ids=tokens).logits),
     }
@@ -188,7 +188,7 @@ def compare_losses(size: str, windows: Windows, steps: int) -> None:
     ends = {}
     for name, choices in ways.items():
         trainer = Trainer(spec_of(size, tokens=tokens, **choices), VOCABULARY, windows)
-        losses = [trainer.update(number) for number in range(steps)]
+        losses = [trainer.load_and_train_step(number) for number in range(steps)]
         ends[name] = float(np.mean(losses[-max(1, steps // 10) :]))
         print(
             f"  {size}: {name:<10} loss {ends[name]:.4f}, {ends[name] / ends['float32']:.4f} x float32",
@@ -199,11 +199,11 @@ def compare_losses(size: str, windows: Windows, steps: int) -> None:
 def measure_waiting(size: str, windows: Windows, steps: int) -> None:
     """The share of the time that steps wait for data, as a training reads it."""
     trainer = Trainer(spec_of(size), VOCABULARY, windows)
-    with trainer.feed.ahead(0, steps) as batches:
+    with trainer.loader.prefetch(0, steps) as batches:
         started = perf_counter()
         for step, batch in enumerate(batches):
-            trainer.advance(step, batch)
-        share = trainer.feed.waited / (perf_counter() - started)
+            trainer.train_step(step, batch)
+        share = trainer.loader.wait_seconds / (perf_counter() - started)
     print(f"  {size}: {share:.3%} of {steps} steps spent waiting for data")
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
+from speechscale.train.open_corpora import open_corpora
 
 from speechscale.errors import UserError
 from speechscale.jobs.train_run import TrainingTask, is_done, train_and_score_run
@@ -20,7 +21,6 @@ from speechscale.records.shards import Sample, open_shards, write_shard
 from speechscale.study.run import run_study, train_all
 from speechscale.study.shards import given_folders, training_tasks
 from speechscale.study.spec import SPEECH, StudySpec, read_study
-from speechscale.train.mixed import mixed
 from speechscale.train.spec import to_toml
 from speechscale.workers.choose import choose_backend
 from speechscale.workers.local import LocalBackend
@@ -119,7 +119,7 @@ def test_a_mixture_is_trained_by_its_weights(write: Write) -> None:
     mixture = "[[corpus.mixture]]\nshards = 'train'\nweight = 3.0\n[[corpus.mixture]]\nshards = 'more'\nweight = 1.0\n"
     spec = write(("[ladder]", mixture + "[ladder]"), ('train = "train"\n', ""), ("= 2_600", "= 5_200"))
     tasks = tasks_of(spec)
-    of_run, corpora = mixed(tasks[0].spec, Path(), tasks[0].train, [])
+    of_run, corpora = open_corpora(tasks[0].spec, Path(), tasks[0].train, [])
     assert [corpus.weight for corpus in corpora] == [3.0, 1.0]
     (record,) = train_all(tasks[-1:], spec, LocalBackend(1))
     assert (record.status, record.unique_tokens) == ("done", 1280)

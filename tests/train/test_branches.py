@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 
 from speechscale.errors import UserError
 from speechscale.records.shards import Shard
-from speechscale.train.branches import flops_of_all, with_trunks
-from speechscale.train.checkpoint import MODEL, checkpoints
+from speechscale.train.branches import assign_trunks, total_flops
+from speechscale.train.checkpoint import MODEL, list_checkpoints
 from speechscale.train.loop import train_run
 from speechscale.train.spec import RunSpec
 
@@ -29,7 +29,7 @@ def family(spec: RunSpec) -> list[RunSpec]:
 
 
 def test_the_longest_is_the_trunk_and_keeps_what_the_others_need(family: list[RunSpec]) -> None:
-    trunk, *branches = with_trunks(family)
+    trunk, *branches = assign_trunks(family)
     assert (trunk.run, trunk.trunk, trunk.keep) == ("long", None, (8, 12))
     assert [(run.run, run.trunk, run.decay_start) for run in branches] == [
         ("middle", "long", 12),
@@ -37,15 +37,15 @@ def test_the_longest_is_the_trunk_and_keeps_what_the_others_need(family: list[Ru
     ]
     assert {run.warmup for run in (trunk, *branches)} == {1}  # the rule for ten steps
     per_update = trunk.shape(18).flops(UPDATE)
-    assert flops_of_all(family, 18) == pytest.approx((10 + 15 + 20) * per_update)
-    assert flops_of_all([trunk, *branches], 18) == pytest.approx((20 + 3 + 2) * per_update)
+    assert total_flops(family, 18) == pytest.approx((10 + 15 + 20) * per_update)
+    assert total_flops([trunk, *branches], 18) == pytest.approx((20 + 3 + 2) * per_update)
 
 
 def test_only_runs_that_can_share_steps_do(family: list[RunSpec], spec: RunSpec) -> None:
     other_seed = [
         run.model_copy(update={"run": f"{run.run}-1", "seed": 1}) for run in family if run.run != "middle"
     ]
-    grown = with_trunks([*family, *other_seed, spec])
+    grown = assign_trunks([*family, *other_seed, spec])
     assert spec in grown  # a cosine
     assert [run.run for run in grown if run.trunk is None] == ["long", "long-1", "tiny"]
     assert {run.trunk for run in grown if run.seed == 1} == {None, "long-1"}
@@ -55,9 +55,9 @@ def test_a_branch_equals_a_separate_run_of_the_same_schedule_bit_for_bit(
     family: list[RunSpec], shards: list[Shard], test_shards: list[Shard], tmp_path: Path
 ) -> None:
     torch.set_num_threads(1)
-    trunk, *branches = with_trunks(family)
+    trunk, *branches = assign_trunks(family)
     train_run(trunk, shards, test_shards, tmp_path / trunk.run)
-    assert list(checkpoints(tmp_path / trunk.run)) == [8, 12]  # and no others, once it is done
+    assert list(list_checkpoints(tmp_path / trunk.run)) == [8, 12]  # and no others, once it is done
     for branch in branches:
         grown = train_run(branch, shards, test_shards, tmp_path / branch.run)
         alone = branch.model_copy(update={"trunk": None})
@@ -73,7 +73,7 @@ def test_a_branch_equals_a_separate_run_of_the_same_schedule_bit_for_bit(
 def test_a_branch_of_another_trunk_or_none_is_refused(
     family: list[RunSpec], shards: list[Shard], test_shards: list[Shard], tmp_path: Path
 ) -> None:
-    trunk, branch, *_ = with_trunks(family)
+    trunk, branch, *_ = assign_trunks(family)
     with pytest.raises(UserError, match="the trunk left no checkpoint there; train it first, with 12 among"):
         train_run(branch, shards, test_shards, tmp_path / branch.run)
     train_run(trunk, shards, test_shards, tmp_path / trunk.run)

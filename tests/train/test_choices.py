@@ -16,13 +16,11 @@ from counting import MADE, counters
 from speechscale.errors import UserError
 from speechscale.model.transformer import Transformer, same_document
 from speechscale.records.shards import Sample, Shard, open_shards, write_shard
-from speechscale.study.spec import read_run
 from speechscale.tokens.batches import Windows
 from speechscale.tokens.mixture import Corpus
 from speechscale.train.loop import train_mixture, train_run
-from speechscale.train.mixed import mixed
-from speechscale.train.spec import CorpusSpec, RunSpec
-from speechscale.train.trainer import NotFinite, Trainer
+from speechscale.train.spec import MixtureComponent, RunSpec, open_corpora, read_run
+from speechscale.train.trainer import NonFiniteError, Trainer
 
 EOS = 16
 
@@ -34,7 +32,7 @@ def one_thread() -> None:
 
 def losses(spec: RunSpec, shards: list[Shard], eos: int | None = None) -> list[float]:
     made = Trainer(spec, 18, Windows(shards, spec.context), eos=eos)
-    return [made.update(step) for step in range(5)]
+    return [made.load_and_train_step(step) for step in range(5)]
 
 
 def test_a_document_does_not_see_its_neighbours(spec: RunSpec) -> None:
@@ -55,14 +53,14 @@ def test_a_document_does_not_see_its_neighbours(spec: RunSpec) -> None:
 
 def test_masking_is_part_of_what_a_run_is(spec: RunSpec, shards: list[Shard]) -> None:
     masked = spec.model_copy(update={"document_masking": True})
-    assert masked.what() != spec.what()
+    assert masked.identity() != spec.identity()
     assert losses(masked, shards, EOS)[1:] != losses(spec, shards)[1:]
 
 
 def test_recomputing_changes_no_bit(spec: RunSpec, shards: list[Shard]) -> None:
     recomputed = spec.model_copy(update={"activation_checkpointing": True})
     assert losses(recomputed, shards) == losses(spec, shards)
-    assert recomputed.what() == spec.what()
+    assert recomputed.identity() == spec.identity()
 
 
 @pytest.mark.slow
@@ -79,24 +77,24 @@ def test_where_reading_is_put_off_nothing_is_updated_after_the_first_step_that_i
 ) -> None:
     """As on a GPU, which is only looked at now and then."""
     made = Trainer(spec, 18, Windows(shards, spec.context))
-    made.defers = True
-    batches = [made.feed.read(step) for step in range(6)]
+    made.defer_metrics = True
+    batches = [made.loader.local_batch(step) for step in range(6)]
     for step in (0, 1):
-        made.advance(step, batches[step])
+        made.train_step(step, batches[step])
     with torch.no_grad():
         made.model.blocks[0].down.weight[0, 0] = float("inf")
     before = [p.clone() for p in made.model.parameters()]
     for step in (2, 3, 4):
-        made.advance(step, batches[step])
+        made.train_step(step, batches[step])
     assert all(torch.equal(a, b) for a, b in zip(made.model.parameters(), before, strict=True))
-    with pytest.raises(NotFinite, match="step 2: loss nan"):
-        made.read(4)
+    with pytest.raises(NonFiniteError, match="step 2: loss nan"):
+        made.step_metrics(4)
 
 
 def test_put_off_reading_changes_no_bit(spec: RunSpec, shards: list[Shard]) -> None:
     made = Trainer(spec, 18, Windows(shards, spec.context))
-    made.defers = True
-    assert [made.update(step) for step in range(5)] == losses(spec, shards)
+    made.defer_metrics = True
+    assert [made.load_and_train_step(step) for step in range(5)] == losses(spec, shards)
 
 
 def test_metrics_go_to_tensorboard(
@@ -132,8 +130,8 @@ def test_a_mixture_of_one_corpus_trains_as_that_corpus(
     spec: RunSpec, shards: list[Shard], test_shards: list[Shard], tmp_path: Path
 ) -> None:
     alone = train_run(spec, shards, test_shards, tmp_path / "alone")
-    in_words = spec.model_copy(update={"corpora": (CorpusSpec(shards="train", weight=2.0),)})
-    _, corpora = mixed(in_words, tmp_path, [], [])
+    in_words = spec.model_copy(update={"corpora": (MixtureComponent(shards="train", weight=2.0),)})
+    _, corpora = open_corpora(in_words, tmp_path, [], [])
     assert train_mixture(in_words, corpora, test_shards, tmp_path / "mixed").loss == alone.loss
 
 
@@ -164,16 +162,16 @@ def test_corpora_in_the_file_of_a_run(two: tuple[list[Shard], list[Shard]], tmp_
     path.write_text(
         RUN + '[[corpora]]\nshards = "c"\ntokens = 960\n[[corpora]]\nshards = "d"\ntokens = 320\n'
     )
-    spec, corpora = mixed(read_run(path), tmp_path, [], [])
+    spec, corpora = open_corpora(read_run(path), tmp_path, [], [])
     assert [corpus.weight for corpus in corpora] == [960, 320]
-    by_hand, same = mixed(
+    by_hand, same = open_corpora(
         read_run(path).model_copy(update={"corpora": ()}),
         tmp_path,
         [tmp_path / "c", tmp_path / "d"],
         [3.0, 1.0],
     )
     assert [corpus.weight for corpus in same] == [3, 1]
-    assert "shards" not in str(spec.what()) and "shards" not in str(by_hand.what())
+    assert "shards" not in str(spec.identity()) and "shards" not in str(by_hand.identity())
 
 
 @pytest.mark.parametrize(
@@ -197,7 +195,7 @@ def test_corpora_that_cannot_be_are_refused(text: str, message: str, tmp_path: P
 
 def test_folders_and_weights_that_do_not_go_together_are_refused(spec: RunSpec, tmp_path: Path) -> None:
     a, b = tmp_path / "a", tmp_path / "b"
-    named = spec.model_copy(update={"corpora": (CorpusSpec(shards="a"),)})
+    named = spec.model_copy(update={"corpora": (MixtureComponent(shards="a"),)})
     for run, folders, weights, message in (
         (named, [a], [], "names corpora, and so does --shards"),
         (spec, [], [], "no training shards"),
@@ -207,7 +205,7 @@ def test_folders_and_weights_that_do_not_go_together_are_refused(spec: RunSpec, 
         (spec.model_copy(update={"unique_tokens": 64}), [a, b], [], "unique_tokens limits one corpus"),
     ):
         with pytest.raises(UserError, match=message):
-            mixed(run, tmp_path, folders, weights)
+            open_corpora(run, tmp_path, folders, weights)
 
 
 def test_test_speech_that_is_trained_on_is_refused(
@@ -237,7 +235,7 @@ def test_units_beyond_the_vocabulary_are_refused(
 def test_an_absent_gpu_is_said_in_a_sentence(
     spec: RunSpec, shards: list[Shard], test_shards: list[Shard], tmp_path: Path
 ) -> None:
-    with pytest.raises(UserError, match=r"device = 'cuda': no GPU here .*; set device = 'cpu'"):
+    with pytest.raises(UserError, match=r"device = 'cuda': this machine has no GPU .*; set device = 'cpu'"):
         train_run(spec.model_copy(update={"device": "cuda"}), shards, test_shards, tmp_path / "run")
 
 
@@ -253,7 +251,7 @@ def test_out_of_memory_names_the_knob(shards: list[Shard]) -> None:
         made = Trainer(spec, 18, Windows(open_shards({str(shards[0].folder.parent)!r}), 32))
         used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + 2**29, used + 2**29))
-        made.update(0)
+        made.load_and_train_step(0)
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(job)], capture_output=True, text=True)
     assert (
@@ -273,13 +271,13 @@ def test_memory_that_the_optimiser_lacks_asks_for_more_processes(spec: RunSpec, 
     with pytest.raises(
         UserError, match=r"out of memory at step 0 for the optimiser's state; start more processes"
     ):
-        made.update(0)
+        made.load_and_train_step(0)
 
 
 @pytest.mark.parametrize("weight", [float("inf"), float("nan"), 0.0, -1.0])
 def test_a_weight_that_is_no_share_is_refused(spec: RunSpec, tmp_path: Path, weight: float) -> None:
     with pytest.raises(UserError, match="a weight is a number above zero"):
-        mixed(spec, tmp_path, [tmp_path / "a", tmp_path / "b"], [1.0, weight])
+        open_corpora(spec, tmp_path, [tmp_path / "a", tmp_path / "b"], [1.0, weight])
 
 
 @pytest.mark.parametrize(

@@ -15,12 +15,12 @@ from speechscale.errors import UserError
 from speechscale.records.runs import write_record
 from speechscale.records.shards import Sample, Shard, open_shards, write_shard
 from speechscale.tokens.batches import Windows
-from speechscale.train import trainer
-from speechscale.train.checkpoint import MODEL, checkpoints, load_model
+from speechscale.train.checkpoint import MODEL, list_checkpoints, load_model
 from speechscale.train.loop import train_run
+from speechscale.train.schedule import LearningRateSchedule
 from speechscale.train.spec import RunSpec
 from speechscale.train.trainer import Trainer
-from speechscale.train.validate import read_test_loss
+from speechscale.train.validate import evaluate_loss
 
 # Losses of the first ten steps of the tiny run, float32, one thread; a refactoring must leave them.
 GOLDEN = [2.922591, 2.788677, 2.657177, 2.555276, 2.456926, 2.366518, 2.325846, 2.270818, 2.265326, 2.243851]
@@ -33,7 +33,7 @@ def one_thread() -> None:
 
 def test_golden_losses_of_ten_steps(spec: RunSpec, shards: list[Shard]) -> None:
     made = Trainer(spec, 18, Windows(shards, spec.context))
-    losses = [made.update(step) for step in range(10)]
+    losses = [made.load_and_train_step(step) for step in range(10)]
     assert losses == pytest.approx(GOLDEN, abs=1e-5)
     assert losses[0] == pytest.approx(math.log(18), abs=0.1)  # an untrained model guesses
 
@@ -72,7 +72,7 @@ def test_resumed_equals_uninterrupted_bit_for_bit(
     assert (parts.loss, parts.curve) == (whole.loss, whole.curve)
     ours, theirs = load_file(tmp_path / "parts" / MODEL), load_file(tmp_path / "whole" / MODEL)
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-    assert not checkpoints(tmp_path / "parts")
+    assert not list_checkpoints(tmp_path / "parts")
 
 
 def test_a_checkpoint_of_another_run_is_refused_by_field(
@@ -87,7 +87,7 @@ def test_a_checkpoint_of_another_run_is_refused_by_field(
     other = spec.model_copy(update={"peak_lr": 2e-2})
     with pytest.raises(UserError, match=r"spec\.peak_lr: found 0\.01, wanted 0\.02"):
         train_run(other, shards, test_shards, tmp_path / "run")
-    max(checkpoints(tmp_path / "run").items())[1].write_bytes(b"\x80\x04pickle")
+    max(list_checkpoints(tmp_path / "run").items())[1].write_bytes(b"\x80\x04pickle")
     with pytest.raises(UserError, match="not a checkpoint"):
         train_run(spec, shards, test_shards, tmp_path / "run")
 
@@ -123,7 +123,7 @@ def test_a_run_that_stops_being_finite_is_recorded_before_the_update(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(trainer, "learning_rate", lambda *_: float("1e30"))
+    monkeypatch.setattr(LearningRateSchedule, "at", lambda *_: float("1e30"))
     record = train_run(spec, shards, test_shards, tmp_path / "run")
     assert record.status == "diverged" and record.loss is None
     assert record.note.startswith("step ")
@@ -153,7 +153,7 @@ def test_test_loss_is_token_weighted_and_counts_every_token_once(
     spec: RunSpec, shards: list[Shard], test_shards: list[Shard]
 ) -> None:
     model = Trainer(spec, 18, Windows(shards, spec.context)).model
-    found = read_test_loss(model, test_shards, torch.float32)
+    found = evaluate_loss(model, test_shards, torch.float32)
     total, count, seconds = 0.0, 0, 0.0
     with torch.no_grad():
         for units, row in zip(test_shards[0].samples(), test_shards[0].rows(), strict=True):
@@ -171,13 +171,13 @@ def test_standard_error_is_that_of_resampled_utterances(
 ) -> None:
     train_run(spec, shards, test_shards, tmp_path / "run")
     model, _ = load_model(tmp_path / "run" / MODEL)
-    found = read_test_loss(model, test_shards, torch.float32)
+    found = evaluate_loss(model, test_shards, torch.float32)
     samples = test_shards[0].samples()
     nll = np.array([read_one(model, units) for units in samples])
     lengths = np.array([len(units) for units in samples])
     drawn = np.random.default_rng(0).integers(0, len(nll), (4000, len(nll)))
     spread = (nll[drawn].sum(axis=1) / lengths[drawn].sum(axis=1)).std()
-    assert found.error == pytest.approx(spread, rel=0.1)
+    assert found.standard_error == pytest.approx(spread, rel=0.1)
 
 
 def read_one(model: torch.nn.Module, units: np.ndarray) -> float:

@@ -13,12 +13,12 @@ from safetensors.torch import load_file
 from speechscale.errors import UserError
 from speechscale.records.shards import Shard, open_shards
 from speechscale.tokens.batches import Windows
-from speechscale.train.checkpoint import MODEL, checkpoints
-from speechscale.train.feed import Feed
+from speechscale.train.checkpoint import MODEL, list_checkpoints
+from speechscale.train.distributed import DistributedContext, distributed_context, require_world_size
 from speechscale.train.loop import train_run
 from speechscale.train.metrics import read_metrics
-from speechscale.train.processes import World, joined, require_processes
 from speechscale.train.spec import RunSpec
+from speechscale.train.trainer import BatchLoader
 
 CPU = torch.device("cpu")
 
@@ -50,9 +50,10 @@ def every_step(spec: RunSpec) -> RunSpec:
 @pytest.mark.parametrize("size", [1, 2, 4])
 def test_processes_share_the_batch_of_one(shards: list[Shard], spec: RunSpec, size: int) -> None:
     windows = Windows(shards, spec.context)
-    feeds = [Feed(windows, 7, spec.batch, 18, CPU, World(rank, size)) for rank in range(size)]
+    seeded = spec.model_copy(update={"seed": 7})
+    loaders = [BatchLoader(windows, seeded, 18, CPU, DistributedContext(rank, size)) for rank in range(size)]
     for step in range(30):  # several epochs
-        batch = np.concatenate([feed.read(step).numpy() for feed in feeds])
+        batch = np.concatenate([loader.local_batch(step).numpy() for loader in loaders])
         assert np.array_equal(batch, windows.batch(7, step, spec.batch))
 
 
@@ -92,7 +93,7 @@ def test_a_run_is_taken_over_by_another_number_of_processes(
         if stop_at:
             with pytest.raises(KeyboardInterrupt):
                 in_processes(size, losses, spec, data, data / "parts", stop_at)
-            assert list(checkpoints(data / "parts")) == [6]
+            assert list(list_checkpoints(data / "parts")) == [6]
         else:
             curve, test_loss = in_processes(size, losses, spec, data, data / "parts")[0]
     assert curve == pytest.approx(whole, abs=1e-6)
@@ -105,14 +106,14 @@ def test_a_batch_that_cannot_be_shared_evenly_is_refused(every_step: RunSpec, da
 
 
 def test_a_run_that_asks_for_processes_it_did_not_get_is_refused() -> None:
-    require_processes(1, World(0, 4))
-    require_processes(4, World(3, 4))
+    require_world_size(1, DistributedContext(0, 4))
+    require_world_size(4, DistributedContext(3, 4))
     with pytest.raises(UserError, match=r"processes = 4, but 1 read this run; .*--nproc-per-node 4"):
-        require_processes(4, World())
+        require_world_size(4, DistributedContext())
 
 
 def test_a_world_without_a_rank_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.delenv("RANK", raising=False)
-    with pytest.raises(UserError, match=r"RANK, .*start them with torchrun"), joined(CPU):
+    with pytest.raises(UserError, match=r"RANK, .*start them with torchrun"), distributed_context(CPU):
         pass

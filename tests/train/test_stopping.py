@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from speechscale.errors import UserError
 from speechscale.records.shards import Shard, open_shards
-from speechscale.train.checkpoint import MODEL, checkpoints, finished_run, load_model
+from speechscale.train.checkpoint import MODEL, list_checkpoints, load_model, read_finished_record
 from speechscale.train.loop import train_run
 from speechscale.train.metrics import METRICS, read_metrics
 from speechscale.train.spec import RunSpec
@@ -81,7 +81,7 @@ def weights(folder: Path) -> bytes:
 def test_sigterm_saves_and_then_ends(spec: RunSpec, data: Path, whole: bytes, at: int) -> None:
     seldom = spec.model_copy(update={"checkpoint_steps": 1000})
     assert exit_code(train_with_a_signal, seldom, data, data / "run", signal.SIGTERM, at) == -signal.SIGTERM
-    assert list(checkpoints(data / "run")) == [at]
+    assert list(list_checkpoints(data / "run")) == [at]
     train(seldom, data, data / "run")
     assert weights(data / "run") == whole
 
@@ -92,7 +92,7 @@ def test_sigkill_during_a_checkpoint_leaves_a_usable_state(
 ) -> None:
     assert exit_code(train_and_die_in_a_checkpoint, spec, data, data / "run", which) == -signal.SIGKILL
     assert list((data / "run").glob(".aside-*"))
-    assert list(checkpoints(data / "run")) == [2 * (which - 1)] * (which > 1)
+    assert list(list_checkpoints(data / "run")) == [2 * (which - 1)] * (which > 1)
     train(spec, data, data / "run")
     assert weights(data / "run") == whole
     assert not list((data / "run").glob(".aside-*"))
@@ -114,15 +114,15 @@ def test_metrics_of_lost_steps_are_not_told_twice(spec: RunSpec, data: Path) -> 
 def test_the_last_checkpoints_and_the_named_ones_are_kept(spec: RunSpec, data: Path) -> None:
     spec = spec.model_copy(update={"keep_last": 2, "keep": (3,), "checkpoint_steps": 1})
     assert exit_code(train_with_a_signal, spec, data, data / "run", signal.SIGKILL, 8) == -signal.SIGKILL
-    assert list(checkpoints(data / "run")) == [3, 6, 7]
+    assert list(list_checkpoints(data / "run")) == [3, 6, 7]
     train(spec, data, data / "run")
-    assert list(checkpoints(data / "run")) == [3]
+    assert list(list_checkpoints(data / "run")) == [3]
 
 
 def test_damaged_and_foreign_checkpoints_are_refused_in_a_sentence(spec: RunSpec, data: Path) -> None:
     folder = data / "run"
     exit_code(train_with_a_signal, spec, data, folder, signal.SIGTERM, 5)
-    path = checkpoints(folder)[5]
+    path = list_checkpoints(folder)[5]
     whole = path.read_bytes()
     for found in (whole[: len(whole) // 2], b"\x80\x04pickle", b""):
         path.write_bytes(found)
@@ -144,12 +144,12 @@ def test_damaged_and_foreign_checkpoints_are_refused_in_a_sentence(spec: RunSpec
 def test_a_checkpoint_in_the_place_of_a_model_is_refused(spec: RunSpec, data: Path) -> None:
     folder = data / "run"
     train(spec.model_copy(update={"keep": (4,)}), data, folder)
-    shutil.copy(checkpoints(folder)[4], folder / MODEL)
-    for opened in (load_model, lambda path: finished_run(path, {})):
+    shutil.copy(list_checkpoints(folder)[4], folder / MODEL)
+    for opened in (load_model, lambda path: read_finished_record(path, {})):
         with pytest.raises(UserError, match=r"is no model but a checkpoint of its training"):
             opened(folder / MODEL)
     (folder / "training-old.safetensors").touch()  # somebody else's
-    assert list(checkpoints(folder)) == [4]
+    assert list(list_checkpoints(folder)) == [4]
 
 
 def test_two_trainings_do_not_share_a_folder(spec: RunSpec, data: Path) -> None:

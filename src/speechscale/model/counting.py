@@ -14,18 +14,19 @@ class Size:
     params: int  # N: without embeddings, of tokens (in and out) and of positions
     params_total: int  # what input and output share counts once
     matrices: int  # of the products that every token takes part in, output projection included
+    attention: float  # multiply-adds of a token for scores and weighted sum, as in `ModelShape.flops_exact`
 
     def flops(self, tokens: int) -> float:
         """Training FLOPs by the convention of the laws, 6 N D."""
         return 6.0 * self.params * tokens
 
-    def flops_exact(self, tokens: int, *, layers: int, dim: int, context: int) -> float:
+    def flops_exact(self, tokens: int) -> float:
         """Training FLOPs with causal attention and the output projection, as `ModelShape.flops_exact`."""
-        return 6.0 * (self.matrices + layers * 2 * dim * (context + 1) / 2) * tokens
+        return 6.0 * (self.matrices + self.attention) * tokens
 
 
-def size_of(model: nn.Module) -> Size:
-    """Count a causal language model of transformers.
+def size_of(model: nn.Module, context: int) -> Size:
+    """Count a causal language model of transformers with training windows of `context` tokens.
 
     Kaplan et al. (2020) leave out the embeddings of tokens and of positions; an output projection of its own is an
     embedding too (Pythia's authors count likewise).
@@ -39,4 +40,6 @@ def size_of(model: nn.Module) -> Size:
     inner = [each for each in model.parameters() if id(each) not in embeddings]
     matrices = sum(each.numel() for each in inner if each.ndim > 1)
     projection = output.weight.numel() if output is not None else 0
-    return Size(sum(each.numel() for each in inner), total, matrices + projection)
+    config = model.config.get_text_config()  # type: ignore[operator, union-attr]
+    attention = config.num_hidden_layers * 2 * config.hidden_size * (context + 1) / 2
+    return Size(sum(each.numel() for each in inner), total, matrices + projection, attention)

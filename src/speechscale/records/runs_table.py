@@ -64,10 +64,11 @@ def write_table(records: list[RunRecord], path: Path) -> None:
 
 
 def append_run(record: RunRecord, path: Path) -> None:
-    """Put a run into a runs table (CSV, TSV or Parquet), in place of one of the same series and name; a new table if
-    there is none. Of the same run at the same N and D, cells that it has no new value for stay: scores of other tasks.
-    Other rows, other columns and the names of columns stay as they are; commands that do the same at the same time wait
-    for each other.
+    """Add a run to a runs table (CSV, TSV or Parquet), or make a table of it.
+
+    A row of the same series and name is replaced, but if it has the same N and D, cells that the record has no value
+    for are kept: scores of other tasks. Other rows, other columns and the names of columns are not changed. Commands
+    that append at the same time wait for each other.
 
     Raises:
         UserError: what stands there is no runs table, or would be none with this run; it is left as it was.

@@ -12,7 +12,7 @@ import numpy as np
 from speechscale.records.runs import RunRecord, read_record
 from speechscale.study.ladder import ladder_runs, unique_tokens
 from speechscale.study.spec import StudySpec
-from speechscale.train.branches import flops_of_all, tokens_trained
+from speechscale.train.branches import total_flops
 from speechscale.train.spec import RunSpec
 
 
@@ -42,7 +42,7 @@ def ladder_table(spec: StudySpec, machine: Machine | None = None) -> str:
             run.tokens_seen,
             unique_tokens(spec, run),
         )
-        made = tokens_trained(run)
+        made = run.tokens_trained
         flops = np.array([shape.flops(made), shape.flops_exact(made)])
         totals += flops
         of_corpus = (f"{unique:,}", f"{tokens / unique:.2f}") if unique else ("all", "")
@@ -66,8 +66,8 @@ def ladder_table(spec: StudySpec, machine: Machine | None = None) -> str:
 
 def _saving(runs: Sequence[RunSpec], vocabulary: int) -> str:
     """What trunks and branches cost beside as many separate runs."""
-    made = flops_of_all(runs, vocabulary)
-    alone = flops_of_all((run.model_copy(update={"trunk": None}) for run in runs), vocabulary)
+    made = total_flops(runs, vocabulary)
+    alone = total_flops((run.model_copy(update={"trunk": None}) for run in runs), vocabulary)
     share = f"{made / alone:.3f} of the {alone:.2e} FLOPs (6ND) of separate runs"
     return f"branches make only the steps after they leave their trunks: {share}"
 
