@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +16,9 @@ from speechscale.errors import CannotWrite, UserError
 from speechscale.records.runs import RECORD, RunRecord, read_record, write_record
 from speechscale.records.scores import write_scores
 from speechscale.records.shards import Shard, open_shards, unigram_identity
-from speechscale.train.spec import RunSpec, open_corpora
+from speechscale.train.spec import OnStep, RunSpec, open_corpora
 from speechscale.train.torchrun import train_with_torchrun
 
-OnStep = Callable[[int, int], None]  # called with (steps done, steps in all)
 _PROGRESS = "progress.json"  # for the progress bar and for `study status`
 _WRITE_INTERVAL = 1.0  # seconds between two writes of it
 _STALE_AFTER = 900.0  # seconds without a write; a test loss may take minutes
@@ -46,7 +45,7 @@ class TrainingTask:
     benchmarks: Path | None
 
 
-class _Progress(TypedDict):
+class _ProgressFile(TypedDict):
     """Contents of progress.json."""
 
     done: int
@@ -140,7 +139,7 @@ def fraction_done(task: TrainingTask) -> float:
 def read_progress(folder: Path) -> float | None:
     """Share of the steps that a run in progress has made; None when no process works on it."""
     try:
-        progress: _Progress = json.loads((folder / _PROGRESS).read_text())
+        progress: _ProgressFile = json.loads((folder / _PROGRESS).read_text())
         if progress["host"] == platform.node():
             os.kill(progress["pid"], 0)  # signal 0 only checks that the process exists
         elif time.time() - (folder / _PROGRESS).stat().st_mtime > _STALE_AFTER:
@@ -268,7 +267,7 @@ def _progress_writer(path: Path) -> OnStep:
         nonlocal last
         if time.perf_counter() - last > _WRITE_INTERVAL:
             last = time.perf_counter()
-            progress = _Progress(done=done, steps=steps, pid=os.getpid(), host=platform.node())
+            progress = _ProgressFile(done=done, steps=steps, pid=os.getpid(), host=platform.node())
             with suppress(OSError):  # without the file only the progress bar is wrong
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(json.dumps(progress))

@@ -29,7 +29,7 @@ class TrunkCheckpointMissing(UserError):
 
 
 @dataclass(frozen=True)
-class Progress:
+class TrainingProgress:
     """Steps that a run has made, and the test losses on the way as (step, loss)."""
 
     step: int
@@ -121,7 +121,7 @@ def prune_checkpoints(folder: Path, last: int, keep: Collection[int]) -> None:
 def save_checkpoint(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    progress: Progress,
+    progress: TrainingProgress,
     folder: Path,
     provenance: dict[str, Any],
     context: DistributedContext = SINGLE_PROCESS,
@@ -155,7 +155,7 @@ def _on_main_process(value: Tensor, context: DistributedContext) -> Tensor:
 
 def load_checkpoint(
     model: nn.Module, optimizer: torch.optim.Optimizer, path: Path, provenance: dict[str, Any]
-) -> Progress:
+) -> TrainingProgress:
     """Restore model and optimiser, each process its shard.
 
     Args:
@@ -171,7 +171,7 @@ def load_checkpoint(
     tensors, header = _read(path)
     _require_same_run(path, header.get("provenance"), provenance)
     _restore(model, optimizer, tensors, path)
-    return Progress(header["step"], [(step, loss) for step, loss in header["curve"]])
+    return TrainingProgress(header["step"], [(step, loss) for step, loss in header["curve"]])
 
 
 def require_trunk_checkpoint(folder: Path, step: int) -> Path:

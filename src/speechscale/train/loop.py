@@ -11,7 +11,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
@@ -28,7 +28,7 @@ from speechscale.records.shards import Shard, encoding_of, shards_identity, unig
 from speechscale.tokens.mixture import Corpus, Mixture
 from speechscale.train.checkpoint import (
     MODEL,
-    Progress,
+    TrainingProgress,
     list_checkpoints,
     load_checkpoint,
     load_trunk_checkpoint,
@@ -39,11 +39,9 @@ from speechscale.train.checkpoint import (
 )
 from speechscale.train.distributed import distributed_context, local_batch_size, require_world_size
 from speechscale.train.metrics import MetricsLog, Throughput, require_tracker
-from speechscale.train.spec import RunSpec
+from speechscale.train.spec import OnStep, RunSpec
 from speechscale.train.trainer import NonFiniteError, Trainer
 from speechscale.train.validate import LossEstimate, evaluate_loss, require_held_out
-
-OnStep = Callable[[int, int], None]  # called with (steps done, steps in all)
 
 
 def train_run(
@@ -260,7 +258,7 @@ class _TrainingRun:
         """
         trainer, spec = self.trainer, self.spec
         trainer.step_metrics(step - 1)
-        progress = Progress(step, self.curve)
+        progress = TrainingProgress(step, self.curve)
         save_checkpoint(
             trainer.model, trainer.optimizer, progress, self.folder, self.provenance, self.context
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ from speechscale.records.toml import read_toml
 from speechscale.tokens.mixture import Corpus
 from speechscale.train.schedule import LearningRateSchedule, Schedule, decay_start, warmup_steps
 
+OnStep = Callable[[int, int], None]  # called with (steps made, steps in all)
 Parallel = Literal["ddp", "fsdp"]  # every process holds the whole model, or a shard of every matrix
 Track = Literal["none", "tensorboard", "wandb"]
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"  # of a folder below that of the study

@@ -8,21 +8,21 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from speechscale.records.runs import RECORD, RunRecord, read_record
 from speechscale.records.seal import write_file
 from speechscale.train.metrics import latest_metrics
-from speechscale.train.spec import RunSpec, to_toml
+from speechscale.train.spec import OnStep, RunSpec, to_toml
 
 _POLL_SECONDS = 0.5
 _SHUTDOWN_SECONDS = 60.0  # for the processes to save a checkpoint after SIGTERM
 
 
 def train_with_torchrun(
-    spec: RunSpec, shards: Sequence[Path], test: Path, folder: Path, on_step: Callable[[int, int], None]
+    spec: RunSpec, shards: Sequence[Path], test: Path, folder: Path, on_step: OnStep
 ) -> RunRecord:
     """`train_mixture` in `spec.processes` processes; leaves `run.toml` and `output.txt` in the run's folder too.
 
@@ -31,7 +31,7 @@ def train_with_torchrun(
         shards: folders of training shards; none where the spec names corpora.
         test: folder of test shards.
         folder: of the run.
-        on_step: called with steps done and steps in all.
+        on_step: called now and then.
 
     Raises:
         TrunkCheckpointMissing: the run is a branch, and its trunk has no checkpoint where it starts.

@@ -180,7 +180,9 @@ class Trainer:
         self.training_module = self._parallelize(self.model)
         loss = partial(_mean_loss, self.training_module, self.dtype, eos)
         # FSDP gathers the matrices of a block before its call, so there the blocks are compiled one by one.
-        self.loss = torch.compile(loss) if spec.compile and not isinstance(self.model, FSDPModule) else loss
+        self.loss_function = (
+            torch.compile(loss) if spec.compile and not isinstance(self.model, FSDPModule) else loss
+        )
         self.learning_rate = spec.learning_rate
         matrices = [p for p in self.model.parameters() if p.ndim > 1]
         gains = [p for p in self.model.parameters() if p.ndim < 2]
@@ -268,7 +270,7 @@ class Trainer:
         total = torch.zeros((), device=self.device)
         for number, micro_batch in enumerate(micro_batches):
             with no_sync(self.training_module, last=number == len(micro_batches) - 1):
-                loss = self.loss(micro_batch)
+                loss = self.loss_function(micro_batch)
                 # DDP and FSDP average gradients over the processes; the update needs their sum.
                 torch.autograd.backward(loss * (len(micro_batch) * size / spec.batch))
             total = total + loss.detach() * (len(micro_batch) / spec.batch)
