@@ -13,7 +13,7 @@ from speechscale.errors import UserError
 from speechscale.records.runs import read_record, write_record
 from speechscale.records.shards import Sample, Shard, open_shards, write_shard
 from speechscale.tokens.batches import Windows
-from speechscale.tokens.mixture import Corpus
+from speechscale.tokens.mixture import TrainingCorpus
 from speechscale.train.checkpoint import MODEL, list_checkpoints
 from speechscale.train.loop import train_mixture, train_run
 from speechscale.train.schedule import LearningRateSchedule
@@ -35,7 +35,7 @@ def test_loss_falls_far_below_that_of_guessing(
     assert record.loss < record.curve[0].loss
     assert [point.step for point in record.curve] == [15, 30, 60]
     assert (record.tokens, record.params) == (60 * 4 * 32, longer.shape(VOCABULARY).params)
-    assert record.epochs == pytest.approx(record.tokens / Windows(shards, 32).tokens)
+    assert record.epochs == pytest.approx(record.tokens / Windows(shards, 32).unique_tokens)
 
 
 class Interrupted(Exception):
@@ -148,9 +148,11 @@ def test_mixture_counts_the_unique_tokens_of_each_corpus(
     spec: RunSpec, two_corpora: tuple[list[Shard], list[Shard]], test_shards: list[Shard], tmp_path: Path
 ) -> None:
     first, second = two_corpora
-    record = train_mixture(spec, [Corpus(first, 9.0), Corpus(second, 1.0)], test_shards, tmp_path / "run")
+    record = train_mixture(
+        spec, [TrainingCorpus(first, 9.0), TrainingCorpus(second, 1.0)], test_shards, tmp_path / "run"
+    )
     seen = [36 * 32, 4 * 32]  # tokens of 40 windows
-    limits = [Windows(shards, 32).tokens for shards in two_corpora]
+    limits = [Windows(shards, 32).unique_tokens for shards in two_corpora]
     assert record.unique_tokens == sum(map(min, seen, limits)) < record.tokens
     assert record.epochs == pytest.approx(record.tokens / sum(limits))
 

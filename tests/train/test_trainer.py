@@ -14,7 +14,7 @@ import torch
 from toy_shards import EOS, PREPROCESSING, VOCABULARY
 
 from speechscale.errors import UserError
-from speechscale.model.transformer import Transformer, same_document
+from speechscale.model.transformer import Transformer, document_mask
 from speechscale.records.shards import Sample, Shard, open_shards, write_shard
 from speechscale.tokens.batches import Windows
 from speechscale.train.loop import train_run
@@ -54,7 +54,7 @@ def test_masked_attention_does_not_cross_documents(spec: RunSpec) -> None:
     masked = []
     for before in (left, other_left):
         tokens = torch.cat((before, document, right))[None]
-        masked.append(model(tokens, same_document(tokens, EOS))[0, 3:8])
+        masked.append(model(tokens, document_mask(tokens, EOS))[0, 3:8])
     alone = model(document[None])[0]
     torch.testing.assert_close(masked[0], masked[1], rtol=0, atol=0)
     torch.testing.assert_close(masked[0], alone, rtol=0, atol=1e-5)  # rotary positions are relative

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from speechscale.compute import Precision
-from speechscale.datasets.benchmarks.text import Written, read_written
+from speechscale.datasets.benchmarks.text import read_text_benchmark
 from speechscale.errors import UserError
 from speechscale.evals.accuracy import accuracies
 from speechscale.evals.conventions import PRESETS, Convention, unscored
@@ -17,9 +17,10 @@ from speechscale.jobs.evaluate import Evaluation, beside, write_evaluation
 from speechscale.jobs.load_model import on_hub
 from speechscale.jobs.score_folder import existing_scores
 from speechscale.jobs.train_run import missing_note
-from speechscale.model.pythia import TOKENS_PER_STEP, corpus_tokens, doubt, steps_taken
+from speechscale.model.pythia import TOKENS_PER_STEP, checkpoint_warning, training_steps, unique_corpus_tokens
 from speechscale.records.runs import RECORD, ImportedRecipe, RunRecord, write_record
 from speechscale.records.runs_table import append_run
+from speechscale.records.text_pairs import TextBenchmark
 
 if TYPE_CHECKING:
     from speechscale.model.hugging_face import HuggingFaceModel
@@ -50,7 +51,7 @@ class TextModel:
         Raises:
             UserError: nobody says how many, or none.
         """
-        steps = steps_taken(self.name, self.revision)
+        steps = training_steps(self.name, self.revision)
         tokens = self.tokens if self.tokens is not None or steps is None else steps * TOKENS_PER_STEP
         if tokens is None:
             raise UserError(
@@ -115,16 +116,16 @@ def score_text(
             "its switches."
         )
     seen = model.tokens_seen() if table else model.tokens or 0
-    written = {task: read_written(path) for task, path in benchmarks.items()}
+    written = {task: read_text_benchmark(path) for task, path in benchmarks.items()}
 
     from speechscale.compute import choose_device, choose_dtype
     from speechscale.evals.score import score_pairs
     from speechscale.evals.text import text_pairs
-    from speechscale.model.hugging_face import open_causal_model
-    from speechscale.model.text_tokenizer import open_tokenizer
+    from speechscale.model.hugging_face import load_causal_model
+    from speechscale.model.text_tokenizer import load_text_tokenizer
 
-    tokenizer = open_tokenizer(model.name, model.revision)
-    scored = open_causal_model(model.name, model.revision, choose_device())
+    tokenizer = load_text_tokenizer(model.name, model.revision)
+    scored = load_causal_model(model.name, model.revision, choose_device())
     pairs = (pair for task, found in written.items() for pair in text_pairs(task, found.pairs, tokenizer))
     bos = tokenizer.bos if by.bos else None
     dtype = choose_dtype(precision, scored.device)
@@ -157,13 +158,13 @@ def _record(
     model: TextModel, tokens: int, scored: HuggingFaceModel, found: Evaluation, seconds: float
 ) -> RunRecord:
     """The model as a run that others trained: without a loss, for it has none on our test set."""
-    from speechscale.model.counting import size_of
+    from speechscale.model.counting import count_parameters
 
-    size = size_of(scored.module, scored.context)
-    unique = min(tokens, corpus_tokens(model.name) or tokens)
+    size = count_parameters(scored.module, scored.context)
+    unique = min(tokens, unique_corpus_tokens(model.name) or tokens)
     return RunRecord.of(
         size,
-        ImportedRecipe(model.run, SERIES, tokens, steps_taken(model.name, model.revision) or 0),
+        ImportedRecipe(model.run, SERIES, tokens, training_steps(model.name, model.revision) or 0),
         unique_tokens=unique,
         epoch_tokens=unique,
         status="imported",
@@ -173,8 +174,8 @@ def _record(
     )
 
 
-def _remarks(model: TextModel, written: Mapping[str, Written]) -> list[str]:
+def _remarks(model: TextModel, written: Mapping[str, TextBenchmark]) -> list[str]:
     """What a reader of the scores must know."""
     remarks = [f"{task}: {note}" for task, found in written.items() for note in found.notes]
-    why = doubt(model.name, model.revision)
+    why = checkpoint_warning(model.name, model.revision)
     return [*remarks, *([why] if why else [])]

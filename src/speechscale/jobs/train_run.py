@@ -247,7 +247,7 @@ def _unfinished(
 ) -> RunRecord:
     """The record of a run that has no model."""
     spec, corpora = open_corpora(task.spec, Path(), task.train)
-    unique = sum(corpus.units for corpus in corpora)
+    unique = sum(corpus.num_tokens for corpus in corpora)
     return RunRecord.of(
         spec.shape(corpora[0].shards[0].preprocessing["vocab_size"]),
         spec,

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from speechscale.compute import Precision
-from speechscale.model.shape import ModelShape, Preset, check_heads
+from speechscale.model.shape import ModelShape, TrainingPreset, check_heads
 from speechscale.records.shards import vocabulary_of
 from speechscale.records.toml import read_toml
 from speechscale.speech.storyworld.corpus import WorldSpec
@@ -137,7 +137,7 @@ class LadderSpec(_Table):
     context: int = Field(ge=2)
     hidden_multiple: int = Field(default=256, ge=1)
     weight_decay: float = Field(default=0.1, ge=0)
-    preset: Preset = "paper"
+    preset: TrainingPreset = "paper"
     schedule: Schedule = "cosine"
     warmup: int | None = Field(
         default=None, ge=0

@@ -25,7 +25,7 @@ from speechscale.errors import UserError
 from speechscale.records.runs import CurvePoint, Outcome, RunRecord
 from speechscale.records.seal import differing_fields, exclusive_lock, remove_leftovers, write_error
 from speechscale.records.shards import Shard, encoding_of, shards_identity, unigram_identity
-from speechscale.tokens.mixture import Corpus, Mixture
+from speechscale.tokens.mixture import Mixture, TrainingCorpus
 from speechscale.train.checkpoint import (
     MODEL,
     TrainingProgress,
@@ -52,12 +52,12 @@ def train_run(
     on_step: OnStep = lambda *_: None,
 ) -> RunRecord:
     """`train_mixture` on one corpus, whose shards are `shards`."""
-    return train_mixture(spec, [Corpus(shards, limit=spec.unique_tokens)], test, folder, on_step)
+    return train_mixture(spec, [TrainingCorpus(shards, limit=spec.unique_tokens)], test, folder, on_step)
 
 
 def train_mixture(
     spec: RunSpec,
-    corpora: Sequence[Corpus],
+    corpora: Sequence[TrainingCorpus],
     test: Sequence[Shard],
     folder: Path,
     on_step: OnStep = lambda *_: None,
@@ -288,8 +288,8 @@ class _TrainingRun:
         return RunRecord.of(
             self.trainer.model.shape,
             spec,
-            unique_tokens=self.mixture.unique(spec.steps * spec.batch),
-            epoch_tokens=self.mixture.tokens,
+            unique_tokens=self.mixture.unique_tokens_in(spec.steps * spec.batch),
+            epoch_tokens=self.mixture.unique_tokens,
             **outcome,
         )
 
@@ -299,7 +299,7 @@ def _evaluation_steps(spec: RunSpec) -> set[int]:
     return {spec.steps >> power for power in range(1, spec.curve + 1)} - {0}
 
 
-def _provenance(spec: RunSpec, corpora: Sequence[Corpus], test: Sequence[Shard]) -> dict[str, Any]:
+def _provenance(spec: RunSpec, corpora: Sequence[TrainingCorpus], test: Sequence[Shard]) -> dict[str, Any]:
     """Everything that the model depends on: spec, code version, and identities of the data."""
     shards = corpora[0].shards
     differing = differing_fields(encoding_of(test[0]), encoding_of(shards[0]))

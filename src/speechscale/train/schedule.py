@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from speechscale.model.shape import Preset
+from speechscale.model.shape import TrainingPreset
 
 Schedule = Literal["cosine", "wsd"]  # half a cosine over all steps; or warm-up, constant rate, short decay
 FINAL_SHARE: dict[Schedule, float] = {"cosine": 0.1, "wsd": 0.0}  # of the peak, at the last step
@@ -44,7 +44,7 @@ class LearningRateSchedule:
 
     steps: int
     peak_lr: float
-    preset: Preset
+    preset: TrainingPreset
     schedule: Schedule = "cosine"
     warmup: int | None = None
     decay: float = 0.2

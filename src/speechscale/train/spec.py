@@ -12,10 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from speechscale.compute import Device, Precision
 from speechscale.errors import UserError
-from speechscale.model.shape import ModelShape, Preset, check_heads
+from speechscale.model.shape import ModelShape, TrainingPreset, check_heads
 from speechscale.records.shards import open_shards
 from speechscale.records.toml import read_toml
-from speechscale.tokens.mixture import Corpus
+from speechscale.tokens.mixture import TrainingCorpus
 from speechscale.train.schedule import LearningRateSchedule, Schedule, decay_start, warmup_steps
 
 OnStep = Callable[[int, int], None]  # called with (steps made, steps in all)
@@ -78,7 +78,7 @@ class RunSpec(BaseModel):
     warmup: int | None = Field(default=None, ge=0)  # steps; the study's rule when None
     decay: float = Field(default=0.2, gt=0, le=1)  # share of the steps; of `wsd` only
     final: float | None = Field(default=None, ge=0, le=1)  # share of the peak rate; None: the schedule's
-    preset: Preset = "paper"
+    preset: TrainingPreset = "paper"
     precision: Precision = "auto"
     document_masking: bool = False  # attention inside utterances only; the study's crosses them
     seed: int = Field(default=0, ge=0)
@@ -187,7 +187,7 @@ def _toml(value: Any) -> str:
 
 def open_corpora(
     spec: RunSpec, relative_to: Path, folders: Sequence[Path] = (), weights: Sequence[float] = ()
-) -> tuple[RunSpec, list[Corpus]]:
+) -> tuple[RunSpec, list[TrainingCorpus]]:
     """The training corpora of a run, and its spec with a mixture of `folders` written into it.
 
     Args:
@@ -213,7 +213,7 @@ def open_corpora(
         return spec, [_open(component, relative_to) for component in spec.corpora]
     _check_weights(folders, weights)
     if len(folders) == 1:
-        return spec, [Corpus(open_shards(folders[0]), limit=spec.unique_tokens)]
+        return spec, [TrainingCorpus(open_shards(folders[0]), limit=spec.unique_tokens)]
     if spec.unique_tokens is not None:
         raise UserError(
             f"{spec.run}: unique_tokens limits one corpus, and --shards names {len(folders)}; write them into the TOML "
@@ -237,9 +237,9 @@ def _check_weights(folders: Sequence[Path], weights: Sequence[float]) -> None:
             raise UserError(f"--weight {weight:g}: a weight is a number above zero.")
 
 
-def _open(component: MixtureComponent, relative_to: Path) -> Corpus:
+def _open(component: MixtureComponent, relative_to: Path) -> TrainingCorpus:
     weight = float(component.weight or component.tokens or 1)
-    return Corpus(open_shards(relative_to / component.shards), weight, component.unique_tokens)
+    return TrainingCorpus(open_shards(relative_to / component.shards), weight, component.unique_tokens)
 
 
 def _check_schedule(spec: RunSpec) -> None:

@@ -25,7 +25,7 @@ from torch.utils.checkpoint import checkpoint
 
 from speechscale.compute import choose_device, choose_dtype
 from speechscale.errors import UserError
-from speechscale.model.transformer import Transformer, same_document
+from speechscale.model.transformer import Transformer, document_mask
 from speechscale.train.distributed import (
     SINGLE_PROCESS,
     DistributedContext,
@@ -299,7 +299,7 @@ def _mean_loss(module: nn.Module, dtype: torch.dtype, eos: int | None, batch: Te
         batch: int64 [B, T + 1].
     """
     inputs, targets = batch[:, :-1], batch[:, 1:]
-    attention_mask = same_document(inputs, eos) if eos is not None else None
+    attention_mask = document_mask(inputs, eos) if eos is not None else None
     with torch.autocast(batch.device.type, dtype, enabled=dtype != torch.float32):
         logits = module(inputs, attention_mask)
     return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
