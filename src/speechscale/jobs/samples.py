@@ -9,17 +9,17 @@ from speechscale.errors import SampleFault
 from speechscale.records.manifest import SAMPLE_RATE, Utterance
 from speechscale.records.seal import write_json
 from speechscale.speech.audio.decode import write_wav
+from speechscale.units.codebook import load_codebook
 from speechscale.units.collapse import collapse
-from speechscale.units.encode import LoadWaveforms
 from speechscale.units.encoders import load_encoder
-from speechscale.units.kmeans import load_code_book
+from speechscale.units.source import LoadWaveforms
 
 
 def write_samples(
     root: Path, code_book: Path, utterances: Sequence[Utterance], load_waveforms: LoadWaveforms
 ) -> None:
     """`samples/*.wav` and `samples.json`: id, text, voice, seconds, file, units."""
-    book = load_code_book(code_book)
+    book = load_codebook(code_book)
     encoder = load_encoder(book.encoder)
     entries = []
     for number, (utterance, waveform) in enumerate(

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from speechscale import __version__
 from speechscale.errors import UserError
-from speechscale.jobs.encode import encode_all, learn_code_book, summarise
+from speechscale.jobs.encode import encode_shards, summarize_shards
+from speechscale.jobs.learn_units import learn_codebook
 from speechscale.jobs.samples import write_samples
 from speechscale.jobs.train_run import (
     TrainingTask,
@@ -50,7 +51,8 @@ from speechscale.study.shards import (
 )
 from speechscale.study.spec import StudySpec
 from speechscale.units.encode import plan_shards
-from speechscale.units.learn import CodeBookTask
+from speechscale.units.learn import CodebookTask
+from speechscale.units.source import SpeechSource
 from speechscale.workers.failures import Failure
 from speechscale.workers.pool import Backend, Workload, try_tasks
 from speechscale.workers.progress import StageTimer, spinner
@@ -129,16 +131,14 @@ def make_corpus(world: WorldSpec, folder: StudyFolder) -> None:
 def learn_units(spec: StudySpec, folder: StudyFolder) -> None:
     """k-means on a seeded sample of the training utterances."""
     if not folder.code_book.exists():
-        task = CodeBookTask(
-            folder.corpus / TRAIN,
-            folder.corpus,
+        task = CodebookTask(
+            SpeechSource(folder.corpus / TRAIN, folder.corpus, load_waveforms),
             spec.units.encoder(),
             spec.units.kmeans,
             folder.code_book,
-            load_waveforms,
-            timings=phone_timings,
+            align_phones=phone_timings,
         )
-        learn_code_book(task)
+        learn_codebook(task)
 
 
 def encode_parts(spec: StudySpec, folder: StudyFolder, backend: Backend, log: Log) -> None:
@@ -149,14 +149,12 @@ def encode_parts(spec: StudySpec, folder: StudyFolder, backend: Backend, log: Lo
     """
     for part, manifest in MANIFESTS.items():
         tasks = plan_shards(
-            folder.corpus / manifest,
-            folder.corpus,
+            SpeechSource(folder.corpus / manifest, folder.corpus, load_waveforms),
             folder.code_book,
             folder.units(part),
-            load_waveforms,
             seconds=60 * spec.units.minutes_per_shard,
         )
-        encoded = encode_all(tasks, backend, label=f"{part}: speech to units")
+        encoded = encode_shards(tasks, backend, label=f"{part}: speech to units")
         log(f"{part:>10}: {encoded}")
 
 
@@ -249,7 +247,7 @@ def make_report(spec: StudySpec, folder: StudyFolder, seconds: dict[str, float])
 def study_facts(spec: StudySpec, folder: StudyFolder) -> StudyFacts:
     """Counts of the corpus and its units."""
     shards = [shard for part in shard_folders(spec, folder).train for shard in open_shards(part)]
-    train = summarise(shards)
+    train = summarize_shards(shards)
     of_corpus = folder.corpus / "facts.json"
     counts = json.loads(of_corpus.read_text(encoding="utf-8")) if of_corpus.exists() else {}
     return StudyFacts(
