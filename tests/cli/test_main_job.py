@@ -12,7 +12,8 @@ from interrupting import interrupt
 from toy_study import COMMAND, STUDY, speechscale
 
 from speechscale.records.law import read_law
-from speechscale.records.runs import read_record, read_table
+from speechscale.records.runs import read_record
+from speechscale.records.runs_table import read_table
 from speechscale.records.shards import open_shards, verify_shard
 
 

@@ -12,7 +12,6 @@ from speechscale.jobs.encode import encode_shards, summarize_shards
 from speechscale.jobs.learn_units import learn_codebook
 from speechscale.jobs.samples import write_samples
 from speechscale.jobs.train_run import (
-    RECORD,
     TrainingTask,
     fraction_done,
     is_done,
@@ -22,14 +21,8 @@ from speechscale.jobs.train_run import (
 from speechscale.laws import fit_table
 from speechscale.records.law import read_law, write_law
 from speechscale.records.manifest import Utterance, read_manifest
-from speechscale.records.runs import (
-    RunRecord,
-    read_curves,
-    read_record,
-    read_table,
-    write_curves,
-    write_table,
-)
+from speechscale.records.runs import RECORD, RunRecord, read_record
+from speechscale.records.runs_table import read_curves, read_table, write_curves, write_table
 from speechscale.records.seal import exclusive_lock, is_up_to_date, remove_leftovers, sha256_file
 from speechscale.records.shards import open_shards
 from speechscale.records.study import StudyFacts
