@@ -218,7 +218,7 @@ def compare_laws(pairs: Sequence[tuple[RunRecord, RunRecord]]) -> None:
     laws = []
     for schedule, side in zip(SCHEDULES, zip(*pairs, strict=True), strict=True):
         fit = fitted(side)
-        converged = "converged" if fit.convergence.reached else "NOT converged"
+        converged = "converged" if fit.converged else "NOT converged"
         print(
             f"law of {schedule}: {len(side)} runs, {converged}, noise around it {fit.noise:.4f} of the loss"
         )

@@ -173,7 +173,7 @@ def test_next_runs_and_plans_are_written_and_told(law, tmp_path):
 
 def test_a_series_must_be_chosen_among_several(law_file):
     content = read_law(law_file)
-    content["series"]["other"] = content["series"]["runs"]
+    content = content.model_copy(update={"series": {**content.series, "other": content.series["runs"]}})
     with pytest.raises(UserError, match="choose one with --series"):
         from_file(content, None)
     with pytest.raises(UserError, match="no series 'third'"):

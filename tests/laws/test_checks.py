@@ -13,7 +13,7 @@ from speechscale.records.runs import canonical_table
 def _names(runs, **options) -> dict[str, str]:
     fit = fit_single_epoch(*runs, **options)
     names = [f"run {k}" for k in range(len(runs[0]))]
-    return {c["check"]: c["says"] for c in check_ladder(fit, draw_laws(fit, 200, 0), names)}
+    return {c.check: c.message for c in check_ladder(fit, draw_laws(fit, 200, 0), names)}
 
 
 def test_a_good_ladder_passes(make_runs):
@@ -91,18 +91,18 @@ def _table(**columns) -> pl.DataFrame:
 
 
 def test_mixed_embedding_counts_are_said():
-    assert "mix both counts" in check_table(_table(params_total=[1e6, 2.5e6]))[0]["says"]
-    assert "run 'b' has more non-embedding" in check_table(_table(params_total=[2e6, 1e6]))[0]["says"]
+    assert "mix both counts" in check_table(_table(params_total=[1e6, 2.5e6]))[0].message
+    assert "run 'b' has more non-embedding" in check_table(_table(params_total=[2e6, 1e6]))[0].message
     assert check_table(_table(params_total=[1.1e6, 2.5e6])) == []
 
 
 def test_runs_still_warming_up_are_said():
     found = check_table(_table(steps=[400.0, 10000.0], warmup_steps=[100.0, 100.0]))
-    assert found[0]["check"] == "warm-up" and found[0]["runs"] == ["a"]
+    assert found[0].check == "warm-up" and found[0].runs == ["a"]
 
 
 def test_another_convention_of_flops_is_said():
-    assert "times 6 N D" in check_table(_table(flops=[9e14, 1.2e15]))[0]["says"]
+    assert "times 6 N D" in check_table(_table(flops=[9e14, 1.2e15]))[0].message
 
 
 def test_runs_of_several_recipes_are_said():
@@ -116,7 +116,7 @@ def test_runs_of_several_recipes_are_said():
             "schedule": ["cosine", "cosine", None],
         }
     )
-    found = {check["check"]: check["says"] for check in check_table(canonical_table(runs))}
+    found = {check.check: check.message for check in check_table(canonical_table(runs))}
     assert "2 of preset 'paper', 1 of preset 'modern'" in found["mixed presets"]
     assert "2 of schedule 'cosine', 1 of schedule 'not said'" in found["mixed schedules"]
     alike = runs.with_columns(preset=pl.lit("paper"), schedule=pl.lit("wsd"))

@@ -83,15 +83,15 @@ def test_emergence_is_where_the_curve_clears_chance(runs, truth):
     assert -fit.with_loss.at(0.5 + emergence.margin)[0] == pytest.approx(
         float(best_loss(truth, emergence.flops)), rel=1e-6
     )
-    assert "expected above chance" in emergence.says
-    assert emergence.flops < flops[0] and emergence.says.endswith("below the runs' compute")
+    assert "expected above chance" in emergence.message
+    assert emergence.flops < flops[0] and emergence.message.endswith("below the runs' compute")
 
 
 def test_emergence_of_noise_is_not_claimed(runs, truth):
     flops, loss = runs
     score = np.random.default_rng(0).binomial(500, 0.5, 24) / 500
     emergence = fit_downstream(_data(score, flops, loss, 500.0), truth[None], resamples=200).emergence
-    assert emergence.flops is None and emergence.says.startswith("the law cannot say")
+    assert emergence.flops is None and emergence.message.startswith("the law cannot say")
 
 
 def test_emergence_below_the_irreducible_loss_is_never(truth):
@@ -102,7 +102,7 @@ def test_emergence_below_the_irreducible_loss_is_never(truth):
     score += 0.0005 * np.arange(24)
     fit = fit_downstream(_data(score, flops, loss, 40.0), truth[None], resamples=100)
     if fit.with_loss is not None and fit.emergence.flops is None:
-        assert "never" in fit.emergence.says or "cannot say" in fit.emergence.says
+        assert "never" in fit.emergence.message or "cannot say" in fit.emergence.message
 
 
 def test_efficiency_is_the_ratio_of_exponents_and_says_what_it_means(runs, truth):
@@ -112,11 +112,11 @@ def test_efficiency_is_the_ratio_of_exponents_and_says_what_it_means(runs, truth
         for name, k, gamma in (("text", 0.04, 0.066), ("speech", 0.24, 0.021))
     }
     found = compare("text", "speech", fitted)["blimp"]
-    assert found["ratio"] == pytest.approx(0.066 / 0.021, rel=1e-6)
-    low, high = found["interval95"]
-    assert low < found["ratio"] < high
-    assert "10^3.14 step" in found["says"] and "not a fixed multiple" in found["says"]
-    assert found["crossing"]["score"] == pytest.approx(0.04 * 1e21**0.066)
+    assert found.ratio == pytest.approx(0.066 / 0.021, rel=1e-6)
+    low, high = found.interval95
+    assert low < found.ratio < high
+    assert "10^3.14 step" in found.message and "not a fixed multiple" in found.message
+    assert found.crossing.score == pytest.approx(0.04 * 1e21**0.066)
 
 
 def test_a_ceiling_below_the_goal_is_never_reached(runs, truth):
@@ -130,8 +130,8 @@ def test_a_ceiling_below_the_goal_is_never_reached(runs, truth):
             "blimp": fit_downstream(_data(low, flops, loss), truth[None], ceiling=None, resamples=100)
         },
     }
-    crossing = compare("text", "speech", fitted)["blimp"]["crossing"]
-    assert crossing["flops"] is None and "never reaches" in crossing["says"]
+    crossing = compare("text", "speech", fitted)["blimp"].crossing
+    assert crossing.flops is None and "never reaches" in crossing.message
 
 
 def test_a_best_score_at_chance_is_no_goal(runs, truth):
@@ -141,8 +141,8 @@ def test_a_best_score_at_chance_is_no_goal(runs, truth):
         for name, k, gamma in (("weak", 0.04, 0.05), ("strong", 0.24, 0.021))
     }
     assert (0.04 * flops**0.05).max() < 0.5
-    crossing = compare("weak", "strong", fitted)["blimp"]["crossing"]
-    assert "is not above chance" in crossing["missing"]
+    crossing = compare("weak", "strong", fitted)["blimp"].crossing
+    assert "is not above chance" in crossing.missing
 
 
 def test_the_interval_of_the_ratio_holds_the_truth_in_simulated_ladders():
@@ -158,6 +158,6 @@ def test_the_interval_of_the_ratio_holds_the_truth_in_simulated_ladders():
             score = rng.binomial(2000, share) / 2000
             data = ScoreData.of(flops, np.full(24, np.nan), score, np.full(24, 2000.0), 0.5)
             fitted[name] = {"blimp": fit_downstream(data, None, resamples=100)}
-        low, high = compare("text", "speech", fitted)["blimp"]["interval95"]
+        low, high = compare("text", "speech", fitted)["blimp"].interval95
         held += low <= exponents["text"] / exponents["speech"] <= high
     assert held >= 36

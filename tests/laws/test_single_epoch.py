@@ -15,7 +15,7 @@ def test_recovers_a_law_without_noise(make_runs, delta):
     assert fit.params == pytest.approx(
         {"E": 1.73, "A": 13.9, "B": 39.8, "alpha": 0.25, "beta": 0.24}, rel=1e-6
     )
-    assert fit.convergence.reached
+    assert fit.converged
 
 
 def test_recovers_a_law_through_noise(make_runs):

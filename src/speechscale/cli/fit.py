@@ -47,7 +47,7 @@ def fit(
     """
     from rich.console import Console
 
-    from speechscale.cli.format_law import tell
+    from speechscale.cli.format_law import format_law
     from speechscale.laws import fit_table
     from speechscale.records.law import write_law
     from speechscale.records.runs import read_curves, read_table
@@ -73,7 +73,7 @@ def fit(
             progress=lambda name: status.update(f"fitting {name}"),
         )
     write_law(law, output)
-    typer.echo(tell(law))
+    typer.echo(format_law(law))
     typer.echo(f"\n{output}")
 
 

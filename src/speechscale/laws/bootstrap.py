@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import get_args
 
 import numpy as np
 
 from speechscale.errors import UserError
 from speechscale.laws.minimise import Array
 from speechscale.laws.single_epoch import SingleEpochFit, refit
+from speechscale.records.law import Resampling
+from speechscale.records.law_sections import Interval
 
 LEVEL = 0.95
 LEAST_DRAWS = 100
-Resampling = Literal["noise", "runs"]
-RESAMPLINGS: tuple[Resampling, ...] = ("noise", "runs")
+RESAMPLINGS: tuple[Resampling, ...] = get_args(Resampling)
 
 
 def require_draws(count: int) -> None:
@@ -46,13 +47,13 @@ def draw_laws(fit: SingleEpochFit, count: int, seed: int, resampling: Resampling
     return refit(fit, ladder.log_loss + drawn, ladder.weights)
 
 
-def interval(draws: Array) -> list[float] | None:
+def interval(draws: Array) -> Interval | None:
     """Central 95 % interval of draws (S,); None where draws are not finite often enough to say."""
     finite = draws[np.isfinite(draws)]
     if not len(finite) or len(finite) < (1 + LEVEL) / 2 * len(draws):
         return None
     low, high = np.quantile(finite, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return [float(low), float(high)]
+    return float(low), float(high)
 
 
 def leverages(fit: SingleEpochFit) -> Array:

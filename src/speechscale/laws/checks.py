@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Literal
 
 import numpy as np
 import polars as pl
+from pydantic import JsonValue
 
 from speechscale.laws import allocation
 from speechscale.laws.bootstrap import interval
@@ -13,6 +14,7 @@ from speechscale.laws.forms import log_loss
 from speechscale.laws.influence import FARTHER, influence, log_forecast
 from speechscale.laws.minimise import Array
 from speechscale.laws.single_epoch import SingleEpochFit
+from speechscale.records.law_sections import Check
 from speechscale.records.runs import RECIPE
 
 FEW_RUNS = 15
@@ -23,17 +25,20 @@ FLAT_LOSS = 1e-3
 WIDE = 4.0  # ratio of the ends of an exponent's interval beyond which it is not determined
 
 
-def sentence(check: str, says: str, level: str = "warning", **values: Any) -> dict[str, Any]:
-    return {"check": check, "level": level, "says": says, **values}
+def sentence(
+    check: str, message: str, level: Literal["warning", "note"] = "warning", **values: JsonValue
+) -> Check:
+    """A check with its numbers."""
+    return Check.model_validate({"check": check, "level": level, "message": message, **values})
 
 
-def check_table(done: pl.DataFrame) -> list[dict[str, Any]]:
+def check_table(done: pl.DataFrame) -> list[Check]:
     """Checks on the runs themselves."""
     found = [_embeddings(done), _warmup(done), *_recipes(done), _flops(done)]
     return [check for check in found if check]
 
 
-def check_ladder(fit: SingleEpochFit, draws: Array, runs: list[str]) -> list[dict[str, Any]]:
+def check_ladder(fit: SingleEpochFit, draws: Array, runs: list[str]) -> list[Check]:
     """Checks on the single-epoch law and the runs that carry it."""
     found = [
         _few(fit),
@@ -50,7 +55,7 @@ def check_ladder(fit: SingleEpochFit, draws: Array, runs: list[str]) -> list[dic
     return [check for check in found if check]
 
 
-def _few(fit: SingleEpochFit) -> dict[str, Any] | None:
+def _few(fit: SingleEpochFit) -> Check | None:
     count = len(fit.ladder)
     if count >= FEW_RUNS:
         return None
@@ -62,7 +67,7 @@ def _few(fit: SingleEpochFit) -> dict[str, Any] | None:
     )
 
 
-def _collinear(fit: SingleEpochFit) -> dict[str, Any] | None:
+def _collinear(fit: SingleEpochFit) -> Check | None:
     spreads = np.ptp(fit.ladder.log_n), np.ptp(fit.ladder.log_d)
     if min(spreads) == 0:
         which = "N" if spreads[0] == 0 else "D"
@@ -80,7 +85,7 @@ def _collinear(fit: SingleEpochFit) -> dict[str, Any] | None:
     )
 
 
-def _ranges(fit: SingleEpochFit) -> list[dict[str, Any]]:
+def _ranges(fit: SingleEpochFit) -> list[Check]:
     found = []
     for name, values in (("N", fit.ladder.params), ("D", fit.ladder.tokens)):
         ratio = float(values.max() / values.min())
@@ -104,7 +109,7 @@ def resolution(losses: Array) -> float:
     return 0.0
 
 
-def _resolution(fit: SingleEpochFit) -> dict[str, Any] | None:
+def _resolution(fit: SingleEpochFit) -> Check | None:
     step = resolution(fit.ladder.loss)
     if fit.delta >= step:
         return None
@@ -117,17 +122,17 @@ def _resolution(fit: SingleEpochFit) -> dict[str, Any] | None:
     )
 
 
-def _not_converged(fit: SingleEpochFit) -> dict[str, Any] | None:
-    if fit.convergence.reached:
+def _not_converged(fit: SingleEpochFit) -> Check | None:
+    if fit.converged:
         return None
     return sentence(
         "not converged",
         f"{fit.convergence.agreeing} of {fit.convergence.starts} starts agree on the optimum and its scaled gradient "
-        f"is {fit.convergence.slope:.1e}: this fit is no result; look at the runs for outliers and collinearity.",
+        f"is {fit.convergence.gradient:.1e}: this fit is no result; look at the runs for outliers and collinearity.",
     )
 
 
-def _vanished(fit: SingleEpochFit) -> dict[str, Any] | None:
+def _vanished(fit: SingleEpochFit) -> Check | None:
     theta, ladder = fit.theta, fit.ladder
     terms = {
         "A/N^alpha": theta[0] - theta[3] * ladder.log_n,
@@ -144,7 +149,7 @@ def _vanished(fit: SingleEpochFit) -> dict[str, Any] | None:
     )
 
 
-def _unidentified(draws: Array) -> list[dict[str, Any]]:
+def _unidentified(draws: Array) -> list[Check]:
     found = []
     for name, k in (("alpha", 3), ("beta", 4)):
         low_high = interval(draws[:, k])
@@ -163,7 +168,7 @@ def _unidentified(draws: Array) -> list[dict[str, Any]]:
     return found
 
 
-def _influential(fit: SingleEpochFit, draws: Array, runs: list[str]) -> dict[str, Any] | None:
+def _influential(fit: SingleEpochFit, draws: Array, runs: list[str]) -> Check | None:
     moved = np.abs(influence(fit))
     spread = float(np.nanstd(log_forecast(fit, draws)))
     at = int(np.argmax(moved))
@@ -178,7 +183,7 @@ def _influential(fit: SingleEpochFit, draws: Array, runs: list[str]) -> dict[str
     )
 
 
-def _flat(fit: SingleEpochFit) -> dict[str, Any] | None:
+def _flat(fit: SingleEpochFit) -> Check | None:
     budget = float(fit.ladder.flops.max())
     width = flat_range(fit.theta, budget)
     if width is None:
@@ -204,7 +209,7 @@ def flat_range(theta: Array, flops: float, share: float = FLAT_LOSS) -> tuple[fl
     return float(np.exp(near.min())), float(np.exp(near.max()))
 
 
-def _outside(fit: SingleEpochFit) -> dict[str, Any] | None:
+def _outside(fit: SingleEpochFit) -> Check | None:
     ladder = fit.ladder
     log_n, log_d = allocation.log_optimum(fit.theta, float(ladder.flops.max()))
     if not np.isfinite(log_n):
@@ -222,7 +227,7 @@ def _outside(fit: SingleEpochFit) -> dict[str, Any] | None:
     )
 
 
-def _embeddings(done: pl.DataFrame) -> dict[str, Any] | None:
+def _embeddings(done: pl.DataFrame) -> Check | None:
     if "params_total" not in done.columns:
         return None
     excess = done["params_total"] - done["params"]
@@ -239,7 +244,7 @@ def _embeddings(done: pl.DataFrame) -> dict[str, Any] | None:
     return None
 
 
-def _warmup(done: pl.DataFrame) -> dict[str, Any] | None:
+def _warmup(done: pl.DataFrame) -> Check | None:
     if not {"steps", "warmup_steps"} <= set(done.columns):
         return None
     long = done.filter(pl.col("warmup_steps") > WARMUP_SHARE * pl.col("steps"))
@@ -253,7 +258,7 @@ def _warmup(done: pl.DataFrame) -> dict[str, Any] | None:
     )
 
 
-def _recipes(done: pl.DataFrame) -> list[dict[str, Any]]:
+def _recipes(done: pl.DataFrame) -> list[Check]:
     """Runs of several presets or schedules: their losses differ by more than size and data."""
     found = []
     for name in RECIPE:
@@ -273,7 +278,7 @@ def _recipes(done: pl.DataFrame) -> list[dict[str, Any]]:
     return found
 
 
-def _flops(done: pl.DataFrame) -> dict[str, Any] | None:
+def _flops(done: pl.DataFrame) -> Check | None:
     ratio = (done["flops"] / (allocation.FLOPS_PER_PARAM_TOKEN * done["params"] * done["tokens"])).to_numpy()
     if not len(ratio) or np.abs(np.log(ratio)).max() < np.log(1.05):
         return None

@@ -67,7 +67,7 @@ class Emergence:
     margin: float
     flops: float | None
     draws: Array  # (S,), infinite where a draw never gets there
-    says: str
+    message: str
 
 
 @dataclass(frozen=True)
@@ -219,5 +219,5 @@ def _emergence(
     reached = "within" if flops[0] <= data.flops.max() else f"{flops[0] / data.flops.max():.3g} times beyond"
     if flops[0] < data.flops.min():
         reached = "below"
-    says = f"expected above chance by {margin:.3f} from {flops[0]:.3g} FLOPs on, {path}: {reached} the runs' compute"
-    return Emergence(margin, float(flops[0]), flops[1:], says)
+    message = f"expected above chance by {margin:.3f} from {flops[0]:.3g} FLOPs on, {path}: {reached} the runs' compute"
+    return Emergence(margin, float(flops[0]), flops[1:], message)

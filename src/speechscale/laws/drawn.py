@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -14,6 +12,8 @@ from speechscale.laws.minimise import Array
 from speechscale.laws.published_laws import PUBLISHED
 from speechscale.laws.repeated import RATES, log_effective
 from speechscale.laws.scores import Saturating
+from speechscale.records.law import LawFile
+from speechscale.records.law_sections import Missing, RepeatedLaw, SaturatingLossCurve, ScoreLaw
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,13 @@ class LawDraws:
         return log_loss(self.theta[:, :5], *log_effective(self.theta, log_n, log_d, log_unique))
 
 
-def from_file(law: Mapping[str, Any], series: str | None) -> LawDraws:
+def from_file(law: LawFile, series: str | None) -> LawDraws:
     """The law of one series of a law file.
 
     Raises:
         UserError: no such series, several without a choice, or no single-epoch law in it.
     """
-    names = list(law["series"])
+    names = list(law.series)
     if series is None and len(names) > 1:
         raise UserError(f"the law file holds the series {', '.join(names)}; choose one with --series.")
     name = series or names[0]
@@ -60,35 +60,34 @@ def from_file(law: Mapping[str, Any], series: str | None) -> LawDraws:
         raise UserError(
             f"the law file has no series {name!r}{nearest(name, names)}; it holds {', '.join(names)}."
         )
-    content = law["series"][name]
-    first = content["single_epoch"]
-    if "missing" in first:
-        raise UserError(f"series {name!r} has no single-epoch law to plan with: {first['missing']}")
-    fitted = to_theta(first["params"])
-    drawn = np.stack([_theta_column(k, first["draws"][column]) for k, column in enumerate(NAMES)], axis=1)
-    theta = np.full((len(drawn) + 1, 7), np.nan)
-    theta[0, :5], theta[1:, :5] = fitted, drawn
-    repeated = content.get("repeated", {"missing": ""})
-    if "missing" not in repeated:
-        for k, rate in enumerate(RATES):
-            theta[0, 5 + k] = np.log(repeated["params"][rate])
-            theta[1:, 5 + k] = np.log(repeated["draws"][rate])
-    scores = {
-        score: _curve(part["saturating"])
-        for score, part in content.get("downstream", {}).items()
-        if isinstance(part, dict) and "missing" not in part.get("saturating", {"missing": ""})
-    }
-    smallest, largest = (
-        {key: first["range"][key][end] for key in ("params", "tokens", "flops")} for end in (0, 1)
+    content = law.series[name]
+    first = content.single_epoch
+    if isinstance(first, Missing):
+        raise UserError(f"series {name!r} has no single-epoch law to plan with: {first.missing}")
+    drawn = np.stack(
+        [_theta_column(k, getattr(first.draws, column)) for k, column in enumerate(NAMES)], axis=1
     )
+    theta = np.full((len(drawn) + 1, 7), np.nan)
+    theta[0, :5], theta[1:, :5] = to_theta(dict(first.params)), drawn
+    if isinstance(content.repeated, RepeatedLaw):
+        for k, rate in enumerate(RATES):
+            theta[0, 5 + k] = np.log(getattr(content.repeated.params, rate))
+            theta[1:, 5 + k] = np.log(getattr(content.repeated.draws, rate))
+    scores = content.downstream if isinstance(content.downstream, dict) else {}
+    spans = {"params": first.range.params, "tokens": first.range.tokens, "flops": first.range.flops}
+    smallest, largest = ({key: span[end] for key, span in spans.items()} for end in (0, 1))
     return LawDraws(
         name,
         theta,
-        scores,
+        {
+            score: _curve(part.saturating)
+            for score, part in scores.items()
+            if isinstance(part, ScoreLaw) and isinstance(part.saturating, SaturatingLossCurve)
+        },
         smallest,
         largest,
-        first["noise"],
-        content.get("tokens_per_second"),
+        first.noise,
+        content.tokens_per_second,
     )
 
 
@@ -115,11 +114,10 @@ def _theta_column(k: int, values: list[float]) -> Array:
     return np.log(np.maximum(column, 1e-300)) if k < 3 else column
 
 
-def _curve(part: Mapping[str, Any]) -> Saturating:
-    names = ("midpoint_loss", "steepness", "ceiling")
-    fitted = np.array([part[name] for name in names])
-    draws = {"ceiling": [part["ceiling"]] * len(part["draws"]["steepness"]), **part["draws"]}
-    drawn = np.stack([np.array(draws[name]) for name in names], axis=1)
-    curves = np.concatenate([fitted[None], drawn])
-    curves[:, 0] *= -1  # the curve rises with -loss
-    return Saturating(part["floor"], curves, part["dispersion"])
+def _curve(part: SaturatingLossCurve) -> Saturating:
+    """The curve and its draws; it rises with -loss."""
+    draws = part.draws
+    ceilings = draws.ceiling or [part.ceiling] * len(draws.steepness)
+    drawn = np.column_stack([-np.array(draws.midpoint_loss), draws.steepness, ceilings])
+    fitted = [-part.midpoint_loss, part.steepness, part.ceiling]
+    return Saturating(part.floor, np.vstack([fitted, drawn]), part.dispersion)

@@ -11,16 +11,17 @@ Source of the law: Kaplan et al. 2020 (arXiv 2001.08361), Cuervo and Marxer 2024
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from speechscale.laws.minimise import Array
+from speechscale.records.law_sections import EnvelopeDefinition
 
 Whole = NDArray[np.signedinteger[Any]]
 
-DEFINITIONS = ("budgets", "records", "interpolated")
+DEFINITIONS: tuple[EnvelopeDefinition, ...] = get_args(EnvelopeDefinition)
 BUDGETS = 40
 EXPONENTS = -np.geomspace(0.003, 1.5, 240)  # gamma at which the law with an offset is profiled
 LEAST_POINTS = 4

@@ -9,10 +9,11 @@ import numpy as np
 
 from speechscale.errors import UserError
 from speechscale.laws import allocation
-from speechscale.laws.bootstrap import Resampling, draw_laws, interval, require_draws
+from speechscale.laws.bootstrap import draw_laws, interval, require_draws
 from speechscale.laws.forms import log_loss, to_values
 from speechscale.laws.minimise import Array
 from speechscale.laws.single_epoch import fit_single_epoch
+from speechscale.records.law import Resampling
 
 FARTHER = 10.0  # times the largest compute: where the loss is forecast
 # The study's ladder: sizes with tied embeddings counted once, and tokens per parameter.
@@ -99,13 +100,13 @@ def simulate(
     farther = FARTHER * float(np.max(allocation.FLOPS_PER_PARAM_TOKEN * params * tokens))
     exact = log_loss(theta, np.log(params), np.log(tokens))
     truth = quantities(theta, farther)
-    found: dict[str, list[tuple[float, list[float]]]] = {name: [] for name in truth}
+    found: dict[str, list[tuple[float, tuple[float, float]]]] = {name: [] for name in truth}
     for k in range(ladders):
         error = rng.standard_t(4, len(params)) / np.sqrt(2) if heavy else rng.standard_normal(len(params))
         fit = fit_single_epoch(params, tokens, np.exp(exact + noise * error))
         drawn = quantities(draw_laws(fit, draws, seed + k, resampling), farther)
         for name, value in quantities(fit.theta, farther).items():
-            found[name].append((float(value), interval(drawn[name]) or [np.nan, np.nan]))
+            found[name].append((float(value), interval(drawn[name]) or (np.nan, np.nan)))
         progress()
     return {
         name: Outcome(float(truth[name]), np.array([v for v, _ in rows]), np.array([i for _, i in rows]))

@@ -13,6 +13,7 @@ from speechscale.errors import UserError
 from speechscale.laws import allocation
 from speechscale.laws.forms import NAMES, TERMS, Centring, SingleEpoch, log_loss, named
 from speechscale.laws.minimise import Array, Minimum, minimise
+from speechscale.records.law_sections import Convergence
 
 PAPER_DELTA = 0.03  # Cuervo and Marxer 2024
 EFFICIENT = 1.345  # residual deviations inside delta: 95 % efficiency under normal noise (Huber 1981)
@@ -148,20 +149,6 @@ class Constraint:
 
 
 @dataclass(frozen=True)
-class Convergence:
-    """How a minimum was reached: a fit is trusted for this and not for an optimiser's flag."""
-
-    starts: int
-    agreeing: int  # starts that ended at the least objective, to AGREE
-    stalled: int  # starts given up far above it, mostly because a term of the law had vanished at the start
-    slope: float  # scaled gradient at the optimum
-
-    @property
-    def reached(self) -> bool:
-        return self.agreeing >= 2 and self.slope < FLAT
-
-
-@dataclass(frozen=True)
 class SingleEpochFit:
     """A fitted law: theta (5,), and what is needed to judge it and to draw from its neighbourhood."""
 
@@ -171,6 +158,11 @@ class SingleEpochFit:
     delta: float
     objective: float  # sum over runs of Huber(ln L residual)
     convergence: Convergence
+
+    @property
+    def converged(self) -> bool:
+        """Whether several starts agree on the optimum and its gradient is nothing; no optimiser's flag is asked."""
+        return self.convergence.agreeing >= 2 and self.convergence.gradient < FLAT
 
     @property
     def params(self) -> dict[str, float]:
@@ -373,7 +365,7 @@ def _search(
         starts=len(value),
         agreeing=int(np.sum(value <= value[best] * (1 + AGREE) + 1e-24)),
         stalled=int(found.stalled.sum()),
-        slope=float(found.slope[best]),
+        gradient=float(found.slope[best]),
     )
     return SingleEpochFit(
         centre.restored(found.theta[best]), ladder, constraint, delta, float(value[best]), convergence

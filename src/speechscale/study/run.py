@@ -318,12 +318,12 @@ def fit_laws(spec: StudySpec, folder: StudyFolder, records: Sequence[RunRecord])
         "curves": sha256_file(curves),
         **spec.laws.model_dump(),
     }
-    if folder.law.exists() and read_law(folder.law).get("provenance") == provenance:
+    if folder.law.exists() and read_law(folder.law).provenance == provenance:
         return
     law = fit_table(
         read_table(runs), curves=read_curves(curves), bootstrap=spec.laws.bootstrap, seed=spec.laws.seed
     )
-    write_law({**law, "provenance": provenance}, folder.law)
+    write_law(law.model_copy(update={"provenance": provenance}), folder.law)
 
 
 def _listen_to(folder: StudyFolder) -> list[Utterance]:
