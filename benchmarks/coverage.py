@@ -12,7 +12,7 @@ import argparse
 import time
 
 from speechscale.laws.forms import to_theta
-from speechscale.laws.published_laws import PUBLISHED
+from speechscale.laws.published_laws import PUBLISHED_LAWS
 from speechscale.laws.simulate import paper_design, simulate
 
 # (noise of ln L, heavy-tailed, resampling); a rerun with another seed moves test loss by 0.1 to 0.3 %
@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--case", type=int, help="only this row of the table")
     chosen = parser.parse_args()
     params, tokens = paper_design()
-    theta = to_theta(PUBLISHED["speech"].params)
+    theta = to_theta(PUBLISHED_LAWS["speech"].params)
     print(f"{len(params)} runs a ladder, {chosen.ladders} ladders, {chosen.draws} draws each")
     for k, (noise, heavy, resampling) in enumerate(CASES):
         if chosen.case is not None and k != chosen.case:

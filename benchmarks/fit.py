@@ -22,12 +22,13 @@ from scipy.optimize import minimize
 
 from speechscale.laws.bootstrap import draw_laws
 from speechscale.laws.forms import huber, log_loss, to_theta
-from speechscale.laws.single_epoch import SingleEpochFit, fit_single_epoch, published_starts, refit
+from speechscale.laws.single_epoch import SingleEpochFit, fit_single_epoch, refit
+from speechscale.laws.starts import published_starts
 
 TRUTH = {"E": 1.82, "A": 482.0, "B": 2085.0, "alpha": 0.348, "beta": 0.366}  # shape of the Chinchilla runs
 DELTA = 1e-3
 TIGHT = {"ftol": 1e-15, "gtol": 1e-12, "maxiter": 5000, "maxfun": 20_000}
-AGREE = 1e-6  # relative excess over our optimum that still counts as the same
+AGREEMENT_TOLERANCE = 1e-6  # relative excess over our optimum that still counts as the same
 
 
 def runs(count: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -88,10 +89,10 @@ def time_loop(loop: Loop, fit: SingleEpochFit, resamples: int, parts: int) -> Ti
     second = time.perf_counter() - began
     residuals = log_loss(refit(fit, loop.log_l, weights), loop.log_n, loop.log_d) - loop.log_l
     ours = np.sum(weights * huber(residuals, DELTA), axis=1)
-    assert (theirs >= ours * (1 - AGREE)).all(), "the loop found a better optimum of a resample"
+    assert (theirs >= ours * (1 - AGREEMENT_TOLERANCE)).all(), "the loop found a better optimum of a resample"
     assert least >= fit.objective * (1 - 1e-9), "the loop found a better optimum"
     seconds = first / parts * len(grid) + second / parts * resamples
-    return Timing(seconds, least, float(np.mean(theirs <= ours * (1 + AGREE))))
+    return Timing(seconds, least, float(np.mean(theirs <= ours * (1 + AGREEMENT_TOLERANCE))))
 
 
 def main() -> None:

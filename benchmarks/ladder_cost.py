@@ -37,9 +37,9 @@ import numpy as np
 from scipy.stats import t
 
 from speechscale.errors import UserError
-from speechscale.laws import SingleEpochFit, draw_laws, fit_single_epoch, interval
+from speechscale.laws import SingleEpochFit, draw_laws, fit_single_epoch, percentile_interval
 from speechscale.laws.allocation import best_loss
-from speechscale.laws.single_epoch import GONE
+from speechscale.laws.single_epoch import VANISHED_SHARE
 from speechscale.records.runs import RunRecord
 from speechscale.records.shards import open_shards
 from speechscale.train.branches import flops_of_all, with_trunks
@@ -207,7 +207,7 @@ def read_off(theta: np.ndarray, fit: SingleEpochFit, largest: float) -> dict[str
     """Every parameter and forecast of laws theta (S, 5), (S,) each."""
     told = dict(zip(PARAMETERS, theta.T, strict=True))
     e = np.exp(told["E"])
-    told["E"] = np.where(e < GONE * fit.ladder.loss.min(), 0.0, e)  # as good as none
+    told["E"] = np.where(e < VANISHED_SHARE * fit.ladder.loss.min(), 0.0, e)  # as good as none
     told["a"] = theta[:, 4] / (theta[:, 3] + theta[:, 4])
     return told | {f"loss x{times}": best_loss(theta, times * largest) for times in BEYOND}
 
@@ -255,14 +255,14 @@ def tell_difference(values: np.ndarray) -> str:
 
 
 def tell(estimate: np.ndarray) -> str:
-    bounds = interval(estimate[1:])
+    bounds = percentile_interval(estimate[1:])
     return f"{estimate[0]:.4g} " + (
         "[not identified]" if bounds is None else "[{:.4g}, {:.4g}]".format(*bounds)
     )
 
 
 def holds(estimate: np.ndarray, value: float) -> bool:
-    bounds = interval(estimate[1:])
+    bounds = percentile_interval(estimate[1:])
     return bounds is not None and bounds[0] <= value <= bounds[1]
 
 

@@ -8,11 +8,11 @@ import numpy as np
 
 from speechscale.errors import UserError, nearest
 from speechscale.laws import allocation
-from speechscale.laws.bootstrap import interval
+from speechscale.laws.bootstrap import percentile_interval
 from speechscale.laws.design import choose_runs
 from speechscale.laws.drawn import LawDraws
 from speechscale.laws.minimise import Array
-from speechscale.laws.scores import Saturating, logistic
+from speechscale.laws.scores import SaturatingCurves, logistic
 from speechscale.records.gpus import gpu_flops
 from speechscale.records.plan import Estimate, Gpu, Plan, Run
 
@@ -90,7 +90,7 @@ def plan_target(law: LawDraws, score: str, goal: float, limits: Constraints = Co
     return _tell(law, _best(law, log_c, limits), limits, fixed_budget=False)
 
 
-def check_machine(gpu: str | None, mfu: float, price: float | None) -> None:
+def check_gpu_options(gpu: str | None, mfu: float, price: float | None) -> None:
     """Whether hours and cost can be told of such a machine.
 
     Raises:
@@ -119,7 +119,7 @@ def _demand(law: LawDraws, limits: Constraints) -> None:
     ):
         if value is not None:
             _positive(name, value)
-    check_machine(limits.gpu, limits.mfu, limits.price)
+    check_gpu_options(limits.gpu, limits.mfu, limits.price)
     if limits.unique_tokens is not None and not law.repeats:
         raise UserError(
             f"the law of {law.name} was not fitted to repeated data, so it cannot say what epochs are worth; plan "
@@ -207,7 +207,7 @@ def _reached(law: LawDraws, split: Split, limits: Constraints) -> Array:
     return law.log_loss(split.log_n[:1], split.log_d[:1], unique)[:, 0]
 
 
-def _score(curve: Saturating, loss: Array) -> Array:
+def _score(curve: SaturatingCurves, loss: Array) -> Array:
     rows = np.arange(max(len(loss), len(curve.curves)))
     midpoint, steepness, ceiling = curve.curves[rows % len(curve.curves)].T
     return logistic(-loss[rows % len(loss)], curve.floor, midpoint, steepness, ceiling)
@@ -216,7 +216,7 @@ def _score(curve: Saturating, loss: Array) -> Array:
 def _estimate(rows: Array) -> Estimate:
     """The first row, with the interval of the others."""
     given = np.ptp(rows) <= ROUNDING * abs(rows[0])  # a number that was given has no interval
-    spread = None if given else interval(rows[1:])
+    spread = None if given else percentile_interval(rows[1:])
     return Estimate(value=float(rows[0]), interval95=(spread[0], spread[1]) if spread else None)
 
 

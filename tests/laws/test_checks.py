@@ -4,7 +4,8 @@ import pytest
 
 from speechscale.laws import draw_laws, fit_single_epoch
 from speechscale.laws.allocation import best_loss, log_optimum
-from speechscale.laws.checks import check_ladder, check_table, flat_range
+from speechscale.laws.checks import check_law, check_table, flat_range
+from speechscale.laws.fitted import FittedLaw
 from speechscale.laws.forms import log_loss
 from speechscale.laws.influence import influence
 from speechscale.records.runs import canonical_table
@@ -13,7 +14,8 @@ from speechscale.records.runs import canonical_table
 def _names(runs, **options) -> dict[str, str]:
     fit = fit_single_epoch(*runs, **options)
     names = [f"run {k}" for k in range(len(runs[0]))]
-    return {c.check: c.message for c in check_ladder(fit, draw_laws(fit, 200, 0), names)}
+    law = FittedLaw(fit, draw_laws(fit, 200, 0), influence(fit))
+    return {c.check: c.message for c in check_law(law, names)}
 
 
 def test_a_good_ladder_passes(make_runs):

@@ -3,8 +3,8 @@ import pytest
 
 from speechscale.laws.allocation import best_loss
 from speechscale.laws.downstream import ScoreData, compare_forms, fit_downstream, fit_power
-from speechscale.laws.efficiency import compare
-from speechscale.laws.scores import Scored, binomial_variance, fit_line, fit_saturating
+from speechscale.laws.efficiency import compare_efficiency
+from speechscale.laws.scores import ScorePoints, binomial_variance, fit_line, fit_saturating
 
 ITEMS = 2000.0
 
@@ -23,7 +23,7 @@ def runs(truth):
 def test_saturating_form_recovers_its_curve(runs):
     _, loss = runs
     score = 0.5 + 0.5 / (1 + np.exp(4 * (loss - 2.0)))
-    fit = fit_saturating(Scored(-loss, score, binomial_variance(score, np.full(24, ITEMS)), 0.5))
+    fit = fit_saturating(ScorePoints(-loss, score, binomial_variance(score, np.full(24, ITEMS)), 0.5))
     assert fit.curves[0] == pytest.approx([-2.0, 4.0, 1.0], rel=1e-4)
     assert fit.at(0.75)[0] == pytest.approx(-2.0, rel=1e-4)
 
@@ -31,14 +31,14 @@ def test_saturating_form_recovers_its_curve(runs):
 def test_a_free_ceiling_is_found():
     x = np.linspace(-6, 6, 40)
     score = 0.5 + 0.3 / (1 + np.exp(-1.5 * (x - 0.3)))
-    fit = fit_saturating(Scored(x, score, np.full(40, 1e-4), 0.5), ceiling=None)
+    fit = fit_saturating(ScorePoints(x, score, np.full(40, 1e-4), 0.5), ceiling=None)
     assert fit.curves[0] == pytest.approx([0.3, 1.5, 0.8], rel=1e-3)
     assert np.isinf(fit.at(0.85)[0])
 
 
 def test_scores_below_chance_have_no_rising_curve(runs):
     _, loss = runs
-    assert fit_saturating(Scored(-loss, np.full(24, 0.48), np.full(24, 1e-4), 0.5)) is None
+    assert fit_saturating(ScorePoints(-loss, np.full(24, 0.48), np.full(24, 1e-4), 0.5)) is None
 
 
 def test_power_law_goes_through_the_running_maximum():
@@ -54,9 +54,9 @@ def test_power_law_goes_through_the_running_maximum():
 def test_line_is_that_of_weighted_numpy():
     rng = np.random.default_rng(0)
     x, y, weights = rng.normal(size=15), rng.normal(size=15), rng.uniform(0.5, 2, 15)
-    slope, intercept, r2, error = fit_line(x, y, weights)
-    assert [slope, intercept] == pytest.approx(np.polyfit(x, y, 1, w=np.sqrt(weights)))
-    assert 0 <= r2 <= 1 and error > 0
+    line = fit_line(x, y, weights)
+    assert [line.slope, line.intercept] == pytest.approx(np.polyfit(x, y, 1, w=np.sqrt(weights)))
+    assert 0 <= line.r2 <= 1 and line.slope_se > 0
 
 
 def test_binomial_variance_is_never_zero():
@@ -111,7 +111,7 @@ def test_efficiency_is_the_ratio_of_exponents_and_says_what_it_means(runs, truth
         name: {"blimp": fit_downstream(_data(k * flops**gamma, flops, loss), truth[None], resamples=400)}
         for name, k, gamma in (("text", 0.04, 0.066), ("speech", 0.24, 0.021))
     }
-    found = compare("text", "speech", fitted)["blimp"]
+    found = compare_efficiency("text", "speech", fitted)["blimp"]
     assert found.ratio == pytest.approx(0.066 / 0.021, rel=1e-6)
     low, high = found.interval95
     assert low < found.ratio < high
@@ -130,7 +130,7 @@ def test_a_ceiling_below_the_goal_is_never_reached(runs, truth):
             "blimp": fit_downstream(_data(low, flops, loss), truth[None], ceiling=None, resamples=100)
         },
     }
-    crossing = compare("text", "speech", fitted)["blimp"].crossing
+    crossing = compare_efficiency("text", "speech", fitted)["blimp"].crossing
     assert crossing.flops is None and "never reaches" in crossing.message
 
 
@@ -141,7 +141,7 @@ def test_a_best_score_at_chance_is_no_goal(runs, truth):
         for name, k, gamma in (("weak", 0.04, 0.05), ("strong", 0.24, 0.021))
     }
     assert (0.04 * flops**0.05).max() < 0.5
-    crossing = compare("weak", "strong", fitted)["blimp"].crossing
+    crossing = compare_efficiency("weak", "strong", fitted)["blimp"].crossing
     assert "is not above chance" in crossing.missing
 
 
@@ -158,6 +158,6 @@ def test_the_interval_of_the_ratio_holds_the_truth_in_simulated_ladders():
             score = rng.binomial(2000, share) / 2000
             data = ScoreData.of(flops, np.full(24, np.nan), score, np.full(24, 2000.0), 0.5)
             fitted[name] = {"blimp": fit_downstream(data, None, resamples=100)}
-        low, high = compare("text", "speech", fitted)["blimp"].interval95
+        low, high = compare_efficiency("text", "speech", fitted)["blimp"].interval95
         held += low <= exponents["text"] / exponents["speech"] <= high
     assert held >= 36

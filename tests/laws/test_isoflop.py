@@ -3,7 +3,7 @@ import pytest
 
 from speechscale.laws.forms import log_loss
 from speechscale.laws.isoflop import draw_exponents, fit_isoflop
-from speechscale.laws.single_epoch import Ladder
+from speechscale.laws.ladder import Ladder
 
 BUDGETS = np.geomspace(1e18, 1e21, 4)
 
@@ -31,7 +31,7 @@ def test_a_minimum_at_the_edge_is_refused(truth):
     half = whole.take(np.tile(np.arange(9) >= 5, 4))  # every size above the best one
     found = fit_isoflop(half)
     assert all("not bracketed: the best loss is at the smallest size" in m.refused for m in found.minima)
-    assert found.exponents is None and "0 of 4 budgets" in found.why
+    assert found.exponents is None and "0 of 4 budgets" in found.missing
 
 
 def test_budgets_that_runs_do_not_share_are_interpolated(truth):

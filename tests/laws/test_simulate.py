@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from speechscale.errors import UserError
-from speechscale.laws.allocation import exponents, log_optimum
+from speechscale.laws.allocation import split_params, log_optimum
 from speechscale.laws.forms import log_loss, to_theta
-from speechscale.laws.published_laws import PUBLISHED
+from speechscale.laws.published_laws import PUBLISHED_LAWS
 from speechscale.laws.simulate import paper_design, simulate
 
 
@@ -42,9 +42,9 @@ def test_nothing_to_simulate_is_refused(truth):
 @pytest.mark.parametrize(("series", "a"), [("speech", 0.49), ("text", 0.5), ("speech-unigram", 0.516)])
 def test_published_constants_reproduce_the_published_allocation(series, a):
     """The study: a ~ b ~ 0.5. Its rounded constants put D/N at 140 to 160 between 1e18 and 7e20 FLOPs for speech."""
-    theta = to_theta(PUBLISHED[series].params)
-    assert exponents(theta)["a"] == pytest.approx(a, abs=0.001)
-    assert exponents(theta)["a"] + exponents(theta)["b"] == 1
+    theta = to_theta(PUBLISHED_LAWS[series].params)
+    assert split_params(theta)["a"] == pytest.approx(a, abs=0.001)
+    assert split_params(theta)["a"] + split_params(theta)["b"] == 1
     if series == "speech":
         for flops in (1e18, 7e20):
             log_n, log_d = log_optimum(theta, flops)
@@ -52,7 +52,7 @@ def test_published_constants_reproduce_the_published_allocation(series, a):
 
 
 def test_the_published_split_is_the_least_loss_of_its_budget():
-    theta = to_theta(PUBLISHED["speech"].params)
+    theta = to_theta(PUBLISHED_LAWS["speech"].params)
     log_n, log_d = log_optimum(theta, 1e21)
     at_best = log_loss(theta, np.array([log_n]), np.array([log_d]))
     for shift in (-0.05, 0.05):

@@ -5,11 +5,12 @@ import pytest
 
 from speechscale.cli.format_law import format_law
 from speechscale.errors import UserError
-from speechscale.laws import draw_laws, fit_single_epoch, fit_table, interval
+from speechscale.laws import draw_laws, fit_single_epoch, fit_table, percentile_interval
 from speechscale.laws.checks import resolution
 from speechscale.laws.forms import log_loss, to_theta, to_values
-from speechscale.laws.minimise import minimise
-from speechscale.laws.single_epoch import Ladder, published_starts
+from speechscale.laws.minimise import NewtonSettings, minimise
+from speechscale.laws.ladder import Ladder
+from speechscale.laws.starts import published_starts
 from speechscale.records.law import write_law
 
 
@@ -26,7 +27,11 @@ def test_starts_with_both_exponents_zero_do_not_yield_nan(make_runs):
     starts = published_starts()
     zeros = starts[(starts[:, 3] == 0) & (starts[:, 4] == 0)]
     found = minimise(
-        ladder.objective(0.03), ladder.centring.centred(zeros), ladder.log_loss, ladder.weights, steps=40
+        ladder.objective(0.03),
+        ladder.centring.centred(zeros),
+        ladder.log_loss,
+        ladder.weights,
+        settings=NewtonSettings(max_steps=40),
     )
     assert np.isfinite(found.value).all() and np.isfinite(found.theta).all()
 
@@ -83,7 +88,7 @@ def test_a_term_that_vanished_in_the_fit_may_come_back_in_the_draws():
     noise = 0.01 * np.random.default_rng(8).standard_normal(30)
     fit = fit_single_epoch(params, tokens, np.exp(log_loss(truth, np.log(params), np.log(tokens)) + noise))
     assert fit.params["E"] < 1e-4 and fit.convergence.agreeing > 50 and fit.converged
-    low, high = interval(to_values(draw_laws(fit, 300, seed=8))[:, 2])
+    low, high = percentile_interval(to_values(draw_laws(fit, 300, seed=8))[:, 2])
     assert low < 1e-4 and high > 0.1
 
 

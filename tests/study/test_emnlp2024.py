@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from speechscale.errors import UserError
-from speechscale.plan import check_machine
+from speechscale.plan import check_gpu_options
 from speechscale.study.ladder import ladder_runs, unique_tokens
 from speechscale.study.spec import read_study
 from speechscale.study.summary import Machine, ladder_table
@@ -97,4 +97,4 @@ def test_hours_and_cost_before_anything_starts() -> None:
 )
 def test_impossible_machines(gpu: str | None, mfu: float, price: float | None, said: str) -> None:
     with pytest.raises(UserError, match=said):
-        check_machine(gpu, mfu, price)
+        check_gpu_options(gpu, mfu, price)

@@ -33,13 +33,13 @@ def simulate(
     from rich.progress import Progress
 
     from speechscale.laws.drawn import from_file, from_publication
-    from speechscale.laws.published_laws import PUBLISHED
+    from speechscale.laws.published_laws import PUBLISHED_LAWS
     from speechscale.laws.simulate import paper_design
     from speechscale.laws.simulate import simulate as draw
     from speechscale.records.law import read_law
     from speechscale.records.runs import read_design
 
-    drawn = from_publication(law) if law in PUBLISHED else from_file(read_law(Path(law)), series)
+    drawn = from_publication(law) if law in PUBLISHED_LAWS else from_file(read_law(Path(law)), series)
     if design == "paper":
         params, tokens = paper_design()
     else:

@@ -5,8 +5,8 @@
 >>> fit.params["alpha"], fit.allocation["a"]
 """
 
-from speechscale.laws.bootstrap import draw_laws, interval
+from speechscale.laws.bootstrap import draw_laws, percentile_interval
 from speechscale.laws.single_epoch import SingleEpochFit, fit_single_epoch
 from speechscale.laws.table import fit_table
 
-__all__ = ["SingleEpochFit", "draw_laws", "fit_single_epoch", "fit_table", "interval"]
+__all__ = ["SingleEpochFit", "draw_laws", "fit_single_epoch", "fit_table", "percentile_interval"]

@@ -9,9 +9,9 @@ import numpy as np
 from speechscale.errors import UserError, nearest
 from speechscale.laws.forms import NAMES, log_loss, to_theta
 from speechscale.laws.minimise import Array
-from speechscale.laws.published_laws import PUBLISHED
+from speechscale.laws.published_laws import PUBLISHED_LAWS
 from speechscale.laws.repeated import RATES, log_effective
-from speechscale.laws.scores import Saturating
+from speechscale.laws.scores import SaturatingCurves
 from speechscale.records.law import LawFile
 from speechscale.records.law_sections import Missing, RepeatedLaw, SaturatingLossCurve, ScoreLaw
 
@@ -25,7 +25,7 @@ class LawDraws:
 
     name: str
     theta: Array
-    scores: dict[str, Saturating]  # in -loss
+    scores: dict[str, SaturatingCurves]  # in -loss
     smallest: dict[str, float]  # params, tokens and flops of the fitted runs, where known
     largest: dict[str, float]
     noise: float | None  # standard deviation of ln L of one run
@@ -97,11 +97,11 @@ def from_publication(name: str) -> LawDraws:
     Raises:
         UserError: not a published series.
     """
-    if name not in PUBLISHED:
+    if name not in PUBLISHED_LAWS:
         raise UserError(
-            f"no published law {name!r}{nearest(name, set(PUBLISHED))}; there are {', '.join(PUBLISHED)}."
+            f"no published law {name!r}{nearest(name, set(PUBLISHED_LAWS))}; there are {', '.join(PUBLISHED_LAWS)}."
         )
-    law = PUBLISHED[name]
+    law = PUBLISHED_LAWS[name]
     rates = [np.log(law.rates[rate]) if law.rates else np.nan for rate in RATES]
     ranges = {"params": law.params_range, "tokens": law.tokens_range}
     smallest, largest = ({name: span[end] for name, span in ranges.items() if span} for end in (0, 1))
@@ -114,10 +114,10 @@ def _theta_column(k: int, values: list[float]) -> Array:
     return np.log(np.maximum(column, 1e-300)) if k < 3 else column
 
 
-def _curve(part: SaturatingLossCurve) -> Saturating:
+def _curve(part: SaturatingLossCurve) -> SaturatingCurves:
     """The curve and its draws; it rises with -loss."""
     draws = part.draws
     ceilings = draws.ceiling or [part.ceiling] * len(draws.steepness)
     drawn = np.column_stack([-np.array(draws.midpoint_loss), draws.steepness, ceilings])
     fitted = [-part.midpoint_loss, part.steepness, part.ceiling]
-    return Saturating(part.floor, np.vstack([fitted, drawn]), part.dispersion)
+    return SaturatingCurves(part.floor, np.vstack([fitted, drawn]), part.dispersion)

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import numpy as np
 
-from speechscale.laws.bootstrap import interval
-from speechscale.laws.downstream import Downstream
+from speechscale.laws.bootstrap import percentile_interval
+from speechscale.laws.downstream import DownstreamFit
 from speechscale.records.law_sections import Crossing, EfficiencyRatio, Missing
 
 FARTHEST = 1e40  # FLOPs; a crossing beyond this is said to be never
 
 
-def compare(
-    fast: str, slow: str, fitted: dict[str, dict[str, Downstream]]
+def compare_efficiency(
+    fast: str, slow: str, fitted: dict[str, dict[str, DownstreamFit]]
 ) -> dict[str, EfficiencyRatio | Missing]:
     """Ratio of exponents gamma(fast)/gamma(slow) for every score that both series have, in words too."""
     shared = [score for score in fitted[fast] if score in fitted[slow]]
     return {score: _ratio(fast, slow, fitted[fast][score], fitted[slow][score]) for score in shared}
 
 
-def _ratio(fast: str, slow: str, one: Downstream, other: Downstream) -> EfficiencyRatio | Missing:
-    low_high = interval(other.power.draws)
+def _ratio(fast: str, slow: str, one: DownstreamFit, other: DownstreamFit) -> EfficiencyRatio | Missing:
+    low_high = percentile_interval(other.power.draws)
     if low_high is None or low_high[0] <= 0:
         return Missing(
             missing=f"the exponent of {slow} is not certainly above zero, so a ratio to it means nothing"
@@ -32,14 +32,14 @@ def _ratio(fast: str, slow: str, one: Downstream, other: Downstream) -> Efficien
         ratios = one.power.draws[:rows] / other.power.draws[:rows][::-1]
     return EfficiencyRatio(
         ratio=ratio,
-        interval95=interval(ratios),
+        interval95=percentile_interval(ratios),
         message=f"a tenfold step of compute for {fast} matches a 10^{ratio:.2f} step for {slow}: "
         "a rate per decade, not a fixed multiple",
         crossing=_crossing(fast, slow, one, other),
     )
 
 
-def _crossing(fast: str, slow: str, one: Downstream, other: Downstream) -> Crossing | Missing:
+def _crossing(fast: str, slow: str, one: DownstreamFit, other: DownstreamFit) -> Crossing | Missing:
     """The compute at which `slow` reaches the best score that `fast` has shown."""
     goal = float(one.data.score.max())
     if other.with_compute is None:
@@ -54,7 +54,7 @@ def _crossing(fast: str, slow: str, one: Downstream, other: Downstream) -> Cross
         return Crossing(
             score=goal, flops=None, message=f"{slow} never reaches {goal:.3f}, the best score of {fast}"
         )
-    draws = interval(np.where(flops[1:] > FARTHEST, np.inf, flops[1:]))
+    draws = percentile_interval(np.where(flops[1:] > FARTHEST, np.inf, flops[1:]))
     return Crossing(
         score=goal,
         flops=float(flops[0]),

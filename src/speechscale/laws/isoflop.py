@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from speechscale.laws.allocation import FLOPS_PER_PARAM_TOKEN
 from speechscale.laws.minimise import Array
-from speechscale.laws.single_epoch import Ladder
+from speechscale.laws.ladder import Ladder
+from speechscale.records.flops import FLOPS_PER_PARAM_TOKEN
 
 LEAST_SIZES = 4  # a parabola through three has nothing left to disagree with
 SAME_BUDGET = 0.1  # relative difference in FLOPs up to which runs share a budget
@@ -19,7 +19,7 @@ INTERPOLATED = 7  # budgets looked at where runs share none
 
 
 @dataclass(frozen=True)
-class Minimum:
+class IsoflopMinimum:
     """The best size at one budget, or why there is none."""
 
     flops: float
@@ -31,25 +31,25 @@ class Minimum:
 
 
 @dataclass(frozen=True)
-class IsoFlop:
-    minima: list[Minimum]
+class IsoflopFit:
+    minima: list[IsoflopMinimum]
     exponents: dict[str, float] | None  # a, b and their prefactors: N = k_N (C/6)^a
-    why: str = ""
+    missing: str = ""
 
 
-def fit_isoflop(ladder: Ladder) -> IsoFlop:
+def fit_isoflop(ladder: Ladder) -> IsoflopFit:
     """Minima per budget, and the exponents of N_opt and D_opt with compute through the bracketed ones."""
     slices = _slices(ladder) if len(ladder) else []
-    minima = [_minimum(flops, log_n, loss) for flops, log_n, loss in slices]
+    minima = [_isoflop_minimum(flops, log_n, loss) for flops, log_n, loss in slices]
     held = [m for m in minima if m.refused is None]
     if len(held) < 2:
-        return IsoFlop(
+        return IsoflopFit(
             minima, None, f"{len(held)} of {len(minima)} budgets have a bracketed minimum; 2 are the least"
         )
     log_c = np.log([m.flops / FLOPS_PER_PARAM_TOKEN for m in held])
     log_n = np.log([m.params for m in held if m.params is not None])
     a, intercept = np.polyfit(log_c, log_n, 1)
-    return IsoFlop(minima, {"a": float(a), "b": float(1 - a), "G": float(np.exp(intercept))})
+    return IsoflopFit(minima, {"a": float(a), "b": float(1 - a), "G": float(np.exp(intercept))})
 
 
 def draw_exponents(ladder: Ladder, noise: float, count: int, seed: int) -> Array:
@@ -95,24 +95,24 @@ def _interpolated(ladder: Ladder) -> list[tuple[float, Array, Array]]:
     return slices
 
 
-def _minimum(flops: float, log_n: Array, loss: Array) -> Minimum:
+def _isoflop_minimum(flops: float, log_n: Array, loss: Array) -> IsoflopMinimum:
     sizes = len(np.unique(log_n))
     if sizes < LEAST_SIZES:
-        return Minimum(
+        return IsoflopMinimum(
             flops, sizes, refused=f"{sizes} sizes have a loss at this budget; {LEAST_SIZES} are the least"
         )
     centre = log_n.mean()
     square, slope, level = np.polyfit(log_n - centre, loss, 2)
     best = int(np.argmin(loss))
     if square <= 0:
-        return Minimum(flops, sizes, refused="the losses do not bend upwards, so no size is best")
+        return IsoflopMinimum(flops, sizes, refused="the losses do not bend upwards, so no size is best")
     vertex = centre - slope / (2 * square)
     edge = log_n[best] in (log_n.min(), log_n.max())
     if edge or not log_n.min() < vertex < log_n.max():
         side = "smallest" if vertex <= centre else "largest"
-        return Minimum(
+        return IsoflopMinimum(
             flops, sizes, refused=f"not bracketed: the best loss is at the {side} size of this budget"
         )
     params = float(np.exp(vertex))
     tokens = flops / FLOPS_PER_PARAM_TOKEN / params
-    return Minimum(flops, sizes, params, tokens, float(level - slope**2 / (4 * square)))
+    return IsoflopMinimum(flops, sizes, params, tokens, float(level - slope**2 / (4 * square)))

@@ -7,7 +7,8 @@ from typing import Any, get_args
 from speechscale.errors import UserError, nearest
 from speechscale.laws.bootstrap import RESAMPLINGS, require_draws
 from speechscale.laws.envelope import DEFINITIONS
-from speechscale.laws.single_epoch import Constraint, require_delta
+from speechscale.laws.ladder import ParameterConstraint
+from speechscale.laws.single_epoch import require_delta
 from speechscale.records.law import FitOptions, LawName
 
 LAWS: tuple[LawName, ...] = get_args(LawName)
@@ -34,7 +35,7 @@ def fit_options(**options: Any) -> FitOptions:
     chosen = FitOptions(**{**FitOptions().model_dump(), **options})
     require_draws(chosen.bootstrap)
     require_delta(chosen.delta)
-    Constraint.of(chosen.tied, chosen.fixed)
+    ParameterConstraint.of(chosen.tied, chosen.fixed)
     if chosen.seed < 0:
         raise UserError(f"seed is {chosen.seed}; a whole number from zero on is wanted.")
     if chosen.rollout is not None and chosen.rollout < 1:

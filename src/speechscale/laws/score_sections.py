@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from speechscale.laws.bootstrap import interval
-from speechscale.laws.downstream import LEAST_RUNS, Downstream, ScoreData, fit_downstream
+from speechscale.laws.bootstrap import percentile_interval
+from speechscale.laws.downstream import MIN_RUNS, DownstreamFit, ScoreData, fit_downstream
+from speechscale.laws.fitted import FittedLaw
 from speechscale.laws.minimise import Array
-from speechscale.laws.scores import Saturating
-from speechscale.laws.sections import FittedLaw, number
+from speechscale.laws.scores import Line, SaturatingCurves
+from speechscale.laws.sections import finite_or_none
 from speechscale.records.law import FitOptions, rounded
 from speechscale.records.law_sections import (
     ComputeCurveIntervals,
@@ -30,7 +31,7 @@ _NO_RISE = "these scores do not rise above chance"
 
 def downstream(
     done: pl.DataFrame, names: list[str], first: FittedLaw | None, options: FitOptions
-) -> tuple[dict[str, ScoreLaw | Missing] | Missing, dict[str, Downstream]]:
+) -> tuple[dict[str, ScoreLaw | Missing] | Missing, dict[str, DownstreamFit]]:
     """The laws of every score, for the file and for the comparison of series.
 
     Args:
@@ -40,7 +41,7 @@ def downstream(
         options: of the fit.
     """
     content: dict[str, ScoreLaw | Missing] = {}
-    fits: dict[str, Downstream] = {}
+    fits: dict[str, DownstreamFit] = {}
     for name in names:
         data = _score_data(done, name, options)
         if isinstance(data, Missing):
@@ -59,8 +60,8 @@ def downstream(
 
 def _score_data(done: pl.DataFrame, name: str, options: FitOptions) -> ScoreData | Missing:
     scored = done.filter(pl.col(name).is_not_null())
-    if scored.height < LEAST_RUNS:
-        return Missing(missing=f"{scored.height} runs have this score; {LEAST_RUNS} are the least")
+    if scored.height < MIN_RUNS:
+        return Missing(missing=f"{scored.height} runs have this score; {MIN_RUNS} are the least")
     unknown = pl.Series(f"{name}_items", [None] * scored.height, dtype=pl.Float64)
     items = scored.get_column(f"{name}_items", default=unknown).fill_null(np.nan).to_numpy()
     chance = _chance(scored, name, options)
@@ -78,15 +79,15 @@ def _chance(scored: pl.DataFrame, name: str, options: FitOptions) -> float:
     return float(given[0]) if len(given) else options.chance
 
 
-def _score(fit: Downstream) -> ScoreLaw:
+def _score(fit: DownstreamFit) -> ScoreLaw:
     errors = fit.forecast_errors
     return ScoreLaw(
         runs=len(fit.data.score),
         chance=fit.data.chance,
         gamma=fit.power.gamma,
-        coefficient=number(fit.power.coefficient),
-        interval95=interval(fit.power.draws),
-        linear=_line(fit.line),
+        coefficient=finite_or_none(fit.power.coefficient),
+        interval95=percentile_interval(fit.power.draws),
+        linear=_linear(fit.line),
         saturating=_loss_curve(fit.with_loss)
         if fit.with_loss
         else Missing(missing=_NO_RISE if fit.data.has_losses else _NO_LOSS),
@@ -99,26 +100,27 @@ def _score(fit: Downstream) -> ScoreLaw:
         emergence=ScoreEmergence(
             margin=fit.emergence.margin,
             flops=fit.emergence.flops,
-            interval95=interval(fit.emergence.draws) if fit.emergence.flops else None,
+            interval95=percentile_interval(fit.emergence.draws) if fit.emergence.flops else None,
             message=fit.emergence.message + _open_end(fit),
         ),
     )
 
 
-def _line(line: tuple[float, float, float, float] | None) -> LinearScoreLaw | Missing:
+def _linear(line: Line | None) -> LinearScoreLaw | Missing:
     if line is None:
         return Missing(missing=_NO_LOSS)
-    slope, intercept, r2, error = line
-    return LinearScoreLaw(slope=slope, intercept=intercept, r2=r2, slope_se=number(error))
+    return LinearScoreLaw(
+        slope=line.slope, intercept=line.intercept, r2=line.r2, slope_se=finite_or_none(line.slope_se)
+    )
 
 
-def _open_end(fit: Downstream) -> str:
-    if fit.emergence.flops is None or interval(fit.emergence.draws) is not None:
+def _open_end(fit: DownstreamFit) -> str:
+    if fit.emergence.flops is None or percentile_interval(fit.emergence.draws) is not None:
         return ""
     return "; the upper end is open: some draws of the law never get there"
 
 
-def _loss_curve(curve: Saturating) -> SaturatingLossCurve:
+def _loss_curve(curve: SaturatingCurves) -> SaturatingLossCurve:
     centre, steepness, ceiling = curve.curves.T
     draws = {"midpoint_loss": rounded(-centre[1:]), "steepness": rounded(steepness[1:])}
     if np.ptp(ceiling[1:]) != 0:
@@ -130,15 +132,15 @@ def _loss_curve(curve: Saturating) -> SaturatingLossCurve:
         steepness=float(steepness[0]),
         dispersion=curve.dispersion,
         interval95=LossCurveIntervals(
-            ceiling=interval(ceiling[1:]),
-            midpoint_loss=interval(-centre[1:]),
-            steepness=interval(steepness[1:]),
+            ceiling=percentile_interval(ceiling[1:]),
+            midpoint_loss=percentile_interval(-centre[1:]),
+            steepness=percentile_interval(steepness[1:]),
         ),
         draws=LossCurveDraws(**draws),
     )
 
 
-def _compute_curve(curve: Saturating) -> SaturatingComputeCurve:
+def _compute_curve(curve: SaturatingCurves) -> SaturatingComputeCurve:
     centre, steepness, ceiling = curve.curves.T
     return SaturatingComputeCurve(
         floor=curve.floor,
@@ -147,9 +149,9 @@ def _compute_curve(curve: Saturating) -> SaturatingComputeCurve:
         steepness=float(steepness[0]),
         dispersion=curve.dispersion,
         interval95=ComputeCurveIntervals(
-            ceiling=interval(ceiling[1:]),
-            midpoint_flops=interval(_flops(centre[1:])),
-            steepness=interval(steepness[1:]),
+            ceiling=percentile_interval(ceiling[1:]),
+            midpoint_flops=percentile_interval(_flops(centre[1:])),
+            steepness=percentile_interval(steepness[1:]),
         ),
     )
 

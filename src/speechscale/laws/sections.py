@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 import numpy as np
 import polars as pl
 
 from speechscale.errors import UserError
 from speechscale.laws import allocation
-from speechscale.laws.bootstrap import draw_laws, interval
+from speechscale.laws.bootstrap import percentile_interval
 from speechscale.laws.envelope import DEFINITIONS, LEAST_POINTS, EnvelopeFit, Points, fit_envelope
+from speechscale.laws.fitted import FittedLaw
 from speechscale.laws.forms import NAMES, log_loss, named, to_values
-from speechscale.laws.influence import influence
 from speechscale.laws.isoflop import draw_exponents, fit_isoflop
 from speechscale.laws.minimise import Array
 from speechscale.laws.repeated import (
-    GRID,
+    RATE_GRID,
     RATES,
     RepeatedFit,
     fit_repeated,
     log_effective,
     refit_rates,
-    told_rates,
+    clipped_rates,
 )
-from speechscale.laws.single_epoch import Ladder, SingleEpochFit, fit_single_epoch
+from speechscale.laws.ladder import Ladder, ParameterConstraint
+from speechscale.laws.single_epoch import fit_single_epoch
 from speechscale.records.law import FitOptions, rounded
 from speechscale.records.law_sections import (
     Allocation,
@@ -60,20 +61,7 @@ from speechscale.records.law_sections import (
 ISOFLOP_DRAWS = 200  # enough for a 95 % interval; each fits every budget again
 
 
-@dataclass(frozen=True)
-class FittedLaw:
-    """The single-epoch law and its draws (S, 5), which every later number takes its interval from."""
-
-    fit: SingleEpochFit
-    draws: Array
-
-    @property
-    def laws(self) -> Array:
-        """The fit in row 0, its draws below."""
-        return np.concatenate([self.fit.theta[None], self.draws])
-
-
-def ladder_of(table: pl.DataFrame) -> Ladder:
+def to_ladder(table: pl.DataFrame) -> Ladder:
     """The runs of a canonical table, with their weights where it has them."""
     weights = table["weight"] if "weight" in table.columns else None
     return Ladder.of(table["params"], table["tokens"], table["loss"], weights)
@@ -83,7 +71,7 @@ def single_epoch(
     table: pl.DataFrame, options: FitOptions
 ) -> tuple[SingleEpochLaw, FittedLaw] | tuple[Missing, None]:
     """The single-epoch law of single-epoch runs, for the file and for the laws that build on it."""
-    ladder = ladder_of(table)
+    ladder = to_ladder(table)
     try:
         fit = fit_single_epoch(
             ladder.params,
@@ -91,18 +79,17 @@ def single_epoch(
             ladder.loss,
             weights=ladder.weights,
             delta=options.delta,
-            tied=options.tied,
-            fixed=options.fixed,
+            constraint=ParameterConstraint.of(options.tied, options.fixed),
             exhaustive=options.exhaustive,
         )
     except UserError as error:
         return Missing(missing=str(error)), None
-    first = FittedLaw(fit, draw_laws(fit, options.bootstrap, options.seed, options.resampling))
+    first = FittedLaw.of(fit, options)
     values = to_values(first.draws)
     section = SingleEpochLaw(
         params=LossParams[float](**fit.params),
         interval95=LossParams[Interval | None](
-            **{name: interval(values[:, k]) for k, name in enumerate(NAMES)}
+            **{name: percentile_interval(values[:, k]) for k, name in enumerate(NAMES)}
         ),
         correlation=Correlation(
             log_a_alpha=_correlation(first.draws[:, 0], first.draws[:, 3]),
@@ -119,7 +106,7 @@ def single_epoch(
         residuals=Residuals(
             run=table["run"].to_list(),
             ln_predicted_over_observed=rounded(fit.residuals),
-            influence=rounded(influence(fit)),
+            influence=rounded(first.influence),
         ),
     )
     return section, first
@@ -134,7 +121,7 @@ def rollout(single: pl.DataFrame, count: int, options: FitOptions) -> Rollout | 
     _, first = single_epoch(cheap, options)
     if first is None:
         return Missing(missing=f"{cheap.height} runs are too few to fit")
-    ladder = ladder_of(dear)
+    ladder = to_ladder(dear)
     forecast = log_loss(first.laws, ladder.log_n, ladder.log_d)
     error = forecast[0] - ladder.log_loss
     # A new run carries noise of its own on top of what the law leaves open.
@@ -175,14 +162,14 @@ def repeated(
         return Missing(missing="it stands on the single-epoch law, which is missing")
     if multi.height < 3:
         return Missing(missing=f"{multi.height} runs of more than one epoch; 3 are the least for R_D and R_N")
-    runs, unique = ladder_of(multi), multi["unique_tokens"].to_numpy()
+    runs, unique = to_ladder(multi), multi["unique_tokens"].to_numpy()
     fit = fit_repeated(first.fit, runs, unique)
     draws = _draw_rates(first, fit, runs, unique, options)
-    everything = fit_repeated(first.fit, ladder_of(done), done["unique_tokens"].to_numpy(), joint=True)
+    everything = fit_repeated(first.fit, to_ladder(done), done["unique_tokens"].to_numpy(), joint=True)
     return RepeatedLaw(
         **dict(_rates(fit)),
         draws=Rates[list[float]](
-            **{name: rounded(told_rates(draw)) for name, draw in zip(RATES, draws.T, strict=True)}
+            **{name: rounded(clipped_rates(draw)) for name, draw in zip(RATES, draws.T, strict=True)}
         ),
         note=f"{_excess(first, done)} of {done.height} runs have more parameters than the best split gives to their "
         "unique tokens. N' counts such parameters for less even in a run of one epoch, which the single-epoch law of "
@@ -218,7 +205,9 @@ def envelope(single: pl.DataFrame, curves: pl.DataFrame | None, options: FitOpti
         definition=options.envelope,
         params=power_law.params,
         interval95=power_law.interval95,
-        curvature=Curvature(value=number(chosen.curvature[0]), interval95=interval(chosen.curvature[1:])),
+        curvature=Curvature(
+            value=finite_or_none(chosen.curvature[0]), interval95=percentile_interval(chosen.curvature[1:])
+        ),
         offset=_offset(chosen),
         points=EnvelopePoints(
             flops=rounded(np.exp(chosen.envelope.log_c[held])),
@@ -232,30 +221,30 @@ def isoflop(
     single: pl.DataFrame, first: FittedLaw | None, options: FitOptions
 ) -> IsoflopLaw | MissingIsoflopLaw:
     """The IsoFLOP minima; intervals need the noise of the single-epoch law."""
-    ladder = ladder_of(single)
+    ladder = to_ladder(single)
     found = fit_isoflop(ladder)
     budgets = [
         IsoflopBudget(**{key: value for key, value in asdict(m).items() if value is not None})
         for m in found.minima
     ]
     if found.exponents is None:
-        return MissingIsoflopLaw(missing=found.why, budgets=budgets)
+        return MissingIsoflopLaw(missing=found.missing, budgets=budgets)
     params = Split[float](**found.exponents)
     if first is None:
         return IsoflopLaw(params=params, budgets=budgets)
     a = draw_exponents(ladder, first.fit.noise, ISOFLOP_DRAWS, options.seed)
-    intervals = SplitExponents(a=interval(a), b=interval(1 - a))
+    intervals = SplitExponents(a=percentile_interval(a), b=percentile_interval(1 - a))
     return IsoflopLaw(params=params, budgets=budgets, interval95=intervals)
 
 
 def _allocation(first: FittedLaw) -> Allocation:
     alpha, beta = first.draws[:, 3], first.draws[:, 4]
     return Allocation(
-        **{name: number(value) for name, value in first.fit.allocation.items()},
+        **{name: finite_or_none(value) for name, value in first.fit.allocation.items()},
         interval95=Split[Interval | None](
-            a=interval(beta / (alpha + beta)),
-            b=interval(alpha / (alpha + beta)),
-            G=interval(np.exp(allocation.log_g(first.draws))),
+            a=percentile_interval(beta / (alpha + beta)),
+            b=percentile_interval(alpha / (alpha + beta)),
+            G=percentile_interval(np.exp(allocation.log_g(first.draws))),
         ),
     )
 
@@ -270,7 +259,7 @@ def _draw_rates(
     residual = runs.log_loss - predicted
     residual *= np.sqrt(len(runs) / max(len(runs) - 2, 1))
     again = predicted + rng.choice(residual, (len(first.draws), len(runs)))
-    return refit_rates(first.draws, runs, unique, first.fit.delta, fit.theta[5:], again)
+    return refit_rates(fit, first.draws, runs, unique, again)
 
 
 def _excess(first: FittedLaw, runs: pl.DataFrame) -> int:
@@ -290,7 +279,7 @@ def _rates(fit: RepeatedFit) -> RepeatedRates:
         objective=fit.objective,
         near_equal_minima=fit.minima,
         profile=RateProfile(
-            at=rounded(GRID), **{name: rounded(profile.objective) for name, profile in profiles}
+            at=rounded(RATE_GRID), **{name: rounded(profile.objective) for name, profile in profiles}
         ),
     )
 
@@ -303,7 +292,8 @@ def _power_law(fit: EnvelopeFit) -> EnvelopePowerLaw | Missing:
             coefficient=float(np.exp(fit.log_coefficient[0])), gamma=float(fit.gamma[0])
         ),
         interval95=PowerLawParams[Interval | None](
-            coefficient=interval(np.exp(fit.log_coefficient[1:])), gamma=interval(fit.gamma[1:])
+            coefficient=percentile_interval(np.exp(fit.log_coefficient[1:])),
+            gamma=percentile_interval(fit.gamma[1:]),
         ),
     )
 
@@ -317,7 +307,7 @@ def _offset(fit: EnvelopeFit) -> OffsetPowerLaw | Missing:
     return OffsetPowerLaw(
         params=OffsetParams[float](**dict(zip(names, offset[0].tolist(), strict=True))),
         interval95=OffsetParams[Interval | None](
-            **{name: interval(offset[1:, k]) for k, name in enumerate(names)}
+            **{name: percentile_interval(offset[1:, k]) for k, name in enumerate(names)}
         ),
     )
 
@@ -334,6 +324,6 @@ def _fitted_range(table: pl.DataFrame) -> FittedRange:
     return FittedRange(**{name: (float(v.min()), float(v.max())) for name, v in ends.items()})
 
 
-def number(value: float) -> float | None:
-    """For JSON, which has no infinity and no not-a-number."""
+def finite_or_none(value: float) -> float | None:
+    """The value, or None where it is infinite or NaN, which JSON cannot hold."""
     return float(value) if np.isfinite(value) else None

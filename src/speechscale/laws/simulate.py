@@ -9,7 +9,7 @@ import numpy as np
 
 from speechscale.errors import UserError
 from speechscale.laws import allocation
-from speechscale.laws.bootstrap import draw_laws, interval, require_draws
+from speechscale.laws.bootstrap import draw_laws, percentile_interval, require_draws
 from speechscale.laws.forms import log_loss, to_values
 from speechscale.laws.minimise import Array
 from speechscale.laws.single_epoch import fit_single_epoch
@@ -22,7 +22,7 @@ PAPER_RATIOS = (2, 4, 8, 10, 20, 32, 64, 100)
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SimulatedQuantity:
     """One quantity over all simulated ladders: estimates (M,) and intervals (M, 2) around a known truth."""
 
     truth: float
@@ -75,7 +75,7 @@ def simulate(
     heavy: bool = False,
     resampling: Resampling = "noise",
     progress: Callable[[], object] = lambda: None,
-) -> dict[str, Outcome]:
+) -> dict[str, SimulatedQuantity]:
     """Draw ladders from a law with noise in ln L, fit each, and compare with the truth.
 
     Args:
@@ -106,9 +106,11 @@ def simulate(
         fit = fit_single_epoch(params, tokens, np.exp(exact + noise * error))
         drawn = quantities(draw_laws(fit, draws, seed + k, resampling), farther)
         for name, value in quantities(fit.theta, farther).items():
-            found[name].append((float(value), interval(drawn[name]) or (np.nan, np.nan)))
+            found[name].append((float(value), percentile_interval(drawn[name]) or (np.nan, np.nan)))
         progress()
     return {
-        name: Outcome(float(truth[name]), np.array([v for v, _ in rows]), np.array([i for _, i in rows]))
+        name: SimulatedQuantity(
+            float(truth[name]), np.array([v for v, _ in rows]), np.array([i for _, i in rows])
+        )
         for name, rows in found.items()
     }

@@ -10,9 +10,9 @@ import polars as pl
 
 from speechscale.errors import UserError, nearest
 from speechscale.laws import score_sections, sections
-from speechscale.laws.checks import check_ladder, check_table
-from speechscale.laws.downstream import Downstream
-from speechscale.laws.efficiency import compare
+from speechscale.laws.checks import check_law, check_table
+from speechscale.laws.downstream import DownstreamFit
+from speechscale.laws.efficiency import compare_efficiency
 from speechscale.laws.options import fit_options
 from speechscale.records.law import FitOptions, LawFile
 from speechscale.records.law_sections import (
@@ -22,12 +22,11 @@ from speechscale.records.law_sections import (
     Rows,
     SeriesLaw,
 )
-from speechscale.records.runs import canonical_table, score_names
+from speechscale.records.runs import canonical_table, is_single_epoch, score_names
 
 # Runs whose scores count: a model that others trained may have scores without a loss on our test set.
 SCORED = ("done", "imported")
 _ITS_SCORES = ": its scores count, for the laws of loss it has none"
-ONE_EPOCH = 1 + 1e-9  # tokens per unique token up to which a run is of a single epoch
 
 
 def fit_table(
@@ -61,7 +60,7 @@ def fit_table(
     chosen = fit_options(**options)
     names = _chosen_series(series, tuple(dict.fromkeys(table["series"])))
     laws: dict[str, SeriesLaw] = {}
-    fitted: dict[str, dict[str, Downstream]] = {}
+    fitted: dict[str, dict[str, DownstreamFit]] = {}
     for name in names:
         progress(name)
         own = table.filter(pl.col("series") == name)
@@ -71,28 +70,27 @@ def fit_table(
 
 
 def _efficiency(
-    names: Sequence[str], fitted: dict[str, dict[str, Downstream]], options: FitOptions
+    names: Sequence[str], fitted: dict[str, dict[str, DownstreamFit]], options: FitOptions
 ) -> dict[str, dict[str, EfficiencyRatio | Missing]] | Missing:
     if "efficiency" not in options.laws:
         return {}
     if len(names) < 2:
         return Missing(missing="one series only; a comparison takes two")
     pairs = [(one, other) for one in names for other in names if one != other]
-    return {f"{one}/{other}": compare(one, other, fitted) for one, other in pairs}
+    return {f"{one}/{other}": compare_efficiency(one, other, fitted) for one, other in pairs}
 
 
 def _fit_series(
     table: pl.DataFrame, curves: pl.DataFrame | None, options: FitOptions
-) -> tuple[SeriesLaw, dict[str, Downstream]]:
+) -> tuple[SeriesLaw, dict[str, DownstreamFit]]:
     """The laws of one series, and its downstream fits for the comparison of series."""
     done = table.filter(pl.col("status") == "done")
-    once = pl.col("tokens") <= pl.col("unique_tokens") * ONE_EPOCH
-    single, multi = done.filter(once), done.filter(~once)
+    single, multi = done.filter(is_single_epoch()), done.filter(~is_single_epoch())
     checks = check_table(done)
     # Every later law builds on the single-epoch one, so it is fitted even where it was not asked for.
     single_epoch, first = sections.single_epoch(single, options)
     if first is not None:
-        checks += check_ladder(first.fit, first.draws, single["run"].to_list())
+        checks += check_law(first, single["run"].to_list())
     # Only what was asked for is set: the file leaves out the rest.
     law = SeriesLaw(rows=_rows(table, multi), checks=checks, single_epoch=single_epoch)
     found: dict[str, Any] = {}
@@ -106,7 +104,7 @@ def _fit_series(
         found["envelope"] = sections.envelope(single, curves, options)
     if "isoflop" in options.laws:
         found["isoflop"] = sections.isoflop(single, first, options)
-    scores: dict[str, Downstream] = {}
+    scores: dict[str, DownstreamFit] = {}
     if "downstream" in options.laws or "efficiency" in options.laws:
         scored = table.filter(pl.col("status").is_in(SCORED))
         found["downstream"], scores = score_sections.downstream(scored, score_names(table), first, options)

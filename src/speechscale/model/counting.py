@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from speechscale.records.flops import FLOPS_PER_PARAM_TOKEN, training_flops
+
 
 @dataclass(frozen=True)
 class Size:
@@ -17,11 +19,11 @@ class Size:
 
     def flops(self, tokens: int) -> float:
         """Training FLOPs by the convention of the laws, 6 N D."""
-        return 6.0 * self.params * tokens
+        return training_flops(self.params, tokens)
 
     def flops_exact(self, tokens: int, *, layers: int, dim: int, context: int) -> float:
         """Training FLOPs with causal attention and the output projection, as `ModelShape.flops_exact`."""
-        return 6.0 * (self.matrices + layers * 2 * dim * (context + 1) / 2) * tokens
+        return FLOPS_PER_PARAM_TOKEN * (self.matrices + layers * 2 * dim * (context + 1) / 2) * tokens
 
 
 def size_of(model: nn.Module) -> Size:

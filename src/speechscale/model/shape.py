@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from speechscale.records.flops import training_flops
+
 Preset = Literal["paper", "modern"]  # the released code's choices, quirks included; or those quirks mended
 Precision = Literal["auto", "float32", "bfloat16"]
 Device = Literal["auto", "cpu", "cuda"]  # auto: the GPU where there is one
@@ -75,7 +77,7 @@ class ModelShape(BaseModel):
 
     def flops(self, tokens: int) -> float:
         """Training FLOPs by the convention of the laws, 6 N D."""
-        return 6.0 * self.params * tokens
+        return training_flops(self.params, tokens)
 
     def flops_exact(self, tokens: int) -> float:
         """Training FLOPs of every matrix product, causal attention and output projection included.

@@ -11,6 +11,7 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from speechscale.errors import UserError, nearest
+from speechscale.records.flops import training_flops
 from speechscale.records.frames import as_frame, read_frame, separator_of
 from speechscale.records.seal import file_lock, write_file, write_json
 
@@ -59,6 +60,9 @@ NOT_SCORES = frozenset(
         "weight",
     ]
 )
+# Epochs up to which a run counts as one that saw every token once: a run is rounded to whole steps, so it may end a
+# little beyond its data.
+SINGLE_EPOCH_TOLERANCE = 1.001
 MOST_RUNS = 100_000  # draws times runs must fit in memory, and nobody has trained as many
 
 
@@ -214,7 +218,7 @@ def write_curves(records: list[RunRecord], path: Path) -> None:
             "params": record.params,
             "step": point.step,
             "tokens": point.tokens,
-            "flops": 6.0 * record.params * point.tokens,
+            "flops": training_flops(record.params, point.tokens),
             "loss": point.loss,
         }
         for record in records
@@ -246,7 +250,7 @@ def read_curves(path: Path) -> pl.DataFrame:
         table = table.with_columns(series=pl.lit("runs"))
     numbers = [_positive(_number(table, name, str(path)), str(path)) for name in REQUIRED]
     table = table.select("run", "series").cast(pl.String).with_columns(numbers)
-    return table.with_columns(flops=6.0 * pl.col("params") * pl.col("tokens"))
+    return table.with_columns(flops=training_flops(pl.col("params"), pl.col("tokens")))
 
 
 def read_design(path: Path) -> pl.DataFrame:
@@ -306,7 +310,7 @@ def canonical_table(frame: Any, *, source: str = "runs") -> pl.DataFrame:
     canonical = pl.DataFrame(columns)
     for name, default in (
         ("unique_tokens", pl.col("tokens")),
-        ("flops", 6.0 * pl.col("params") * pl.col("tokens")),
+        ("flops", training_flops(pl.col("params"), pl.col("tokens"))),
     ):
         if name in table.columns:
             given = _positive(
@@ -316,6 +320,11 @@ def canonical_table(frame: Any, *, source: str = "runs") -> pl.DataFrame:
         else:
             canonical = canonical.with_columns(default.alias(name))
     return canonical.with_columns(_other_numbers(table, set(canonical.columns), source))
+
+
+def is_single_epoch() -> pl.Expr:
+    """Whether each run of a canonical table saw every token once."""
+    return pl.col("tokens") <= pl.col("unique_tokens") * SINGLE_EPOCH_TOLERANCE
 
 
 def score_names(table: pl.DataFrame) -> list[str]:

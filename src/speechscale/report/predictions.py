@@ -10,9 +10,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from speechscale.laws.drawn import LawDraws, from_file
-from speechscale.laws.scores import Saturating
+from speechscale.laws.scores import SaturatingCurves
 from speechscale.records.law_sections import LinearScoreLaw, Missing, SaturatingComputeCurve, ScoreLaw
-from speechscale.report.charts import EPOCH_TOLERANCE
+from speechscale.records.runs import is_single_epoch
 from speechscale.report.folder import Study
 
 _STEPS = 60  # points of a drawn curve
@@ -36,13 +36,13 @@ def predicted_losses(study: Study, series: str) -> pl.DataFrame:
 
 def one_epoch(runs: pl.DataFrame) -> float | None:
     """Tokens of one epoch, if some run went beyond it and all such runs agree."""
-    unique = runs.filter(pl.col("epochs") > EPOCH_TOLERANCE)["unique_tokens"].unique()
+    unique = runs.filter(~is_single_epoch())["unique_tokens"].unique()
     return float(unique[0]) if len(unique) == 1 else None
 
 
 def one_epoch_runs(runs: pl.DataFrame) -> pl.DataFrame:
     """The runs that saw their data once at most."""
-    return runs.filter(pl.col("epochs") <= EPOCH_TOLERANCE)
+    return runs.filter(is_single_epoch())
 
 
 def envelope_line(study: Study, series: str) -> pl.DataFrame:
@@ -77,7 +77,7 @@ def score_by_compute(study: Study, series: str, task: str) -> pl.DataFrame:
         return pl.DataFrame(schema={"flops": pl.Float64, "accuracy": pl.Float64})
     flops = _spaced(*_bounds(study.done.filter(pl.col("series") == series)["flops"]))
     shape = np.array([[np.log(curve.midpoint_flops), curve.steepness, curve.ceiling]])
-    accuracies = Saturating(curve.floor, shape, curve.dispersion).score(np.log(flops))
+    accuracies = SaturatingCurves(curve.floor, shape, curve.dispersion).score(np.log(flops))
     return pl.DataFrame({"flops": flops, "accuracy": accuracies})
 
 

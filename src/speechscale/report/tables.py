@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from speechscale.laws.published_laws import PUBLISHED
+from speechscale.laws.published_laws import PUBLISHED_LAWS
 from speechscale.records.law_sections import Missing, Rows, ScoreLaw
 from speechscale.report import words
 from speechscale.report.comparison import MEANING, PHENOMENON, compared
@@ -77,7 +77,9 @@ def unfinished_runs(study: Study) -> Markup:
 
 def law_table(study: Study) -> Markup:
     """Parameters of the laws of every series with their intervals, beside those in print, which have none."""
-    published = {f"{name}, {law.source}": law.params | (law.rates or {}) for name, law in PUBLISHED.items()}
+    published = {
+        f"{name}, {law.source}": law.params | (law.rates or {}) for name, law in PUBLISHED_LAWS.items()
+    }
     head = ["", *study.series, *published, "meaning"]
     rows = [
         [
