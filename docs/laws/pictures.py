@@ -16,10 +16,10 @@ from speechscale.laws import fit_single_epoch
 from speechscale.laws.allocation import best_loss, log_optimum
 from speechscale.laws.checks import flat_range
 from speechscale.laws.forms import SingleEpochObjective, log_loss, to_theta
+from speechscale.laws.ladder import Ladder
 from speechscale.laws.published_laws import PUBLISHED_LAWS
 from speechscale.laws.repeated import RATE_GRID, fit_repeated, log_effective
 from speechscale.laws.simulate import paper_design
-from speechscale.laws.ladder import Ladder
 from speechscale.laws.starts import published_starts
 
 HERE = Path(__file__).parent

@@ -5,7 +5,7 @@ from speechscale.errors import UserError
 from speechscale.laws import draw_laws, fit_single_epoch
 from speechscale.laws.allocation import best_loss
 from speechscale.laws.design import choose_runs
-from speechscale.laws.drawn import LawDraws, from_publication
+from speechscale.laws.draws import LawDraws
 from speechscale.laws.forms import log_loss
 
 
@@ -70,7 +70,7 @@ def test_chosen_runs_tell_more_than_the_same_budget_in_equal_runs(drawn, ladder_
 
 def test_a_law_without_draws_cannot_choose():
     with pytest.raises(UserError, match="has 0 draws"):
-        choose_runs(from_publication("speech"), 2, 1e20)
+        choose_runs(LawDraws.from_publication("speech"), 2, 1e20)
 
 
 def test_nonsense_is_refused(drawn):

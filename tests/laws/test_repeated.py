@@ -5,8 +5,8 @@ from scipy.optimize import minimize
 from speechscale.laws import fit_single_epoch
 from speechscale.laws.allocation import log_params_for
 from speechscale.laws.forms import huber, log_loss
-from speechscale.laws.repeated import RepeatedDataObjective, effective_count, fit_repeated, log_effective
 from speechscale.laws.ladder import Ladder
+from speechscale.laws.repeated import RepeatedDataObjective, effective_count, fit_repeated, log_effective
 
 UNIQUE = 10.89e9
 RATES = {"R_D": 12.0, "R_N": 9.0}

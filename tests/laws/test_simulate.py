@@ -2,16 +2,16 @@ import numpy as np
 import pytest
 
 from speechscale.errors import UserError
-from speechscale.laws.allocation import split_params, log_optimum
+from speechscale.laws.allocation import log_optimum, split_params
 from speechscale.laws.forms import log_loss, to_theta
 from speechscale.laws.published_laws import PUBLISHED_LAWS
-from speechscale.laws.simulate import paper_design, simulate
+from speechscale.laws.simulate import DrawOptions, Noise, paper_design, simulate
 
 
 def test_intervals_hold_the_truth_about_as_often_as_they_say(truth):
     """60 ladders: the share in 95 % intervals has a standard error of 2.8 points; benchmarks/coverage.py draws 500."""
     params, tokens = paper_design()
-    found = simulate(truth, params, tokens, noise=0.002, ladders=60, draws=300)
+    found = simulate(truth, params, tokens, noise=Noise(0.002), ladders=60, draws=DrawOptions(300))
     for name in ("alpha", "beta", "a", "forecast"):
         assert 0.87 <= found[name].coverage <= 1.0, name
         assert abs(found[name].bias) < 0.5 * found[name].spread, name
@@ -20,7 +20,7 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say(truth):
 def test_more_noise_spreads_the_estimates(truth):
     params, tokens = paper_design()
     spread = [
-        simulate(truth, params, tokens, noise=noise, ladders=15, draws=100)["beta"].spread
+        simulate(truth, params, tokens, noise=Noise(noise), ladders=15, draws=DrawOptions(100))["beta"].spread
         for noise in (0.001, 0.004)
     ]
     assert spread[1] > 2 * spread[0]
@@ -34,9 +34,9 @@ def test_the_design_is_the_studys():
 
 def test_nothing_to_simulate_is_refused(truth):
     with pytest.raises(UserError, match="above zero"):
-        simulate(truth, *paper_design(), noise=0.0, ladders=3)
+        simulate(truth, *paper_design(), noise=Noise(0.0), ladders=3)
     with pytest.raises(UserError, match="1 draws cannot carry"):
-        simulate(truth, *paper_design(), noise=0.003, ladders=3, draws=1)
+        simulate(truth, *paper_design(), noise=Noise(0.003), ladders=3, draws=DrawOptions(1))
 
 
 @pytest.mark.parametrize(("series", "a"), [("speech", 0.49), ("text", 0.5), ("speech-unigram", 0.516)])

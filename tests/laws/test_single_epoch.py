@@ -6,7 +6,7 @@ from speechscale.errors import UserError
 from speechscale.laws import fit_single_epoch
 from speechscale.laws.bootstrap import draw_laws, leverages
 from speechscale.laws.forms import SingleEpochObjective, huber, log_loss, named
-from speechscale.laws.ladder import Ladder, ParameterConstraint
+from speechscale.laws.ladder import ParameterConstraint
 from speechscale.laws.single_epoch import refit
 from speechscale.laws.starts import published_starts
 

@@ -254,3 +254,18 @@ def test_models_of_others_alone_are_a_table_too():
     text = nano_table(lift=6.0).with_columns(status=pl.lit("imported"), loss=pl.lit(None, pl.Float64))
     law = fit_table(text, bootstrap=100)
     assert law.series["speech"].downstream["agreement"].gamma > 0
+
+
+def test_run_that_ends_within_a_rounded_step_of_its_data_is_single_epoch():
+    """A run is rounded to whole steps: 1.0005 epochs count as one, in the law as in the figures."""
+    table = nano_table().with_columns(pl.col("tokens", "unique_tokens").cast(pl.Float64))
+    longer = table.with_columns(
+        tokens=pl.when(pl.col("run") == "speech-3").then(1.0005e6).otherwise("tokens"),
+    )
+    law = fit_table(longer, bootstrap=100, laws=["single_epoch"]).series["speech"]
+    assert law.rows.used == 24
+    assert "speech-3" in law.single_epoch.residuals.run
+    beyond = longer.with_columns(
+        tokens=pl.when(pl.col("run") == "speech-3").then(1.002e6).otherwise("tokens"),
+    )
+    assert fit_table(beyond, bootstrap=100, laws=["single_epoch"]).series["speech"].rows.used == 23

@@ -8,8 +8,8 @@ from speechscale.errors import UserError
 from speechscale.laws import draw_laws, fit_single_epoch, fit_table, percentile_interval
 from speechscale.laws.checks import resolution
 from speechscale.laws.forms import log_loss, to_theta, to_values
-from speechscale.laws.minimise import NewtonSettings, minimise
 from speechscale.laws.ladder import Ladder
+from speechscale.laws.minimise import NewtonSettings, minimise
 from speechscale.laws.starts import published_starts
 from speechscale.records.law import write_law
 

@@ -163,7 +163,7 @@ def _not_identified(draws: Array) -> list[Check]:
     found = []
     for name, k in (("alpha", 3), ("beta", 4)):
         interval = percentile_interval(draws[:, k])
-        if interval is not None and 0 < interval[0] and interval[1] <= MAX_INTERVAL_RATIO * interval[0]:
+        if interval is not None and interval[0] > 0 and interval[1] <= MAX_INTERVAL_RATIO * interval[0]:
             continue
         extent = "cannot be closed" if interval is None else "reaches from {:.3g} to {:.3g}".format(*interval)
         found.append(
@@ -207,7 +207,7 @@ def _flat_optimum(fit: SingleEpochFit) -> Check | None:
 
 
 def flat_range(theta: Array, flops: float, excess: float = FLAT_EXCESS) -> tuple[float, float] | None:
-    """Smallest and largest N at which a budget's loss stays within a relative excess over the best; None without a best.
+    """Smallest and largest N at which a budget's loss is near the best one; None where no split is best.
 
     Args:
         theta: (5,).

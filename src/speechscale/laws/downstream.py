@@ -253,7 +253,5 @@ def _emergence_at(data: ScoreData, flops: Array, path: str) -> EmergenceEstimate
     reached = "within" if flops[0] <= data.flops.max() else f"{flops[0] / data.flops.max():.3g} times beyond"
     if flops[0] < data.flops.min():
         reached = "below"
-    message = (
-        f"expected above chance by {margin:.3f} from {flops[0]:.3g} FLOPs on, {path}: {reached} the runs' compute"
-    )
+    message = f"expected above chance by {margin:.3f} from {flops[0]:.3g} FLOPs on, {path}: {reached} the runs' compute"
     return EmergenceEstimate(margin, float(flops[0]), flops[1:], message)

@@ -1,4 +1,4 @@
-"""How efficiently one series turns compute into a score, against another."""
+"""Efficiency of series: the ratio of the exponents with which two series turn compute into a score."""
 
 from __future__ import annotations
 
@@ -8,27 +8,33 @@ from speechscale.laws.bootstrap import percentile_interval
 from speechscale.laws.downstream import DownstreamFit
 from speechscale.records.law_sections import Crossing, EfficiencyRatio, Missing
 
-FARTHEST = 1e40  # FLOPs; a crossing beyond this is said to be never
+MAX_FLOPS = 1e40  # a crossing beyond this counts as never reached
 
 
 def compare_efficiency(
     fast: str, slow: str, fitted: dict[str, dict[str, DownstreamFit]]
 ) -> dict[str, EfficiencyRatio | Missing]:
-    """Ratio of exponents gamma(fast)/gamma(slow) for every score that both series have, in words too."""
+    """Ratio of exponents gamma(fast)/gamma(slow) for every score that both series have.
+
+    Args:
+        fast: the series of the numerator.
+        slow: the series of the denominator.
+        fitted: downstream fits by series and score.
+    """
     shared = [score for score in fitted[fast] if score in fitted[slow]]
     return {score: _ratio(fast, slow, fitted[fast][score], fitted[slow][score]) for score in shared}
 
 
 def _ratio(fast: str, slow: str, one: DownstreamFit, other: DownstreamFit) -> EfficiencyRatio | Missing:
-    low_high = percentile_interval(other.power.draws)
-    if low_high is None or low_high[0] <= 0:
+    slow_interval = percentile_interval(other.power.draws)
+    if slow_interval is None or slow_interval[0] <= 0:
         return Missing(
             missing=f"the exponent of {slow} is not certainly above zero, so a ratio to it means nothing"
         )
     rows = min(len(one.power.draws), len(other.power.draws))
     ratio = one.power.gamma / other.power.gamma
     with np.errstate(divide="ignore", invalid="ignore"):
-        # The other's backwards: both were drawn with the same seed, and their noise is not the same.
+        # The other draws in reverse order: both series were drawn with the same seed, but their noise is independent.
         ratios = one.power.draws[:rows] / other.power.draws[:rows][::-1]
     return EfficiencyRatio(
         ratio=ratio,
@@ -40,7 +46,7 @@ def _ratio(fast: str, slow: str, one: DownstreamFit, other: DownstreamFit) -> Ef
 
 
 def _crossing(fast: str, slow: str, one: DownstreamFit, other: DownstreamFit) -> Crossing | Missing:
-    """The compute at which `slow` reaches the best score that `fast` has shown."""
+    """The compute at which `slow` reaches the best score of the runs of `fast`."""
     goal = float(one.data.score.max())
     if other.with_compute is None:
         return Missing(
@@ -50,11 +56,11 @@ def _crossing(fast: str, slow: str, one: DownstreamFit, other: DownstreamFit) ->
         return Missing(missing=f"the best score of {fast}, {goal:.3f}, is not above chance")
     with np.errstate(over="ignore"):
         flops = np.exp(np.minimum(other.with_compute.at(goal), 700.0))
-    if flops[0] > FARTHEST:
+    if flops[0] > MAX_FLOPS:
         return Crossing(
             score=goal, flops=None, message=f"{slow} never reaches {goal:.3f}, the best score of {fast}"
         )
-    draws = percentile_interval(np.where(flops[1:] > FARTHEST, np.inf, flops[1:]))
+    draws = percentile_interval(np.where(flops[1:] > MAX_FLOPS, np.inf, flops[1:]))
     return Crossing(
         score=goal,
         flops=float(flops[0]),

@@ -47,7 +47,9 @@ def log_terms(theta: Array, log_n: Array, log_d: Array) -> tuple[Array, Array, A
 def log_loss(theta: Array, log_n: Array, log_d: Array) -> Array:
     """Ln L (..., n) of n runs at theta (..., 5); no overflow, and NaN where a parameter is not finite."""
     of_n, of_d, e = log_terms(theta, log_n, log_d)
-    return np.logaddexp(np.logaddexp(of_n, of_d), e)
+    # A draw of a weak law may have no best split, so that its N and D are NaN or infinite.
+    with np.errstate(invalid="ignore"):
+        return np.logaddexp(np.logaddexp(of_n, of_d), e)
 
 
 def huber(residual: Array, delta: float) -> Array:

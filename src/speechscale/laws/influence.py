@@ -35,7 +35,7 @@ def influence(fit: SingleEpochFit) -> Array:
 
 
 def log_forecast(fit: SingleEpochFit, theta: Array) -> Array:
-    """Ln of the best loss (...) at FORECAST_FACTOR times the largest compute, at theta (..., 5); 0 without a best split."""
+    """Ln of the forecast best loss (...) at theta (..., 5); 0 where no split is best."""
     with np.errstate(invalid="ignore"):
         return np.nan_to_num(np.log(allocation.best_loss(theta, FORECAST_FACTOR * fit.ladder.flops.max())))
 

@@ -1,4 +1,4 @@
-"""Published laws, for planning without a table of runs. None of them comes with intervals.
+"""Published laws, for planning without a table of runs; none was published with intervals.
 
 Sources: speech and speech-unigram: Cuervo and Marxer 2024 (arXiv 2404.00685); text: Muennighoff et al. 2023
 (arXiv 2305.16264), rounded as quoted there; downstream exponents: Cuervo and Marxer 2024. Ranges: the ladder that its
@@ -12,12 +12,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class PublishedLaw:
-    """A law in print: params by name, rates of the repeated-data law, and the range it was fitted to."""
+    """A law from a publication: its parameters, the rates of its repeated-data law, and the range of its runs."""
 
     source: str
     params: dict[str, float]
     rates: dict[str, float] | None
-    exponents: dict[str, float]  # of Q ~ C^gamma, by benchmark
+    gammas: dict[str, float]  # of Q ~ C^gamma, by benchmark
     params_range: tuple[float, float] | None
     tokens_range: tuple[float, float] | None
     tokens_per_second: float | None

@@ -15,8 +15,8 @@ import numpy as np
 
 from speechscale.laws.allocation import log_params_for
 from speechscale.laws.forms import MAX_LOG, log_terms
-from speechscale.laws.minimise import Array, QuadraticModel, minimise
 from speechscale.laws.ladder import Ladder
+from speechscale.laws.minimise import Array, QuadraticModel, minimise
 from speechscale.laws.single_epoch import SingleEpochFit
 
 RATES = ("R_D", "R_N")

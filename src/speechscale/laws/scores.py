@@ -32,7 +32,7 @@ class ScorePoints:
 
 
 def binomial_variance(score: Array, items: Array) -> Array:
-    """Variance (n,) of a share of `items` right answers; shrunk towards 1/2 (Agresti and Coull) so that it is never 0."""
+    """Variance (n,) of a share of right answers; shrunk towards 1/2 (Agresti and Coull), so that it is never 0."""
     shrunk = (score * items + 2) / (items + 4)
     return shrunk * (1 - shrunk) / items
 
@@ -75,7 +75,9 @@ class SaturatingCurves:
 
     floor: float
     curves: Array  # (S, 3)
-    dispersion: float  # residual over binomial variance; above 1 where runs differ by more than their items explain
+    dispersion: (
+        float  # residual over binomial variance; above 1 where runs differ by more than their items explain
+    )
 
     def score(self, x: Array, row: int | slice = 0) -> Array:
         """The score at x by one curve or several."""

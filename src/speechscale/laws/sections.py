@@ -10,21 +10,21 @@ import polars as pl
 from speechscale.errors import UserError
 from speechscale.laws import allocation
 from speechscale.laws.bootstrap import percentile_interval
-from speechscale.laws.envelope import DEFINITIONS, LEAST_POINTS, EnvelopeFit, Points, fit_envelope
+from speechscale.laws.envelope import DEFINITIONS, MIN_POINTS, CurvePoints, EnvelopeFit, fit_envelope
 from speechscale.laws.fitted import FittedLaw
 from speechscale.laws.forms import NAMES, log_loss, named, to_values
 from speechscale.laws.isoflop import draw_exponents, fit_isoflop
+from speechscale.laws.ladder import Ladder, ParameterConstraint
 from speechscale.laws.minimise import Array
 from speechscale.laws.repeated import (
     RATE_GRID,
     RATES,
     RepeatedFit,
+    clipped_rates,
     fit_repeated,
     log_effective,
     refit_rates,
-    clipped_rates,
 )
-from speechscale.laws.ladder import Ladder, ParameterConstraint
 from speechscale.laws.single_epoch import fit_single_epoch
 from speechscale.records.law import FitOptions, rounded
 from speechscale.records.law_sections import (
@@ -188,10 +188,10 @@ def envelope(single: pl.DataFrame, curves: pl.DataFrame | None, options: FitOpti
         label = points["run"]
     else:
         points, label = single, single["params"]  # runs known by their end alone: one curve a size
-    if points.height < LEAST_POINTS:
-        return Missing(missing=f"{points.height} points of single-epoch runs; {LEAST_POINTS} are the least")
+    if points.height < MIN_POINTS:
+        return Missing(missing=f"{points.height} points of single-epoch runs; {MIN_POINTS} are the least")
     curve = label.rank("dense").to_numpy().astype(int) - 1
-    cloud = Points.of(points["flops"].to_numpy(), points["loss"].to_numpy(), curve)
+    cloud = CurvePoints.of(points["flops"].to_numpy(), points["loss"].to_numpy(), curve)
     fits = {
         name: fit_envelope(cloud, name, resamples=options.bootstrap, seed=options.seed)
         for name in DEFINITIONS
@@ -200,7 +200,7 @@ def envelope(single: pl.DataFrame, curves: pl.DataFrame | None, options: FitOpti
     power_law = _power_law(chosen)
     if isinstance(power_law, Missing):
         return power_law
-    held = chosen.envelope.holds[0]
+    held = chosen.envelope.mask[0]
     return EnvelopeLaw(
         definition=options.envelope,
         params=power_law.params,
@@ -227,9 +227,9 @@ def isoflop(
         IsoflopBudget(**{key: value for key, value in asdict(m).items() if value is not None})
         for m in found.minima
     ]
-    if found.exponents is None:
+    if found.split is None:
         return MissingIsoflopLaw(missing=found.missing, budgets=budgets)
-    params = Split[float](**found.exponents)
+    params = Split[float](**found.split)
     if first is None:
         return IsoflopLaw(params=params, budgets=budgets)
     a = draw_exponents(ladder, first.fit.noise, ISOFLOP_DRAWS, options.seed)
@@ -252,7 +252,7 @@ def _allocation(first: FittedLaw) -> Allocation:
 def _draw_rates(
     first: FittedLaw, fit: RepeatedFit, runs: Ladder, unique: Array, options: FitOptions
 ) -> Array:
-    """ln R_D*, ln R_N* (S, 2): for each draw of the single-epoch law, residuals of this stage put back at random."""
+    """Ln R_D* and ln R_N* (S, 2): for each draw of the single-epoch law, a refit to resampled residuals."""
     rng = np.random.default_rng(options.seed + 1)
     log_n, log_d = log_effective(fit.theta[None], runs.log_n, runs.log_d, np.log(unique))
     predicted = log_loss(fit.theta[None, :5], log_n, log_d)[0]

@@ -148,14 +148,14 @@ def refit(fit: SingleEpochFit, log_losses: Array, weights: Array) -> Array:
 
 
 def _with_restored_terms(fit: SingleEpochFit) -> Array:
-    """theta with every free term at LIFTED of the loss or more: one that vanished has no slope to come back by."""
+    """Theta with every free term at RESTORED_SHARE of the loss or more: a vanished one has no gradient."""
     centre = fit.ladder.centring
     theta = centre.centred(fit.theta)  # there ln A and ln B are the sizes of their terms at the mean run
     least = float(fit.ladder.log_loss.mean()) + np.log(RESTORED_SHARE)
     if theta[:TERMS].min() >= least:
         return fit.theta
     theta[:TERMS] = np.maximum(theta[:TERMS], least)
-    return fit.constraint.project(centre.restored(theta)[None])[0]
+    return np.asarray(fit.constraint.project(centre.restored(theta)[None])[0])
 
 
 def residual_scale(residuals: Array, free: int) -> float:
@@ -170,7 +170,7 @@ def _basis(constraint: ParameterConstraint, centre: Centring) -> Array | None:
 
 
 def _delta_from_residuals(ladder: Ladder, constraint: ParameterConstraint) -> float:
-    """Huber's delta at EFFICIENT robust deviations of the residuals, from the paper's value in three rounds."""
+    """Huber's delta at HUBER_EFFICIENCY robust deviations of the residuals, in three rounds from the paper's value."""
     fit = _search(ladder, constraint, PAPER_DELTA)
     for _ in range(2):
         fit = replace(fit, delta=max(HUBER_EFFICIENCY * fit.noise, MIN_DELTA))
@@ -181,7 +181,7 @@ def _delta_from_residuals(ladder: Ladder, constraint: ParameterConstraint) -> fl
 def _search(
     ladder: Ladder, constraint: ParameterConstraint, delta: float, further_starts: Array | None = None
 ) -> SingleEpochFit:
-    """The least minimum over the profiled starts and further ones."""
+    """The least minimum over the profiled starts and any further ones (S, 5)."""
     centre = ladder.centring
     objective, basis = ladder.objective(delta), _basis(constraint, centre)
     minima: list[OptimizerResult] = []

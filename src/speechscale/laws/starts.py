@@ -60,4 +60,4 @@ def _non_negative(columns: Array, target: Array) -> Array:
         value = np.einsum("sk,skl,sl->s", found, gram, found) - 2 * np.einsum("sk,sk->s", found, cross)
         better = (value < least) & (found >= 0).all(axis=1)
         best[better], least[better] = found[better], value[better]
-    return best
+    return np.asarray(best)

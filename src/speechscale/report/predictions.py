@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from speechscale.laws.drawn import LawDraws, from_file
+from speechscale.laws.draws import LawDraws
 from speechscale.laws.scores import SaturatingCurves
 from speechscale.records.law_sections import LinearScoreLaw, Missing, SaturatingComputeCurve, ScoreLaw
 from speechscale.records.runs import is_single_epoch
@@ -29,7 +29,7 @@ def predicted_losses(study: Study, series: str) -> pl.DataFrame:
     unique = one_epoch(runs)
     sizes = runs["params"].unique().sort()
     parts = [_losses(law, size, _spaced(low, high)) for size in sizes]
-    if law.repeats and unique:
+    if law.has_repeated_data and unique:
         parts += [_losses(law, size, _spaced(unique, high), unique) for size in sizes]
     return pl.concat(parts)
 
@@ -82,9 +82,11 @@ def score_by_compute(study: Study, series: str, task: str) -> pl.DataFrame:
 
 
 def _law(study: Study, series: str) -> LawDraws | None:
-    if study.law is None or isinstance(study.single_epoch(series), Missing):
+    """The law with its draws; None where it is missing or did not converge, because that is not a result."""
+    fitted = study.single_epoch(series)
+    if study.law is None or isinstance(fitted, Missing) or not fitted.converged:
         return None
-    return from_file(study.law, series)
+    return LawDraws.from_file(study.law, series)
 
 
 def _losses(
