@@ -15,7 +15,6 @@ from polars.testing import assert_frame_equal
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, GPTNeoXConfig, PreTrainedTokenizerFast
 
-from speechscale.datasets.benchmarks.text.pairs import WrittenPair
 from speechscale.errors import UserError
 from speechscale.evals.conventions import convention, value_of
 from speechscale.evals.text import text_pairs
@@ -24,6 +23,7 @@ from speechscale.model.hugging_face import open_causal_model
 from speechscale.model.text_tokenizer import open_tokenizer
 from speechscale.records.runs import read_record, read_table
 from speechscale.records.scores import read_scores
+from speechscale.records.text_pairs import TextPair
 
 LINES = [
     "The cat that chased the dogs sleeps near the house.",
@@ -162,19 +162,19 @@ def test_the_prompt_is_shared_as_far_as_the_tokens_are() -> None:
     def merging(text: str) -> np.ndarray:
         return np.array([ord(letter) for letter in text.replace(". ", "\0")])
 
-    story = WrittenPair("1", "1", "", "she ate", "it ate", "ann was")
+    story = TextPair("1", "1", "", "she ate", "it ate", "ann was")
     (pair,) = text_pairs("t", [story], words)
     assert (pair.correct.tolist(), pair.wrong.tolist(), pair.prompt) == ([3, 3, 3, 3], [3, 3, 2, 3], 2)
-    (pair,) = text_pairs("t", [WrittenPair("1", "1", "", "ab", "cd", "xyz.")], joined)
+    (pair,) = text_pairs("t", [TextPair("1", "1", "", "ab", "cd", "xyz.")], joined)
     assert pair.prompt == 2
-    (pair,) = text_pairs("t", [WrittenPair("1", "1", "", "ab", "cd", "xyz")], joined)
+    (pair,) = text_pairs("t", [TextPair("1", "1", "", "ab", "cd", "xyz")], joined)
     assert pair.prompt == 1
-    (pair,) = text_pairs("t", [WrittenPair("1", "1", "", "abc", "abd", "xyz.")], merging)
+    (pair,) = text_pairs("t", [TextPair("1", "1", "", "abc", "abd", "xyz.")], merging)
     assert pair.prompt == 3  # `.` is a token of the prompt, `. ` is one of both members
-    (pair,) = text_pairs("t", [WrittenPair("1", "1", "", "she ate", "she ran")], words)
+    (pair,) = text_pairs("t", [TextPair("1", "1", "", "she ate", "she ran")], words)
     assert pair.prompt == 0  # none, which is known
     with pytest.raises(UserError, match="t/1: a text without tokens"):
-        list(text_pairs("t", [WrittenPair("1", "1", "", "she", " ")], words))
+        list(text_pairs("t", [TextPair("1", "1", "", "she", " ")], words))
 
 
 def test_further_benchmarks_stand_beside_those_scored_before(

@@ -41,7 +41,7 @@ def fit(
     Columns: params (or N), tokens (D), loss (L); optional run, series, status, unique_tokens, flops (C); any other
     numeric column is a score in [0, 1] or [0, 100], <score>_items is its number of items.
 
-    For example:
+    Example:
 
         speechscale fit runs.csv -o law.json --bootstrap 4000
     """

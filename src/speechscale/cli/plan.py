@@ -40,7 +40,7 @@ def plan(
 ) -> None:
     """Plan with a fitted or a published law.
 
-    For example:
+    Examples:
 
         speechscale plan law.json --flops 1e21 --unique-tokens 11e9 --gpu H100
 

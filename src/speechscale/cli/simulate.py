@@ -25,7 +25,7 @@ def simulate(
 
     The design needs no losses, so a ladder can be judged before it is trained; every run counts as one of one epoch.
 
-    For example:
+    Example:
 
         speechscale simulate --law speech --design runs.csv --noise 0.003
     """

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from speechscale.compute import Precision
-from speechscale.datasets.benchmarks.text import Written, read_written
+from speechscale.datasets.benchmarks.text import read_text_benchmark
 from speechscale.errors import UserError
 from speechscale.evals.accuracy import accuracies
 from speechscale.evals.conventions import PRESETS, Convention, unscored
@@ -19,6 +19,7 @@ from speechscale.jobs.score_folder import existing_scores
 from speechscale.jobs.train_run import RECORD, missing_note
 from speechscale.model.pythia import TOKENS_PER_STEP, corpus_tokens, doubt, steps_taken
 from speechscale.records.runs import RunRecord, append_run, write_record
+from speechscale.records.text_pairs import TextBenchmark
 
 if TYPE_CHECKING:
     from speechscale.model.hugging_face import HuggingFaceModel
@@ -114,7 +115,7 @@ def score_text(
             "its switches."
         )
     seen = model.tokens_seen() if table else model.tokens or 0
-    written = {task: read_written(path) for task, path in benchmarks.items()}
+    written = {task: read_text_benchmark(path) for task, path in benchmarks.items()}
 
     from speechscale.compute import choose_device, choose_dtype
     from speechscale.evals.score import score_pairs
@@ -188,7 +189,7 @@ def _record(
     )
 
 
-def _remarks(model: TextModel, written: Mapping[str, Written]) -> list[str]:
+def _remarks(model: TextModel, written: Mapping[str, TextBenchmark]) -> list[str]:
     """What a reader of the scores must know."""
     remarks = [f"{task}: {note}" for task, found in written.items() for note in found.notes]
     why = doubt(model.name, model.revision)
