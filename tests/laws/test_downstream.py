@@ -28,7 +28,7 @@ def test_saturating_form_recovers_its_curve(runs):
     assert fit.at(0.75)[0] == pytest.approx(-2.0, rel=1e-4)
 
 
-def test_a_free_ceiling_is_found():
+def test_free_ceiling_is_recovered():
     x = np.linspace(-6, 6, 40)
     score = 0.5 + 0.3 / (1 + np.exp(-1.5 * (x - 0.3)))
     fit = fit_saturating(ScorePoints(x, score, np.full(40, 1e-4), 0.5), ceiling=None)
@@ -51,7 +51,7 @@ def test_power_law_goes_through_the_running_maximum():
     assert not fit.records[5] and fit.records.sum() == 19
 
 
-def test_line_is_that_of_weighted_numpy():
+def test_line_agrees_with_weighted_polyfit():
     rng = np.random.default_rng(0)
     x, y, weights = rng.normal(size=15), rng.normal(size=15), rng.uniform(0.5, 2, 15)
     line = fit_line(x, y, weights)
@@ -73,7 +73,7 @@ def test_forecast_comparison_prefers_the_form_that_made_the_data(runs):
     assert min(errors, key=errors.get) == "saturating_loss"
 
 
-def test_emergence_is_where_the_curve_clears_chance(runs, truth):
+def test_emergence_is_where_the_curve_exceeds_chance_by_the_margin(runs, truth):
     flops, loss = runs
     rng = np.random.default_rng(0)
     score = rng.binomial(int(ITEMS), 0.5 + 0.5 / (1 + np.exp(9 * (loss - 2.0)))) / ITEMS
@@ -87,25 +87,28 @@ def test_emergence_is_where_the_curve_clears_chance(runs, truth):
     assert emergence.flops < flops[0] and emergence.message.endswith("below the runs' compute")
 
 
-def test_emergence_of_noise_is_not_claimed(runs, truth):
+def test_noise_does_not_emerge(runs, truth):
     flops, loss = runs
     score = np.random.default_rng(0).binomial(500, 0.5, 24) / 500
     emergence = fit_downstream(_data(score, flops, loss, 500.0), truth[None], resamples=200).emergence
     assert emergence.flops is None and emergence.message.startswith("the law cannot say")
 
 
-def test_emergence_below_the_irreducible_loss_is_never(truth):
-    loss = np.linspace(3.4, 2.2, 24)
-    flops = np.geomspace(1e15, 1e18, 24)
+def test_loss_below_the_irreducible_loss_is_never_reached(runs, truth):
+    """A score whose curve exceeds chance only below E: the law expects it never."""
+    flops, loss = runs
     score = 0.5 + 0.5 / (1 + np.exp(25 * (loss - 1.45)))
     score[-1] += 0.006
     score += 0.0005 * np.arange(24)
-    fit = fit_downstream(_data(score, flops, loss, 40.0), truth[None], resamples=100)
-    if fit.with_loss is not None and fit.emergence.flops is None:
-        assert "never" in fit.emergence.message or "cannot say" in fit.emergence.message
+    raised = truth.copy()
+    raised[2] = np.log(loss.min())  # E at the loss of the best run
+    fit = fit_downstream(_data(score, flops, loss, 40.0), raised[None], resamples=100)
+    assert fit.with_loss is not None and fit.line.slope + 1.96 * fit.line.slope_se < 0
+    assert fit.emergence.flops is None
+    assert fit.emergence.message.startswith("the law expects it never")
 
 
-def test_efficiency_is_the_ratio_of_exponents_and_says_what_it_means(runs, truth):
+def test_efficiency_is_the_ratio_of_exponents_with_its_meaning(runs, truth):
     flops, loss = runs
     fitted = {
         name: {"blimp": fit_downstream(_data(k * flops**gamma, flops, loss), truth[None], resamples=400)}
@@ -119,7 +122,7 @@ def test_efficiency_is_the_ratio_of_exponents_and_says_what_it_means(runs, truth
     assert found.crossing.score == pytest.approx(0.04 * 1e21**0.066)
 
 
-def test_a_ceiling_below_the_goal_is_never_reached(runs, truth):
+def test_goal_above_the_ceiling_is_never_reached(runs, truth):
     flops, loss = runs
     low = 0.5 + 0.1 / (1 + np.exp(-2 * (np.log(flops) - 43)))
     fitted = {
@@ -134,7 +137,7 @@ def test_a_ceiling_below_the_goal_is_never_reached(runs, truth):
     assert crossing.flops is None and "never reaches" in crossing.message
 
 
-def test_a_best_score_at_chance_is_no_goal(runs, truth):
+def test_best_score_at_chance_has_no_crossing(runs, truth):
     flops, loss = runs
     fitted = {
         name: {"blimp": fit_downstream(_data(k * flops**gamma, flops, loss), truth[None], resamples=100)}
@@ -145,7 +148,7 @@ def test_a_best_score_at_chance_is_no_goal(runs, truth):
     assert "is not above chance" in crossing.missing
 
 
-def test_the_interval_of_the_ratio_holds_the_truth_in_simulated_ladders():
+def test_interval_of_the_ratio_covers_the_truth_in_simulated_ladders():
     """Ladders of six budgets and four sizes, with the noise of their items alone: 38 of 40 intervals are expected."""
     exponents = {"text": 0.045, "speech": 0.02}
     held = 0

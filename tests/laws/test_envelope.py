@@ -37,7 +37,7 @@ def test_a_curve_left_out_leaves_the_envelope(power_law):
     assert (both[1] >= both[0]).all() and (both[1] > both[0]).any()
 
 
-def test_offset_is_found_where_there_is_one():
+def test_offset_is_recovered():
     flops = np.geomspace(1e15, 1e21, 50)
     points = CurvePoints.of(flops, 1.7 + 300 * flops**-0.15, np.zeros(50, int))
     offset, log_k, gamma = fit_envelope(points, "records", resamples=0, seed=0).offset[0]
@@ -46,14 +46,14 @@ def test_offset_is_found_where_there_is_one():
     assert np.exp(log_k) == pytest.approx(300, rel=0.4)
 
 
-def test_curvature_shows_a_bend():
+def test_curvature_of_a_bent_envelope_is_recovered():
     flops = np.geomspace(1e15, 1e21, 50)
     bent = np.exp(1 - 0.03 * np.log(flops / 1e18) - 0.001 * np.log(flops / 1e18) ** 2)
     fit = fit_envelope(CurvePoints.of(flops, bent, np.zeros(50, int)), "records", resamples=0, seed=0)
     assert fit.curvature[0] == pytest.approx(-0.001, rel=0.05)
 
 
-def test_polynomial_is_that_of_numpy():
+def test_polynomial_agrees_with_polyfit():
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=20), rng.normal(size=(3, 20))
     mask = rng.random((3, 20)) < 0.7

@@ -29,7 +29,7 @@ def test_centring_leaves_the_law_unchanged(truth, make_runs):
 
 
 @pytest.mark.parametrize("delta", [1e-3, 0.03, 10.0])
-def test_gradient_and_hessian_are_those_of_finite_differences(truth, make_runs, delta):
+def test_gradient_and_hessian_agree_with_finite_differences(truth, make_runs, delta):
     params, tokens, loss = make_runs(30, noise=0.01)
     objective = SingleEpochObjective(np.log(params) - 19, np.log(tokens) - 22, delta)
     centre = Centring(19.0, 22.0)
@@ -44,7 +44,7 @@ def test_gradient_and_hessian_are_those_of_finite_differences(truth, make_runs, 
         assert (up.gradient - down.gradient)[0] / 2e-6 == pytest.approx(at.matrix[0, k], rel=1e-4, abs=1e-6)
 
 
-def test_jacobian_is_that_of_finite_differences(truth, make_runs):
+def test_jacobian_agrees_with_finite_differences(truth, make_runs):
     params, tokens, _ = make_runs(8)
     log_n, log_d = np.log(params), np.log(tokens)
     jacobian = SingleEpochObjective(log_n, log_d, 0.03).jacobian(truth)

@@ -8,7 +8,7 @@ from speechscale.laws.published_laws import PUBLISHED_LAWS
 from speechscale.laws.simulate import DrawOptions, Noise, paper_design, simulate
 
 
-def test_intervals_hold_the_truth_about_as_often_as_they_say(truth):
+def test_coverage_of_intervals_is_near_nominal(truth):
     """60 ladders: the share in 95 % intervals has a standard error of 2.8 points; benchmarks/coverage.py draws 500."""
     params, tokens = paper_design()
     found = simulate(truth, params, tokens, noise=Noise(0.002), ladders=60, draws=DrawOptions(300))
@@ -26,13 +26,13 @@ def test_more_noise_spreads_the_estimates(truth):
     assert spread[1] > 2 * spread[0]
 
 
-def test_the_design_is_the_studys():
+def test_paper_design_has_the_published_ratios():
     params, tokens = paper_design()
     assert len(params) == 40
     assert sorted(set(np.round(tokens / params))) == [2, 4, 8, 10, 20, 32, 64, 100]
 
 
-def test_nothing_to_simulate_is_refused(truth):
+def test_impossible_simulations_are_refused(truth):
     with pytest.raises(UserError, match="above zero"):
         simulate(truth, *paper_design(), noise=Noise(0.0), ladders=3)
     with pytest.raises(UserError, match="1 draws cannot carry"):
@@ -51,7 +51,7 @@ def test_published_constants_reproduce_the_published_allocation(series, a):
             assert 135 < np.exp(log_d - log_n) < 165
 
 
-def test_the_published_split_is_the_least_loss_of_its_budget():
+def test_published_split_has_the_least_loss_of_its_budget():
     theta = to_theta(PUBLISHED_LAWS["speech"].params)
     log_n, log_d = log_optimum(theta, 1e21)
     at_best = log_loss(theta, np.array([log_n]), np.array([log_d]))

@@ -73,7 +73,7 @@ def test_order_of_runs_does_not_matter(make_runs):
     assert fit_single_epoch(*turned).params == pytest.approx(fit_single_epoch(*runs).params, rel=1e-6)
 
 
-def test_a_weight_of_two_is_the_run_given_twice(make_runs):
+def test_weight_of_two_equals_the_run_given_twice(make_runs):
     runs = make_runs(30, noise=0.003)
     weights = np.ones(30)
     weights[[3, 7]] = 2
@@ -102,7 +102,7 @@ def test_units_of_n_and_d_move_a_and_b_alone(make_runs):
     assert other["B"] == pytest.approx(one["B"] / 1e9 ** one["beta"], rel=1e-4)
 
 
-def test_tied_exponents_are_one_and_fixed_ones_stay(make_runs):
+def test_tied_exponents_are_equal_and_fixed_parameters_stay(make_runs):
     runs = make_runs(40, noise=0.003)
     tied = fit_single_epoch(*runs, constraint=ParameterConstraint.of(tied=True))
     assert tied.params["alpha"] == tied.params["beta"]
@@ -173,7 +173,7 @@ def test_bad_values_are_named(make_runs, column, value, message):
         fit_single_epoch(*runs)
 
 
-def test_what_cannot_be_fitted_is_refused(make_runs):
+def test_runs_that_cannot_be_fitted_are_refused(make_runs):
     params, tokens, loss = make_runs(10)
     with pytest.raises(UserError, match="params: not a column of numbers"):
         fit_single_epoch(["many"] * 10, tokens, loss)
@@ -190,7 +190,7 @@ def test_contradicting_constraints_are_refused():
         ParameterConstraint.of(fixed={"gamma": 0.3})
 
 
-def test_names_of_a_fit_are_those_of_theta(make_runs):
+def test_params_agree_with_theta(make_runs):
     fit = fit_single_epoch(*make_runs())
     assert fit.params == named(fit.theta)
     assert fit.loss([1e8], [1e10])[0] == pytest.approx(1.73 + 13.9 / 1e8**0.25 + 39.8 / 1e10**0.24)

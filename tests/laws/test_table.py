@@ -55,7 +55,7 @@ def law():
     return fit_table(nano_table(), bootstrap=200)
 
 
-def test_every_section_of_the_contract_is_there(law):
+def test_every_section_is_fitted(law):
     speech = law.series["speech"]
     assert speech.single_epoch.params.alpha > 0 and speech.single_epoch.interval95.alpha is not None
     assert speech.single_epoch.allocation.a + speech.single_epoch.allocation.b == pytest.approx(1)
@@ -77,7 +77,7 @@ def test_tokens_per_second_come_from_the_two_losses(law):
     assert law.series["speech"].tokens_per_second == pytest.approx(19.0)
 
 
-def test_the_unrising_score_is_not_said_to_emerge(law):
+def test_flat_score_does_not_emerge(law):
     emergence = law.series["speech"].downstream["lexical"].emergence
     assert emergence.flops is None
     assert "cannot say" in emergence.message
@@ -98,7 +98,7 @@ def test_the_same_seed_gives_the_same_file(law, tmp_path):
     assert read_law(tmp_path / "one") == law
 
 
-def test_telling_names_every_law_and_check(law):
+def test_summary_names_every_law_and_check(law):
     told = format_law(law)
     for word in ("alpha", "R_D", "envelope", "IsoFLOP", "agreement", "flat optimum"):
         assert word in told
@@ -113,7 +113,7 @@ def test_failed_runs_are_named_and_left_out():
     assert DroppedRun(run="speech-2", reason="status is 'diverged', not 'done'") in rows.dropped
 
 
-def test_a_few_runs_leave_words_instead_of_numbers(tmp_path):
+def test_too_few_runs_leave_reasons_in_place_of_laws(tmp_path):
     law = fit_table(nano_table().head(4), bootstrap=100)
     speech = law.series["speech"]
     assert "cannot determine 5 parameters" in speech.single_epoch.missing
@@ -148,7 +148,7 @@ def test_two_series_are_compared_both_ways():
     assert found.ratio > 1 and found.interval95[0] < found.ratio < found.interval95[1]
 
 
-def test_learning_curves_serve_the_envelope():
+def test_envelope_is_fitted_to_learning_curves():
     table = nano_table()
     steps = np.linspace(0.1, 1.0, 10)
     curves = pl.concat(
@@ -171,7 +171,7 @@ def test_learning_curves_serve_the_envelope():
     assert min(envelope.points.flops) < 6 * 3e4 * 1e5 * 0.2
 
 
-def test_rollout_forecasts_the_dear_runs():
+def test_rollout_forecasts_the_expensive_runs():
     table = nano_table(noise=0.002).filter(pl.col("tokens") <= pl.col("unique_tokens"))
     found = fit_table(table, bootstrap=200, rollout=16, laws=["single_epoch"]).series["speech"].rollout
     assert (found.fitted_on, found.forecast) == (16, 8)
@@ -213,7 +213,7 @@ def test_a_table_of_failed_runs_is_refused():
         fit_table(nano_table().with_columns(status=pl.lit("diverged")))
 
 
-def test_chance_of_a_column_is_that_of_its_score():
+def test_chance_column_applies_to_its_score():
     table = nano_table().with_columns(agreement_chance=0.25)
     scores = fit_table(table, bootstrap=100, laws=["downstream"]).series["speech"].downstream
     assert scores["agreement"].chance == 0.25 and scores["lexical"].chance == 0.5
@@ -221,14 +221,14 @@ def test_chance_of_a_column_is_that_of_its_score():
     assert "not above its chance of 0.25" in low.series["speech"].downstream["agreement"].missing
 
 
-def test_any_mapping_of_columns_will_do():
+def test_mapping_of_columns_is_accepted():
     frame = nano_table()
     columns = {"N": frame["params"].to_list(), "D": frame["tokens"].to_numpy(), "L": list(frame["loss"])}
     law = fit_table(columns, bootstrap=100, laws=["single_epoch"])
     assert law.series["runs"].rows.used == 30
 
 
-def test_models_of_others_have_scores_without_losses(tmp_path):
+def test_imported_models_have_scores_without_losses(tmp_path):
     """Their scores carry laws of compute and the comparison; what needs a loss says that there is none."""
     speech = nano_table(noise=0.002, lift=6.0)
     text = nano_table(noise=0.002, seed=1, series="text", lift=6.0).with_columns(
@@ -250,7 +250,7 @@ def test_models_of_others_have_scores_without_losses(tmp_path):
     assert "text" in format_law(law)
 
 
-def test_models_of_others_alone_are_a_table_too():
+def test_imported_models_alone_are_fitted():
     text = nano_table(lift=6.0).with_columns(status=pl.lit("imported"), loss=pl.lit(None, pl.Float64))
     law = fit_table(text, bootstrap=100)
     assert law.series["speech"].downstream["agreement"].gamma > 0

@@ -36,7 +36,7 @@ def test_starts_with_both_exponents_zero_do_not_yield_nan(make_runs):
     assert np.isfinite(found.value).all() and np.isfinite(found.theta).all()
 
 
-def test_starts_that_cannot_move_are_counted_and_not_believed(make_runs):
+def test_stalled_starts_are_counted_and_ignored(make_runs):
     """Most published starts begin where A/N^alpha or B/D^beta is nothing, with a gradient of nothing."""
     fit = fit_single_epoch(*make_runs(40, noise=0.003), exhaustive=True)
     assert fit.convergence.stalled > 2000
@@ -44,7 +44,7 @@ def test_starts_that_cannot_move_are_counted_and_not_believed(make_runs):
     assert fit.converged
 
 
-def test_a_kink_is_warned_of_when_delta_is_below_the_resolution_of_the_losses(make_runs):
+def test_delta_below_the_resolution_of_the_losses_is_reported(make_runs):
     params, tokens, loss = make_runs(40, noise=0.003)
     table = {"params": params, "tokens": tokens, "loss": np.round(loss, 2)}
     checks = fit_table(table, delta=1e-4, bootstrap=100).series["runs"].checks
@@ -69,7 +69,7 @@ def test_six_n_d_does_not_overflow(truth):
     assert 0 < low < high == pytest.approx(float(np.max(6.0 * params.astype(float) * tokens.astype(float))))
 
 
-def test_a_law_that_loses_a_term_says_so():
+def test_vanished_term_is_reported():
     """Losses that do not depend on N."""
     rng = np.random.default_rng(0)
     params, tokens = 10 ** rng.uniform(7, 9, 40), 10 ** rng.uniform(8, 11, 40)
@@ -80,7 +80,7 @@ def test_a_law_that_loses_a_term_says_so():
     assert {"vanished", "not identified"} & {c.check for c in checks}
 
 
-def test_a_term_that_vanished_in_the_fit_may_come_back_in_the_draws():
+def test_vanished_term_may_reappear_in_the_draws():
     """At E = 0 the gradient by ln E is nothing: draws that began there would all agree on E = 0."""
     truth = to_theta({"E": 0.15, "A": 8.0, "B": 60.0, "alpha": 0.25, "beta": 0.35})
     params = np.repeat(np.geomspace(3e4, 1e6, 6), 5)
@@ -92,13 +92,13 @@ def test_a_term_that_vanished_in_the_fit_may_come_back_in_the_draws():
     assert low < 1e-4 and high > 0.1
 
 
-def test_losses_that_are_all_the_same_are_no_ladder(make_runs):
+def test_equal_losses_are_refused(make_runs):
     params, tokens, _ = make_runs(10)
     with pytest.raises(UserError, match="every loss is 2, so no law"):
         fit_single_epoch(params, tokens, np.full(10, 2.0))
 
 
-def test_a_table_without_anything_to_learn_still_makes_a_file(make_runs, tmp_path):
+def test_table_without_information_still_makes_a_file(make_runs, tmp_path):
     """Losses all alike, scores all zero: words and nulls, where JSON has no not-a-number."""
     params, tokens, _ = make_runs(20)
     table = {"N": params, "D": tokens, "L": np.full(20, 2.0), "task": np.zeros(20)}

@@ -32,6 +32,14 @@ def test_every_finished_run_is_a_point_and_no_other(figures, records):
         assert all((row["data"] == "repeated") == (row["epochs"] > 1.001) for row in points)
 
 
+def test_run_that_ends_within_a_rounded_step_of_its_data_is_drawn_as_seen_once(make_study, records):
+    """The figures and the law share `is_single_epoch`."""
+    rounded = records[0].model_copy(update={"unique_tokens": round(records[0].tokens / 1.0005)})
+    folder = make_study([rounded, *records[1:]])
+    points = drawn(study_figures(read_study(folder))[0].panels[0], "run", "data")
+    assert [row["data"] for row in points if row["run"] == rounded.run] == ["seen once"]
+
+
 def test_every_reading_of_a_learning_curve_is_drawn(figures, records):
     lines = drawn(figures["loss-against-compute"].panels[0], "run", "size", "loss", but_not="data")
     wanted = sorted(

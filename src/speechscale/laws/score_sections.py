@@ -30,14 +30,14 @@ _NO_RISE = "these scores do not rise above chance"
 
 
 def downstream(
-    done: pl.DataFrame, names: list[str], first: FittedLaw | None, options: FitOptions
+    done: pl.DataFrame, names: list[str], base_law: FittedLaw | None, options: FitOptions
 ) -> tuple[dict[str, ScoreLaw | Missing] | Missing, dict[str, DownstreamFit]]:
     """The laws of every score, for the file and for the comparison of series.
 
     Args:
         done: runs whose scores count.
         names: columns of scores.
-        first: the single-epoch law; None where it is missing.
+        base_law: the single-epoch law; None where it is missing.
         options: of the fit.
     """
     content: dict[str, ScoreLaw | Missing] = {}
@@ -49,7 +49,7 @@ def downstream(
             continue
         fits[name] = fit_downstream(
             data,
-            first.laws if first else None,
+            base_law.laws if base_law else None,
             ceiling=options.ceiling,
             resamples=options.bootstrap,
             seed=options.seed,
@@ -96,7 +96,7 @@ def _score(fit: DownstreamFit) -> ScoreLaw:
         else Missing(missing=_NO_RISE),
         out_of_sample=OutOfSample(rmse=errors, best=min(errors, key=errors.__getitem__))
         if errors
-        else Missing(missing="too few runs to fit on the cheap ones and forecast the dear ones"),
+        else Missing(missing="too few runs to fit on the cheap ones and forecast the expensive ones"),
         emergence=ScoreEmergence(
             margin=fit.emergence.margin,
             flops=fit.emergence.flops,

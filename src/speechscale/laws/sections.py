@@ -84,94 +84,94 @@ def single_epoch(
         )
     except UserError as error:
         return Missing(missing=str(error)), None
-    first = FittedLaw.of(fit, options)
-    values = to_values(first.draws)
+    base_law = FittedLaw.of(fit, options)
+    values = to_values(base_law.draws)
     section = SingleEpochLaw(
         params=LossParams[float](**fit.params),
         interval95=LossParams[Interval | None](
             **{name: percentile_interval(values[:, k]) for k, name in enumerate(NAMES)}
         ),
         correlation=Correlation(
-            log_a_alpha=_correlation(first.draws[:, 0], first.draws[:, 3]),
-            log_b_beta=_correlation(first.draws[:, 1], first.draws[:, 4]),
+            log_a_alpha=_correlation(base_law.draws[:, 0], base_law.draws[:, 3]),
+            log_b_beta=_correlation(base_law.draws[:, 1], base_law.draws[:, 4]),
         ),
         delta=fit.delta,
         objective=fit.objective,
         converged=fit.converged,
         convergence=fit.convergence,
         noise=fit.noise,
-        allocation=_allocation(first),
+        allocation=_allocation(base_law),
         range=_fitted_range(table),
         draws=LossParams[list[float]](**{name: rounded(values[:, k]) for k, name in enumerate(NAMES)}),
         residuals=Residuals(
             run=table["run"].to_list(),
             ln_predicted_over_observed=rounded(fit.residuals),
-            influence=rounded(first.influence),
+            influence=rounded(base_law.influence),
         ),
     )
-    return section, first
+    return section, base_law
 
 
 def rollout(single: pl.DataFrame, count: int, options: FitOptions) -> Rollout | Missing:
     """The law fitted to the `count` cheapest runs, compared with the others."""
     ordered = single.sort("flops", maintain_order=True)
-    cheap, dear = ordered.head(count), ordered.slice(count)
-    if not dear.height:
+    cheap, expensive = ordered.head(count), ordered.slice(count)
+    if not expensive.height:
         return Missing(missing=f"no runs are left to forecast beyond the {count} cheapest of {single.height}")
-    _, first = single_epoch(cheap, options)
-    if first is None:
+    _, base_law = single_epoch(cheap, options)
+    if base_law is None:
         return Missing(missing=f"{cheap.height} runs are too few to fit")
-    ladder = to_ladder(dear)
-    forecast = log_loss(first.laws, ladder.log_n, ladder.log_d)
+    ladder = to_ladder(expensive)
+    forecast = log_loss(base_law.laws, ladder.log_n, ladder.log_d)
     error = forecast[0] - ladder.log_loss
     # A new run carries noise of its own on top of what the law leaves open.
-    own = np.random.default_rng(options.seed).standard_normal(forecast[1:].shape) * first.fit.noise
+    own = np.random.default_rng(options.seed).standard_normal(forecast[1:].shape) * base_law.fit.noise
     low, high = np.quantile(forecast[1:] + own, [0.025, 0.975], axis=0)
     held = (low <= ladder.log_loss) & (ladder.log_loss <= high)
     rmse = float(np.sqrt(np.mean(error**2)))
     return Rollout(
         fitted_on=cheap.height,
-        forecast=dear.height,
+        forecast=expensive.height,
         rmse_ln_loss=rmse,
         bias_ln_loss=float(error.mean()),
         held_by_interval95=float(held.mean()),
         runs=ForecastRuns(
-            run=dear["run"].to_list(),
+            run=expensive["run"].to_list(),
             loss=rounded(ladder.loss),
             forecast=rounded(np.exp(forecast[0])),
             low=rounded(np.exp(low)),
             high=rounded(np.exp(high)),
         ),
-        message=f"fitted on the {cheap.height} cheapest runs, the law misses the loss of the other {dear.height} by "
-        f"{rmse:.2%} (bias {error.mean():+.2%}); {held.sum()} of {dear.height} lie in their 95 % interval",
+        message=f"fitted on the {cheap.height} cheapest runs, the law misses the loss of the other {expensive.height} by "
+        f"{rmse:.2%} (bias {error.mean():+.2%}); {held.sum()} of {expensive.height} lie in their 95 % interval",
     )
 
 
 def repeated(
-    first: FittedLaw | None, done: pl.DataFrame, multi: pl.DataFrame, options: FitOptions
+    base_law: FittedLaw | None, done: pl.DataFrame, multi: pl.DataFrame, options: FitOptions
 ) -> RepeatedLaw | Missing:
     """The law of repeated data, in two stages and jointly.
 
     Args:
-        first: the single-epoch law; None where it is missing.
+        base_law: the single-epoch law; None where it is missing.
         done: every run that was completed.
         multi: those of more than one epoch.
         options: of the fit.
     """
-    if first is None:
-        return Missing(missing="it stands on the single-epoch law, which is missing")
+    if base_law is None:
+        return Missing(missing="it builds on the single-epoch law, which is missing")
     if multi.height < 3:
         return Missing(missing=f"{multi.height} runs of more than one epoch; 3 are the least for R_D and R_N")
     runs, unique = to_ladder(multi), multi["unique_tokens"].to_numpy()
-    fit = fit_repeated(first.fit, runs, unique)
-    draws = _draw_rates(first, fit, runs, unique, options)
-    everything = fit_repeated(first.fit, to_ladder(done), done["unique_tokens"].to_numpy(), joint=True)
+    fit = fit_repeated(base_law.fit, runs, unique)
+    draws = _draw_rates(base_law, fit, runs, unique, options)
+    everything = fit_repeated(base_law.fit, to_ladder(done), done["unique_tokens"].to_numpy(), joint=True)
     return RepeatedLaw(
         **dict(_rates(fit)),
         draws=Rates[list[float]](
             **{name: rounded(clipped_rates(draw)) for name, draw in zip(RATES, draws.T, strict=True)}
         ),
-        note=f"{_excess(first, done)} of {done.height} runs have more parameters than the best split gives to their "
+        note=f"{_excess(base_law, done)} of {done.height} runs have more parameters than the best split gives to their "
         "unique tokens. N' counts such parameters for less even in a run of one epoch, which the single-epoch law of "
         "the first stage does not know: where many runs are like this, trust the joint fit.",
         joint=JointRepeatedLaw(
@@ -218,7 +218,7 @@ def envelope(single: pl.DataFrame, curves: pl.DataFrame | None, options: FitOpti
 
 
 def isoflop(
-    single: pl.DataFrame, first: FittedLaw | None, options: FitOptions
+    single: pl.DataFrame, base_law: FittedLaw | None, options: FitOptions
 ) -> IsoflopLaw | MissingIsoflopLaw:
     """The IsoFLOP minima; intervals need the noise of the single-epoch law."""
     ladder = to_ladder(single)
@@ -230,27 +230,27 @@ def isoflop(
     if found.split is None:
         return MissingIsoflopLaw(missing=found.missing, budgets=budgets)
     params = Split[float](**found.split)
-    if first is None:
+    if base_law is None:
         return IsoflopLaw(params=params, budgets=budgets)
-    a = draw_exponents(ladder, first.fit.noise, ISOFLOP_DRAWS, options.seed)
+    a = draw_exponents(ladder, base_law.fit.noise, ISOFLOP_DRAWS, options.seed)
     intervals = SplitExponents(a=percentile_interval(a), b=percentile_interval(1 - a))
     return IsoflopLaw(params=params, budgets=budgets, interval95=intervals)
 
 
-def _allocation(first: FittedLaw) -> Allocation:
-    alpha, beta = first.draws[:, 3], first.draws[:, 4]
+def _allocation(base_law: FittedLaw) -> Allocation:
+    alpha, beta = base_law.draws[:, 3], base_law.draws[:, 4]
     return Allocation(
-        **{name: finite_or_none(value) for name, value in first.fit.allocation.items()},
+        **{name: finite_or_none(value) for name, value in base_law.fit.allocation.items()},
         interval95=Split[Interval | None](
             a=percentile_interval(beta / (alpha + beta)),
             b=percentile_interval(alpha / (alpha + beta)),
-            G=percentile_interval(np.exp(allocation.log_g(first.draws))),
+            G=percentile_interval(np.exp(allocation.log_g(base_law.draws))),
         ),
     )
 
 
 def _draw_rates(
-    first: FittedLaw, fit: RepeatedFit, runs: Ladder, unique: Array, options: FitOptions
+    base_law: FittedLaw, fit: RepeatedFit, runs: Ladder, unique: Array, options: FitOptions
 ) -> Array:
     """Ln R_D* and ln R_N* (S, 2): for each draw of the single-epoch law, a refit to resampled residuals."""
     rng = np.random.default_rng(options.seed + 1)
@@ -258,15 +258,15 @@ def _draw_rates(
     predicted = log_loss(fit.theta[None, :5], log_n, log_d)[0]
     residual = runs.log_loss - predicted
     residual *= np.sqrt(len(runs) / max(len(runs) - 2, 1))
-    again = predicted + rng.choice(residual, (len(first.draws), len(runs)))
-    return refit_rates(fit, first.draws, runs, unique, again)
+    again = predicted + rng.choice(residual, (len(base_law.draws), len(runs)))
+    return refit_rates(fit, base_law.draws, runs, unique, again)
 
 
-def _excess(first: FittedLaw, runs: pl.DataFrame) -> int:
+def _excess(base_law: FittedLaw, runs: pl.DataFrame) -> int:
     """How many runs have parameters in excess in the sense of N'."""
     unique = np.minimum(runs["unique_tokens"].to_numpy(), runs["tokens"].to_numpy())
     with np.errstate(invalid="ignore"):
-        matched = allocation.log_params_for(first.fit.theta, np.log(unique))
+        matched = allocation.log_params_for(base_law.fit.theta, np.log(unique))
     return int(np.sum(np.log(runs["params"].to_numpy()) > matched))
 
 

@@ -88,26 +88,26 @@ def _fit_series(
     single, multi = done.filter(is_single_epoch()), done.filter(~is_single_epoch())
     checks = check_table(done)
     # Every later law builds on the single-epoch one, so it is fitted even where it was not asked for.
-    single_epoch, first = sections.single_epoch(single, options)
-    if first is not None:
-        checks += check_law(first, single["run"].to_list())
+    single_epoch, base_law = sections.single_epoch(single, options)
+    if base_law is not None:
+        checks += check_law(base_law, single["run"].to_list())
     # Only what was asked for is set: the file leaves out the rest.
     law = SeriesLaw(rows=_rows(table, multi), checks=checks, single_epoch=single_epoch)
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     if "bits_per_second" in done.columns:  # loss per second over loss per token
         found["tokens_per_second"] = (done["bits_per_second"] * np.log(2) / done["loss"]).median()
     if options.rollout is not None:
         found["rollout"] = sections.rollout(single, options.rollout, options)
     if "repeated" in options.laws:
-        found["repeated"] = sections.repeated(first, done, multi, options)
+        found["repeated"] = sections.repeated(base_law, done, multi, options)
     if "envelope" in options.laws:
         found["envelope"] = sections.envelope(single, curves, options)
     if "isoflop" in options.laws:
-        found["isoflop"] = sections.isoflop(single, first, options)
+        found["isoflop"] = sections.isoflop(single, base_law, options)
     scores: dict[str, DownstreamFit] = {}
     if "downstream" in options.laws or "efficiency" in options.laws:
         scored = table.filter(pl.col("status").is_in(SCORED))
-        found["downstream"], scores = score_sections.downstream(scored, score_names(table), first, options)
+        found["downstream"], scores = score_sections.downstream(scored, score_names(table), base_law, options)
     return law.model_copy(update=found), scores
 
 
