@@ -1,4 +1,4 @@
-"""How fast is the fitter, against the usual loop over SciPy's L-BFGS-B, on the same data and to the same optimum?
+"""Speed of the fitter, compared with a loop over SciPy's L-BFGS-B on the same data and to the same optimum.
 
     python benchmarks/fit.py               # 240 runs, 4,500 starts, 4,000 resamples; the loop timed in part and scaled
 
@@ -6,7 +6,7 @@ The loop is the published recipe (Hoffmann et al. 2022, appendix D.3): every sta
 from the optimum. With SciPy's default tolerances it stops short, so the row to compare with is the one whose
 tolerances reach our optimum; the defaults are shown with the gradient in closed form and with finite differences,
 as public replications run it. Our fitter eliminates A, B and E from the 4,500 starts, which leaves a plane of
-exponents, and moves it, then all resamples, as batches; `--exhaustive` descends from all 4,500 as they stand too.
+exponents, and minimises it, then all resamples, as batches; `--exhaustive` also descends from all 4,500 starts.
 """
 
 from __future__ import annotations
@@ -104,9 +104,7 @@ def main() -> None:
     parser.add_argument(
         "--parts", type=int, default=200, help="how many starts and resamples of the loop to time"
     )
-    parser.add_argument(
-        "--exhaustive", action="store_true", help="descend from all 4,500 starts as they stand too"
-    )
+    parser.add_argument("--exhaustive", action="store_true", help="also descend from all 4,500 starts")
     chosen = parser.parse_args()
     params, tokens, loss = runs(chosen.runs, 0)
 

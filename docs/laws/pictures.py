@@ -1,4 +1,4 @@
-"""The pictures of docs/laws.md: how a fit of scaling laws goes wrong, and what is said here when it does.
+"""The pictures of docs/laws.md: typical failures of fits of scaling laws.
 
 python docs/laws/pictures.py        # writes the SVG files beside it; about half a minute
 """

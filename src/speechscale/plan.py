@@ -89,7 +89,7 @@ def plan_target(law: LawDraws, score: str, goal: float, limits: Constraints = Co
     ceiling = float(curve.curves[0, 2])
     if not curve.floor < goal < ceiling:
         raise UserError(
-            f"{score}={goal:g} cannot be planned for: by this law the score lies between chance ({curve.floor:g}) and "
+            f"{score}={goal:g} cannot be planned for: by this law the score is between chance ({curve.floor:g}) and "
             f"its ceiling ({ceiling:.3g})."
         )
     loss = -curve.at(goal)

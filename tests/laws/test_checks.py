@@ -120,6 +120,6 @@ def test_mixed_recipes_are_reported():
     )
     found = {check.check: check.message for check in check_table(canonical_table(runs))}
     assert "2 of preset 'paper', 1 of preset 'modern'" in found["mixed presets"]
-    assert "2 of schedule 'cosine', 1 of schedule 'not said'" in found["mixed schedules"]
+    assert "2 of schedule 'cosine', 1 of schedule 'not recorded'" in found["mixed schedules"]
     alike = runs.with_columns(preset=pl.lit("paper"), schedule=pl.lit("wsd"))
     assert not check_table(canonical_table(alike))

@@ -82,7 +82,7 @@ def _collinear(fit: SingleEpochFit) -> Check | None:
     if min(spreads) == 0:
         which = "N" if spreads[0] == 0 else "D"
         return _check(
-            "one value", f"all runs have the same {which}: its term cannot be told from E.", value=which
+            "one value", f"all runs have the same {which}: its term cannot be separated from E.", value=which
         )
     correlation = float(np.corrcoef(fit.ladder.log_n, fit.ladder.log_d)[0, 1])
     if abs(correlation) < MAX_CORRELATION:
@@ -90,7 +90,7 @@ def _collinear(fit: SingleEpochFit) -> Check | None:
     return _check(
         "collinear",
         f"ln N and ln D are correlated at {correlation:.3f}: the runs follow one line, so the terms of N and of D "
-        "cannot be told apart; add runs of other D/N.",
+        "cannot be separated; add runs of other D/N.",
         correlation=correlation,
     )
 
@@ -154,9 +154,7 @@ def _vanished(fit: SingleEpochFit) -> Check | None:
     vanished += [name for name, k in (("alpha", 3), ("beta", 4)) if theta[k] <= 0]
     if not vanished:
         return None
-    return _check(
-        "vanished", f"{', '.join(vanished)} went to nothing in the fit: these runs do not identify it."
-    )
+    return _check("vanished", f"{', '.join(vanished)} vanished in the fit: these runs do not identify it.")
 
 
 def _not_identified(draws: Array) -> list[Check]:
@@ -278,7 +276,11 @@ def _mixed_recipes(done: pl.DataFrame) -> list[Check]:
     for name in RECIPE:
         if name in done.columns and done[name].n_unique() > 1:
             counts = (
-                done[name].fill_null("not said").value_counts().sort("count", name, descending=True).rows()
+                done[name]
+                .fill_null("not recorded")
+                .value_counts()
+                .sort("count", name, descending=True)
+                .rows()
             )
             listing = ", ".join(f"{count} of {name} {value!r}" for value, count in counts)
             found.append(

@@ -81,7 +81,7 @@ class ScorePowerLaw:
 
 @dataclass(frozen=True)
 class EmergenceEstimate:
-    """The budget from which the score is expected above chance, and what may be said of it."""
+    """The budget from which the score is expected above chance, and a sentence about it."""
 
     margin: float
     flops: float | None
@@ -228,7 +228,7 @@ def _emergence_with_loss(
 
 
 def _cannot_say(data: ScoreData, curve: SaturatingCurves | None, no_rise: str | None) -> str | None:
-    """Why nothing can be said of the emergence of a score; None where something can."""
+    """Why the law gives no emergence of a score; None where it does."""
     if data.chance + emergence_margin(data) >= 1:
         return "the law cannot say: too few items to tell any score from chance"
     if curve is None:

@@ -29,7 +29,7 @@ def _ratio(fast: str, slow: str, one: DownstreamFit, other: DownstreamFit) -> Ef
     slow_interval = percentile_interval(other.power.draws)
     if slow_interval is None or slow_interval[0] <= 0:
         return Missing(
-            missing=f"the exponent of {slow} is not certainly above zero, so a ratio to it means nothing"
+            missing=f"the exponent of {slow} is not certainly above zero, so a ratio to it has no meaning"
         )
     rows = min(len(one.power.draws), len(other.power.draws))
     ratio = one.power.gamma / other.power.gamma

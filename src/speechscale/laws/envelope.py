@@ -4,7 +4,7 @@ Three definitions:
 - "budgets": at log-spaced budgets, the least loss that any run had reached by then (the study's; the default);
 - "records": the points that beat every cheaper point;
 - "interpolated": each curve's ln L interpolated in ln C at the budgets, and the least over curves.
-A curve is the learning curve of a run; final losses alone form one curve a size. Arrays are float64 unless said.
+A curve is the learning curve of a run; final losses alone form one curve a size. Arrays are float64.
 Source of the law: Kaplan et al. 2020 (arXiv 2001.08361), Cuervo and Marxer 2024, section 4.
 """
 

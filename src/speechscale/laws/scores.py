@@ -169,7 +169,7 @@ def fit_line(x: Array, y: Array, weights: Array) -> Line:
     total = weights.sum()
     mean_x, mean_y = weights @ x / total, weights @ y / total
     spread = weights @ (x - mean_x) ** 2
-    if spread == 0:  # every x is the same: the line is level, and nothing is known of its slope
+    if spread == 0:  # every x is the same: the line is level, and its slope is unknown
         return Line(0.0, float(mean_y), 0.0, np.inf)
     slope = float(weights @ ((x - mean_x) * (y - mean_y)) / spread)
     residual = y - mean_y - slope * (x - mean_x)

@@ -142,8 +142,9 @@ def rollout(single: pl.DataFrame, count: int, options: FitOptions) -> Rollout | 
             low=rounded(np.exp(low)),
             high=rounded(np.exp(high)),
         ),
-        message=f"fitted on the {cheap.height} cheapest runs, the law misses the loss of the other {expensive.height} by "
-        f"{rmse:.2%} (bias {error.mean():+.2%}); {held.sum()} of {expensive.height} lie in their 95 % interval",
+        message=f"fitted on the {cheap.height} cheapest runs, the law misses the loss of the other "
+        f"{expensive.height} by "
+        f"{rmse:.2%} (bias {error.mean():+.2%}); {held.sum()} of {expensive.height} are in their 95 % interval",
     )
 
 
