@@ -207,12 +207,14 @@ def test_generate_writes_units_and_sound(study: Path, tmp_path: Path) -> None:
     how = [
         "--code-book",
         units / "code_book.safetensors",
-        "--pace",
+        "--duration-shards",
         units / "train",
         "--prompt",
         units / "test",
     ]
-    done = speechscale("generate", run, *how, "--prompt-units", "9", "--most", "40", "-o", tmp_path / "said")
+    done = speechscale(
+        "generate", run, *how, "--prompt-units", "9", "--max-new-tokens", "40", "-o", tmp_path / "said"
+    )
     assert "4 sequences" in done.stdout and done.stderr == ""
     rows = [json.loads(line) for line in (tmp_path / "said" / "units.jsonl").read_text().splitlines()]
     assert all((tmp_path / "said" / row["file"]).stat().st_size > 9 * 2 * 640 for row in rows)

@@ -19,8 +19,8 @@ from speechscale.errors import UserError
 from speechscale.evals.conventions import convention, value_of
 from speechscale.evals.text import text_pairs
 from speechscale.jobs.evaluate_text import TextModel, benchmarks_named, model_named, score_text
-from speechscale.model.hugging_face import open_causal_model
-from speechscale.model.text_tokenizer import open_tokenizer
+from speechscale.model.hugging_face import load_causal_model
+from speechscale.model.text_tokenizer import load_text_tokenizer
 from speechscale.records.runs import read_record, read_table
 from speechscale.records.scores import read_scores
 from speechscale.records.text_pairs import TextPair
@@ -250,11 +250,15 @@ def test_bos_is_the_end_of_the_text_before_where_no_other_is_named(neox: Path, t
     tokenizer = PreTrainedTokenizerFast.from_pretrained(neox)
     tokenizer.bos_token = None
     tokenizer.save_pretrained(tmp_path / "no-bos")
-    assert open_tokenizer(str(tmp_path / "no-bos"), None).bos == open_tokenizer(str(neox), None).eos == 0
+    assert (
+        load_text_tokenizer(str(tmp_path / "no-bos"), None).bos
+        == load_text_tokenizer(str(neox), None).eos
+        == 0
+    )
     tokenizer.eos_token = None
     tokenizer.save_pretrained(tmp_path / "no-eos")
     with pytest.raises(UserError, match="names no end of a text"):
-        open_tokenizer(str(tmp_path / "no-eos"), None)
+        load_text_tokenizer(str(tmp_path / "no-eos"), None)
 
 
 def test_scores_stand_whatever_the_batch(neox: Path, benchmarks: dict[str, Path], tmp_path: Path) -> None:
@@ -289,7 +293,7 @@ def test_weights_that_are_not_there_are_not_made_up(
 
 def test_rows_that_fork_are_read_like_two(neox: Path) -> None:
     """Keys that a branch must not see do not reach it: the logits are those of the branch by itself."""
-    model = open_causal_model(str(neox), None, torch.device("cpu"))
+    model = load_causal_model(str(neox), None, torch.device("cpu"))
     assert model.supports_shared_prefix
     trunk, left, right = [0, 5, 6, 7], [8, 9], [10, 11, 12]
     size = len(trunk) + len(left) + len(right)
@@ -297,12 +301,12 @@ def test_rows_that_fork_are_read_like_two(neox: Path) -> None:
     visible[6:, 4:6] = False
     places = torch.tensor([[*range(4), 4, 5, 4, 5, 6]])
     together = model(
-        torch.tensor([trunk + left + right]), visible=visible[None, None], position_ids_BT=places
+        torch.tensor([trunk + left + right]), attention_mask=visible[None, None], position_ids_BT=places
     )[0]
     for tokens, rows in ((trunk + left, [0, 1, 2, 3, 4, 5]), (trunk + right, [0, 1, 2, 3, 6, 7, 8])):
         alone = model(torch.tensor([tokens]))[0]
         assert torch.allclose(together[rows], alone, atol=1e-5)
-    some = model(torch.tensor([trunk, trunk]), at=torch.tensor([3, 6]))
+    some = model(torch.tensor([trunk, trunk]), positions_S=torch.tensor([3, 6]))
     assert torch.equal(some, model(torch.tensor([trunk, trunk])).flatten(0, 1)[[3, 6]])
 
 
