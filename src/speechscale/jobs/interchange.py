@@ -12,7 +12,7 @@ from speechscale.model.interchange import export_model, import_model
 from speechscale.model.shape import ModelShape
 from speechscale.records.runs import RunRecord, write_record
 from speechscale.train.checkpoint import MODEL, load_model, save_model
-from speechscale.units.kmeans import code_book_identity, load_code_book
+from speechscale.units.codebook import codebook_identity, load_codebook
 
 
 def export_run(run: Path, out: Path, to: CheckpointFormat) -> None:
@@ -73,7 +73,7 @@ def import_run(source: Path, out: Path, *, code_book: Path | None, tokens: int) 
 
 
 def _units_of(code_book: Path, shape: ModelShape, named_sha256: str | None) -> dict[str, Any]:
-    book, sha256 = load_code_book(code_book), code_book_identity(code_book)["sha256"]
+    book, sha256 = load_codebook(code_book), codebook_identity(code_book)["sha256"]
     if len(book.centroids) != shape.eos:
         raise UserError(
             f"{code_book}: has {len(book.centroids)} units; the model's vocabulary of {shape.vocabulary} wants "

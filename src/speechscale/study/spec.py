@@ -20,7 +20,7 @@ from speechscale.tokens.unigram import UnigramSpec
 from speechscale.train.schedule import Schedule
 from speechscale.train.spec import CorpusSpec as MixedSpec
 from speechscale.train.spec import RunSpec
-from speechscale.units.encoders import choose_encoder
+from speechscale.units.encoders import encoder_identity
 from speechscale.units.hubert import HubertSpec
 from speechscale.units.kmeans import KMeansSpec
 from speechscale.units.mel import MelSpec
@@ -54,8 +54,8 @@ class UnitsSpec(_Table):
             UserError: a HuBERT that is not there or not pinned.
         """
         if self.hubert:
-            return choose_encoder(self.hubert.model, self.hubert.model_dump(exclude={"model"}))
-        return choose_encoder("mel", self.mel.model_dump())
+            return encoder_identity(self.hubert.model, self.hubert.model_dump(exclude={"model"}))
+        return encoder_identity("mel", self.mel.model_dump())
 
 
 class InputShardsSpec(_Table):

@@ -20,10 +20,9 @@ import torch
 
 from speechscale import __version__
 from speechscale.compute import choose_device, peak_flops
-from speechscale.errors import UserError
 from speechscale.records.runs import CurvePoint, RunRecord
-from speechscale.records.seal import differing_fields, exclusive_lock, remove_leftovers, write_error
-from speechscale.records.shards import Shard, encoding_of, shards_identity, unigram_identity
+from speechscale.records.seal import exclusive_lock, remove_leftovers, write_error
+from speechscale.records.shards import Shard, require_same_encoding, shards_identity, unigram_identity
 from speechscale.tokens.mixture import Mixture, TrainingCorpus
 from speechscale.train.branches import tokens_trained
 from speechscale.train.checkpoint import (
@@ -265,9 +264,7 @@ def _reading_steps(spec: RunSpec) -> set[int]:
 
 def _provenance(spec: RunSpec, corpora: Sequence[TrainingCorpus], test: Sequence[Shard]) -> dict[str, Any]:
     shards = corpora[0].shards
-    differing = differing_fields(encoding_of(test[0]), encoding_of(shards[0]))
-    if differing:
-        raise UserError(f"training and test speech were encoded differently: {'; '.join(differing)}.")
+    require_same_encoding(test[0], shards[0])
     identities = [shards_identity(list(corpus.shards)) for corpus in corpora]
     return {
         "code_version": __version__,
