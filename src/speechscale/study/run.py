@@ -225,7 +225,7 @@ def fit_laws(spec: StudySpec, folder: StudyFolder, records: Sequence[RunRecord])
         "curves": sha256_file(folder.curves_table),
         **spec.laws.model_dump(),
     }
-    if folder.law.exists() and read_law(folder.law).get("provenance") == provenance:
+    if folder.law.exists() and read_law(folder.law).provenance == provenance:
         return
     law = fit_table(
         read_table(folder.runs_table),
@@ -233,7 +233,7 @@ def fit_laws(spec: StudySpec, folder: StudyFolder, records: Sequence[RunRecord])
         bootstrap=spec.laws.bootstrap,
         seed=spec.laws.seed,
     )
-    write_law({**law, "provenance": provenance}, folder.law)
+    write_law(law.model_copy(update={"provenance": provenance}), folder.law)
 
 
 def make_report(spec: StudySpec, folder: StudyFolder, seconds: dict[str, float]) -> Path:
