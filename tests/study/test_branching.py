@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from speechscale.errors import UserError
-from speechscale.jobs.train_run import RECORD, TrainingTask, is_done, train_and_score_run
-from speechscale.records.runs import RunRecord, read_record, write_record
+from speechscale.jobs.train_run import TrainingTask, is_done, train_and_score_run
+from speechscale.records.runs import RECORD, RunRecord, read_record, write_record
 from speechscale.records.shards import Sample, write_shard
 from speechscale.study.branching import prune_trunks, waves
 from speechscale.study.ladder import ladder_runs

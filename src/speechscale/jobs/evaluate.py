@@ -15,8 +15,8 @@ from speechscale.errors import UserError
 from speechscale.evals.accuracy import Accuracy, score_table
 from speechscale.evals.conventions import PRESETS, Convention, unscored
 from speechscale.jobs.score_folder import SCHEMA, SCORES, SUMMARY, ExistingScores, existing_scores
-from speechscale.jobs.train_run import RECORD, missing_note
-from speechscale.records.runs import read_record, write_record
+from speechscale.jobs.train_run import missing_note
+from speechscale.records.runs import RECORD, read_record, write_record
 from speechscale.records.scores import write_scores
 from speechscale.records.seal import write_json
 from speechscale.records.shards import open_shards, shards_identity

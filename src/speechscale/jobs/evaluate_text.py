@@ -16,9 +16,9 @@ from speechscale.evals.conventions import PRESETS, Convention, unscored
 from speechscale.jobs.evaluate import Evaluation, beside, write_evaluation
 from speechscale.jobs.load_model import on_hub
 from speechscale.jobs.score_folder import existing_scores
-from speechscale.jobs.train_run import RECORD, missing_note
+from speechscale.jobs.train_run import missing_note
 from speechscale.model.pythia import TOKENS_PER_STEP, corpus_tokens, doubt, steps_taken
-from speechscale.records.runs import RunRecord, append_run, write_record
+from speechscale.records.runs import RECORD, RunRecord, append_run, write_record
 
 if TYPE_CHECKING:
     from speechscale.model.hugging_face import HuggingFaceModel

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from speechscale.errors import UserError
-from speechscale.jobs.train_run import RECORD
 from speechscale.model.interchange import Format, export_model, import_model
 from speechscale.model.shape import ModelShape
-from speechscale.records.runs import RunRecord, write_record
+from speechscale.records.runs import RECORD, RunRecord, write_record
 from speechscale.train.checkpoint import MODEL, load_model, save_model
 from speechscale.units.kmeans import code_book_identity, load_code_book
 

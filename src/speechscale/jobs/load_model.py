@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from speechscale.errors import UserError
-from speechscale.jobs.train_run import check_same_units
 from speechscale.records.shards import Shard, unigram_identity
 
 if TYPE_CHECKING:
@@ -56,6 +55,33 @@ class UnitModel:
     def spelled(self, units: np.ndarray) -> np.ndarray:
         """Units of a sample, its EOS included, as tokens."""
         return np.append(units[:-1].astype(np.int64) + self.offset, self.end)
+
+
+def check_same_units(model: Path, code_book: str | None, encoding: Mapping[str, Any]) -> None:
+    """Check that a model was trained on units of the code book that shards were encoded with.
+
+    Shards and model may both lack the hash of their code book; such a pair passes.
+
+    Args:
+        model: path of the model, for error messages.
+        code_book: SHA-256 of the code book of the model's units; None where the model does not record it.
+        encoding: `preprocessing` of the shards.
+
+    Raises:
+        UserError: the code books differ, or only one of the two is known.
+    """
+    theirs = encoding["kmeans"]["sha256"]
+    if theirs == code_book:
+        return
+    if code_book is None:
+        raise UserError(
+            f"{model}: does not know which code book its units are of; `speechscale import` it again with "
+            f"--code-book (the shards': {str(theirs)[:12]}…)."
+        )
+    raise UserError(
+        f"{model}: was trained on units of another code book ({code_book[:12]}…) than the shards' "
+        f"({str(theirs)[:12]}…); encode them with the model's."
+    )
 
 
 def open_unit_model(source: str, device: torch.device, unit_offset: int | None = None) -> UnitModel:

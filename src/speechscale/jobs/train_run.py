@@ -6,21 +6,20 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from speechscale.errors import CannotWrite, UserError
-from speechscale.records.runs import RunRecord, read_record, write_record
+from speechscale.records.runs import RECORD, RunRecord, read_record, write_record
 from speechscale.records.scores import write_scores
 from speechscale.records.shards import Shard, open_shards, unigram_identity
 from speechscale.train.mixed import mixed
 from speechscale.train.spec import RunSpec
 from speechscale.train.torchrun import train_together
 
-RECORD = "record.json"
 _PROGRESS = "progress.json"  # steps done, steps in all, process; for the bar and for `study status`
 _EVERY = 1.0  # seconds between two writes of it
 _SILENT = 900.0  # seconds after which a process of another machine counts as gone; test losses take a while
@@ -138,6 +137,7 @@ def score_run(record: RunRecord, folder: Path, benchmarks: list[Shard]) -> RunRe
     from speechscale.evals.conventions import PRESETS, unscored
     from speechscale.evals.score import score_pairs
     from speechscale.evals.tasks import read_pairs
+    from speechscale.jobs.load_model import check_same_units
     from speechscale.train.checkpoint import MODEL, load_model
 
     device = choose_device()
@@ -162,28 +162,6 @@ def score_run(record: RunRecord, folder: Path, benchmarks: list[Shard]) -> RunRe
 
 def missing_note(missing: list[str]) -> str:
     return f"{len(missing)} pairs were not scored, the first {missing[0]}" if missing else ""
-
-
-def check_same_units(model: Path, code_book: str | None, encoding: Mapping[str, Any]) -> None:
-    """Whether a model was trained on units of the code book (SHA-256) that shards were encoded with.
-
-    Units that others made may come without the hash of their code book, and so may a model of them: these are let pass.
-
-    Raises:
-        UserError: it was not, or only one of the two says.
-    """
-    theirs = encoding["kmeans"]["sha256"]
-    if theirs == code_book:
-        return
-    if code_book is None:
-        raise UserError(
-            f"{model}: does not know which code book its units are of; `speechscale import` it again with "
-            f"--code-book (the shards': {str(theirs)[:12]}…)."
-        )
-    raise UserError(
-        f"{model}: was trained on units of another code book ({code_book[:12]}…) than the shards' "
-        f"({str(theirs)[:12]}…); encode them with the model's."
-    )
 
 
 def _unfinished(

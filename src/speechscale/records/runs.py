@@ -59,6 +59,7 @@ NOT_SCORES = frozenset(
         "weight",
     ]
 )
+RECORD = "record.json"  # name of the file in the folder of a run
 MOST_RUNS = 100_000  # draws times runs must fit in memory, and nobody has trained as many
 
 

@@ -28,7 +28,6 @@ from speechscale.errors import UserError
 from speechscale.jobs.encode import encode_all, learn_code_book, summarise
 from speechscale.jobs.samples import write_samples
 from speechscale.jobs.train_run import (
-    RECORD,
     TrainingTask,
     fraction_done,
     is_done,
@@ -39,6 +38,7 @@ from speechscale.laws import fit_table
 from speechscale.records.law import read_law, write_law
 from speechscale.records.manifest import Utterance, read_manifest
 from speechscale.records.runs import (
+    RECORD,
     RunRecord,
     read_curves,
     read_record,
