@@ -27,6 +27,7 @@ from speechscale.evals.tasks import Pair
 from speechscale.model.protocol import LanguageModel
 from speechscale.model.shape import ModelShape
 from speechscale.model.transformer import Transformer
+from speechscale.records.scores import SpecialTokens
 
 UNITS, EOS = 500, 500
 SIZES = {
@@ -124,7 +125,7 @@ def plain(model: Transformer, pairs: list[Pair], dtype: torch.dtype) -> np.ndarr
 
 
 def ours(model: LanguageModel, pairs: list[Pair], dtype: torch.dtype) -> np.ndarray:
-    table = score_pairs(model, pairs, bos=EOS, dtype=dtype)
+    table = score_pairs(model, pairs, SpecialTokens(before_first=EOS, closing=EOS), dtype=dtype)
     return np.stack(
         [
             table[f"nll_{which}"].to_numpy() / table[f"units_{which}"].to_numpy()

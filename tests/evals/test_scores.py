@@ -10,14 +10,15 @@ import pytest
 import torch
 
 from speechscale.errors import UserError
-from speechscale.evals.accuracy import Answers, accuracies, interval, macro
+from speechscale.evals.accuracy import ItemAnswers, headline_scores, macro_accuracy, micro_accuracy
 from speechscale.evals.score import score_pairs
 from speechscale.evals.tasks import Pair, read_pairs
 from speechscale.model.shape import ModelShape
 from speechscale.model.transformer import Transformer
-from speechscale.records.scores import COLUMNS, read_scores, write_scores
+from speechscale.records.scores import COLUMNS, SpecialTokens, read_scores, write_scores
 from speechscale.records.shards import Sample, open_shards, write_shard
 
+AROUND = SpecialTokens(before_first=10, closing=10)
 MADE = {"vocab_size": 12, "eos_token": 10, "pad_token": 11}
 
 
@@ -74,7 +75,7 @@ def test_scores_follow_the_convention_of_the_study() -> None:
     shape = ModelShape(layers=1, dim=16, heads=2, vocabulary=12, context=16, hidden_multiple=8)
     model = Transformer(shape).eval()
     pair = Pair("t", "a", "a", np.array([1, 2]), np.array([3]))
-    table = score_pairs(model, [pair], bos=10, dtype=torch.float32)
+    table = score_pairs(model, [pair], AROUND, dtype=torch.float32)
     with torch.no_grad():
         log_p = model(torch.tensor([[10, 1]]))[0].log_softmax(-1)
     assert table["nll_correct"][0] == pytest.approx(-(log_p[0, 1] + log_p[1, 2]).item(), rel=1e-5)
@@ -100,22 +101,22 @@ def test_accuracy_by_hand() -> None:
             ("t", "unseen", "g", 9.0, 1, 2.0, 1),  # wrong
         ]
     )
-    found = accuracies(table)
+    found = headline_scores(table)
     assert found["t.g"].accuracy == pytest.approx(0.5) and found["t.h"].accuracy == 1.0
     assert found["t"].accuracy == pytest.approx(0.75) and found["t"].items == 4
     assert found["t_unseen"].accuracy == 0.0
     assert set(found) == {"t", "t.g", "t.h", "t_unseen"}
 
 
-def answers(right: list[float]) -> Answers:
-    return Answers(np.array(right), np.ones(len(right)))
+def answers(right: list[float]) -> ItemAnswers:
+    return ItemAnswers(np.array(right), np.ones(len(right)))
 
 
 def test_wilson_interval_known_value() -> None:
     """Wilson (1927) for 8 of 10 at 95 %: 0.490 to 0.943 (Newcombe 1998)."""
-    score = interval(answers([1.0] * 8 + [0.0] * 2))
+    score = micro_accuracy(answers([1.0] * 8 + [0.0] * 2))
     assert (round(score.low, 3), round(score.high, 3)) == (0.490, 0.943)
-    assert interval(answers([1.0] * 10)).low > 0.69
+    assert micro_accuracy(answers([1.0] * 10)).low > 0.69
 
 
 @pytest.mark.parametrize("truth", [0.5, 0.7, 0.95])
@@ -124,7 +125,7 @@ def test_intervals_cover(truth: float) -> None:
     inside = {"one": 0, "macro": 0}
     for _ in range(1500):
         groups = [answers((rng.random(40) < truth).astype(float)) for _ in range(5)]
-        for name, score in (("one", interval(groups[0])), ("macro", macro(groups))):
+        for name, score in (("one", micro_accuracy(groups[0])), ("macro", macro_accuracy(groups))):
             inside[name] += score.low <= truth <= score.high
     assert all(0.925 <= count / 1500 <= 0.985 for count in inside.values()), inside
 

@@ -89,9 +89,9 @@ def test_the_toolkit_accepts_a_submission(tmp_path: Path) -> None:
         for split in SPLITS
         for n in range(3)
     ]
-    scores, about = pl.DataFrame(rows, schema=COLUMNS), {"description": "d", "train_set": "t"}
+    scores = pl.DataFrame(rows, schema=COLUMNS)
     folder, at = tmp_path / "submission", home(tmp_path / "zr-data")
-    assert not write_submission(scores, [], folder, PRESETS["zerospeech"], about)
+    assert not write_submission(scores, [], folder, PRESETS["zerospeech"], description="d")
     told = read(folder, at)
     assert "meta sLM21 params .txt\nvalid True" in told
     assert sum("expected files found" in line for line in told.splitlines()) == 4

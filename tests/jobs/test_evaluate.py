@@ -15,12 +15,14 @@ from safetensors.torch import save_file
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, OPTConfig, OPTForCausalLM
 
 from speechscale.errors import UserError
-from speechscale.evals.conventions import PRESETS, convention
-from speechscale.jobs.evaluate import evaluate, losses
+from speechscale.evals.conventions import PRESETS, convention_from_preset
+from speechscale.jobs.evaluate import evaluate
+from speechscale.jobs.evaluate_loss import evaluate_loss
 from speechscale.model.interchange import export_model
 from speechscale.model.shape import ModelShape
 from speechscale.model.transformer import Transformer
 from speechscale.records.runs import RECORD, RunRecord, read_record, write_record
+from speechscale.records.scores import SpecialTokens, read_scores_file
 from speechscale.records.shards import Sample, write_shard
 from speechscale.train.checkpoint import MODEL, save_model
 
@@ -84,12 +86,14 @@ def units_of(shards: Path) -> dict[str, list[int]]:
 def test_the_release_is_scored_and_says_what_it_does_not_know(shards: Path, tmp_path: Path) -> None:
     release(tmp_path / "slm")
     found = evaluate(str(tmp_path / "slm"), [shards], tmp_path / "out", PRESETS["official"])
-    assert found.table.height == 23 and len(found.missing) == 1
-    assert found.remarks and "does not say which code book" in found.remarks[0]
-    assert found.accuracies[0].score.items == 12
+    assert found.table.height == 23 and len(found.file.not_scored) == 1
+    assert "does not say which code book" in found.file.warnings[0]
+    assert found.file.scores[0].items == 12
     written = json.loads((tmp_path / "out" / "scores.json").read_text())
-    assert written["convention"]["preset"] == "official" and written["not_scored"] == found.missing
+    assert written["convention"]["preset"] == "official"
+    assert written["not_scored"] == list(found.file.not_scored)
     assert written["tokens"] == {"before_first": EOS, "closing": EOS, "unit_0": 0}
+    assert read_scores_file(tmp_path / "out" / "scores.json") == found.file
     file = evaluate(str(tmp_path / "slm/model.safetensors"), [shards], tmp_path / "out2", PRESETS["official"])
     assert file.table.equals(found.table)
 
@@ -101,9 +105,9 @@ def test_a_model_with_a_unit_offset_is_scored_as_its_library_would(shards: Path,
     config.offset, config.bos_token_id, config.eos_token_id = 20, 3, 4
     model = GPTNeoXForCausalLM(config).eval()
     model.save_pretrained(tmp_path / "twist")
-    by = convention("official", terminal=True)
+    by = convention_from_preset("official", terminal=True)
     found = evaluate(str(tmp_path / "twist"), [shards], tmp_path / "out", by, precision="float32")
-    assert found.tokens == {"before_first": 3, "closing": 4, "unit_0": 20}
+    assert found.file.tokens == SpecialTokens(before_first=3, closing=4, unit_0=20)
     units = units_of(shards)
     for row in found.table.head(6).iter_rows(named=True):
         tokens = [3, *(20 + u for u in units[row["name_wrong"]]), 4]
@@ -112,12 +116,12 @@ def test_a_model_with_a_unit_offset_is_scored_as_its_library_would(shards: Path,
     config.bos_token_id = None
     config.save_pretrained(tmp_path / "twist")
     alone = evaluate(str(tmp_path / "twist"), [shards], tmp_path / "eos", by, precision="float32")
-    assert alone.tokens == {"before_first": 4, "closing": 4, "unit_0": 20}
+    assert alone.file.tokens == SpecialTokens(before_first=4, closing=4, unit_0=20)
     config.bos_token_id = 40
     config.save_pretrained(tmp_path / "twist")
     for failing in (
         lambda: evaluate(str(tmp_path / "twist"), [shards], tmp_path / "o", by),
-        lambda: losses(str(tmp_path / "twist"), shards),
+        lambda: evaluate_loss(str(tmp_path / "twist"), shards),
     ):
         with pytest.raises(UserError, match=r"^token 40 is to open or close every sequence.* ends at 39"):
             failing()
@@ -156,7 +160,7 @@ def test_a_slamkit_model_speaks_after_its_specials(shards: Path, tmp_path: Path)
     }
     save_file(weights, folder / "model.safetensors")
     found = evaluate(str(folder), [shards], tmp_path / "out", PRESETS["slamkit"], precision="float32")
-    assert found.tokens == {"before_first": 1, "closing": 1, "unit_0": 2}
+    assert found.file.tokens == SpecialTokens(before_first=1, closing=1, unit_0=2)
     units = units_of(shards)
     for row in found.table.head(4).iter_rows(named=True):
         tokens = [1, *(2 + u for u in units[row["name_correct"]]), 1]
@@ -212,7 +216,9 @@ def test_benchmarks_of_one_model_stand_beside_each_other(tmp_path: Path) -> None
     assert done.returncode == 0, done.stderr
     for folder in made.values():
         found = evaluate(str(two), [folder], two, PRESETS["official"])
-    assert found.kept == ["sblimp", "sstorycloze"] and {each.task for each in found.accuracies} == set(made)
+    assert found.existing_tasks == ("sblimp", "sstorycloze") and {
+        each.task for each in found.file.scores
+    } == set(made)
     told = [json.loads((folder / "scores.json").read_text()) for folder in (one, two)]
     assert told[0]["scores"] == told[1]["scores"] and told[0]["benchmarks"] == told[1]["benchmarks"]
     assert pl.read_parquet(one / "scores.parquet").equals(pl.read_parquet(two / "scores.parquet"))
@@ -245,28 +251,10 @@ def test_scores_of_two_conventions_or_models_do_not_mix(tmp_path: Path) -> None:
         evaluate(str(tmp_path / "two"), made[1:], out, PRESETS["official"])
     assert (out / "scores.json").read_bytes() == before
     found = evaluate(str(tmp_path / "two"), made, out, PRESETS["zerospeech"])  # nothing stays, nothing mixes
-    assert found.kept == [] and found.table["task"].n_unique() == 2
+    assert found.existing_tasks == () and found.table["task"].n_unique() == 2
     (out / "scores.json").unlink()
     with pytest.raises(UserError, match="does not say by which convention sblimp were scored"):
         evaluate(str(tmp_path / "two"), made[1:], out, PRESETS["zerospeech"])
-
-
-def test_what_a_study_scored_stays_and_so_does_what_it_could_not(tmp_path: Path) -> None:
-    """A study writes no scores.json into its runs; its convention is the official one."""
-    run = tmp_path / "run"
-    record = a_run(run)
-    evaluate(str(run), [task_shards(tmp_path / "a", "lexical")], run, PRESETS["official"])
-    (run / "scores.json").unlink()
-    write_record(
-        record.model_copy(update={"note": "1 pairs were not scored, the first lexical/9"}), run / RECORD
-    )
-    other = task_shards(tmp_path / "b", "sblimp")
-    with pytest.raises(UserError, match="convention preset official"):
-        evaluate(str(run), [other], run, PRESETS["slamkit"])
-    found = evaluate(str(run), [other], run, PRESETS["official"])
-    assert found.kept == ["lexical"]
-    after = read_record(run / RECORD)
-    assert set(after.scores) == {"lexical", "sblimp"} and after.note.endswith("the first lexical/9")
 
 
 def prompted_shards(folder: Path, *stories: tuple[list[int], list[int], int | None]) -> Path:
@@ -292,7 +280,7 @@ def test_a_prompt_that_no_label_says_is_what_both_members_begin_with(tmp_path: P
         ([5, 6, 6, 7], [5, 6, 8, 9], 2),
     ]
     made = prompted_shards(tmp_path / "shards", *stories)
-    by = convention("official", given="prompt")
+    by = convention_from_preset("official", given="prompt")
     found = evaluate(str(tmp_path / "slm"), [made], tmp_path / "out", by, precision="float32")
     rows = found.table.sort("pair_id").to_dicts()
     assert [row["units_prompt"] for row in rows] == [3, 2, 2, 0, 2]
@@ -311,13 +299,18 @@ def test_endings_after_no_prompt_are_refused_before_scoring(tmp_path: Path) -> N
     release(tmp_path / "slm")
     made = prompted_shards(tmp_path / "shards", ([1, 2], [3, 2], None), ([1, 2], [1, 3], 0))
     with pytest.raises(UserError, match="no pair has a prompt"):
-        evaluate(str(tmp_path / "slm"), [made], tmp_path / "out", convention("official", given="prompt"))
+        evaluate(
+            str(tmp_path / "slm"),
+            [made],
+            tmp_path / "out",
+            convention_from_preset("official", given="prompt"),
+        )
     assert not (tmp_path / "out").exists()
 
 
 def test_losses_are_weighted_by_tokens_within_and_across_corpora(shards: Path, tmp_path: Path) -> None:
     model = release(tmp_path / "slm")
-    found, _ = losses(str(tmp_path / "slm"), shards, precision="float32")
+    found, _ = evaluate_loss(str(tmp_path / "slm"), shards, precision="float32")
     nats = {"a": 0.0, "b": 0.0}
     count = dict.fromkeys(nats, 0)
     for name, units in units_of(shards).items():

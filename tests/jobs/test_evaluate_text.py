@@ -17,9 +17,9 @@ from transformers import AutoModelForCausalLM, GPTNeoXConfig, PreTrainedTokenize
 
 from speechscale.datasets.benchmarks.text.pairs import WrittenPair
 from speechscale.errors import UserError
-from speechscale.evals.conventions import convention, value_of
+from speechscale.evals.conventions import compared_nll, convention_from_preset
 from speechscale.evals.text import text_pairs
-from speechscale.jobs.evaluate_text import TextModel, benchmarks_named, model_named, score_text
+from speechscale.jobs.evaluate_text import TextModel, evaluate_text, parse_benchmarks, parse_text_model
 from speechscale.model.hugging_face import open_causal_model
 from speechscale.model.text_tokenizer import open_tokenizer
 from speechscale.records.runs import read_record, read_table
@@ -107,7 +107,7 @@ def by_hand(folder: Path, text: str) -> tuple[float, int]:
 def test_scores_are_those_of_transformers_itself(
     neox: Path, benchmarks: dict[str, Path], tmp_path: Path
 ) -> None:
-    _, record = score_text(TextModel(str(neox)), benchmarks, tmp_path, precision="float32")
+    _, record = evaluate_text(TextModel(str(neox)), benchmarks, tmp_path, precision="float32")
     scores = read_scores(tmp_path / "scores.parquet").to_dicts()
     texts = [(good, bad) for _, _, good, bad in PAIRS]
     texts += [(f"{prompt} {right}", f"{prompt} {wrong}") for _, prompt, right, wrong in STORIES]
@@ -127,10 +127,10 @@ def test_scores_are_those_of_transformers_itself(
 def test_endings_given_their_prompts_beside_sentences_without_one(
     neox: Path, benchmarks: dict[str, Path], tmp_path: Path
 ) -> None:
-    by = convention("official", given="prompt")
-    given, _ = score_text(TextModel(str(neox)), benchmarks, tmp_path, by, precision="float32")
-    whole = given.table.with_columns(value=value_of("wrong", convention("official")))
-    ending = given.table.with_columns(value=value_of("wrong", by))
+    by = convention_from_preset("official", given="prompt")
+    given, _ = evaluate_text(TextModel(str(neox)), benchmarks, tmp_path, by, precision="float32")
+    whole = given.table.with_columns(value=compared_nll("wrong", convention_from_preset("official")))
+    ending = given.table.with_columns(value=compared_nll("wrong", by))
     assert ending["value"].to_list()[:3] == whole["value"].to_list()[:3]  # BLiMP
     for row, (_, prompt, _, wrong) in zip(ending.tail(2).iter_rows(named=True), STORIES, strict=True):
         (all_nats, tokens), (nats, shared) = by_hand(neox, f"{prompt} {wrong}"), by_hand(neox, prompt)
@@ -141,7 +141,9 @@ def test_a_row_of_the_runs_table(neox: Path, benchmarks: dict[str, Path], tmp_pa
     table = tmp_path / "runs.csv"
     table.write_text("run,series,params,tokens,loss,sblimp\nmine,speech,1e6,2e7,2.5,0.6\n")
     for _ in range(2):  # the second replaces the first
-        _, record = score_text(TextModel(str(neox), tokens=5000), benchmarks, tmp_path / "out", table=table)
+        _, record = evaluate_text(
+            TextModel(str(neox), tokens=5000), benchmarks, tmp_path / "out", table=table
+        )
     layer = (32 * 96 + 96) + (32 * 32 + 32) + (32 * 64 + 64) + (64 * 32 + 32) + 4 * 32
     assert record.params == 2 * layer + 2 * 32 and record.params_total == record.params + 2 * 384 * 32
     rows = read_table(table)
@@ -182,43 +184,45 @@ def test_further_benchmarks_stand_beside_those_scored_before(
 ) -> None:
     """In the folder, the record and the table, whatever the folders."""
     model, table, out = TextModel(str(neox), tokens=5000), tmp_path / "runs.csv", tmp_path / "out"
-    whole, _ = score_text(model, benchmarks, tmp_path / "whole", precision="float32")
+    whole, _ = evaluate_text(model, benchmarks, tmp_path / "whole", precision="float32")
     for task, path in benchmarks.items():
-        found, record = score_text(model, {task: path}, out, table=table, precision="float32")
-        score_text(model, {task: path}, tmp_path / task, table=table, precision="float32")
+        found, record = evaluate_text(model, {task: path}, out, table=table, precision="float32")
+        evaluate_text(model, {task: path}, tmp_path / task, table=table, precision="float32")
     assert record.scores.keys() >= benchmarks.keys() and read_record(out / "record.json") == record
     order = ("task", "pair_id")
     assert_frame_equal(found.table.sort(order), whole.table.sort(order), rel_tol=1e-5)
     (row,) = read_table(table).to_dicts()
     assert all(row[task] == pytest.approx(record.scores[task].accuracy) for task in benchmarks)
-    score_text(TextModel(str(neox), tokens=6000), {task: path}, tmp_path / "later", table=table)
+    evaluate_text(TextModel(str(neox), tokens=6000), {task: path}, tmp_path / "later", table=table)
     (row,) = read_table(table).to_dicts()
     assert row["tokens"] == 6000 and row[task] is not None and row.get("sblimp") is None
 
 
 def test_models_and_benchmarks_by_name(tmp_path: Path) -> None:
-    assert model_named("EleutherAI/pythia-70m@step3000") == TextModel("EleutherAI/pythia-70m", "step3000")
-    assert model_named("EleutherAI/pythia-70m@main").run == "pythia-70m@main"
-    assert model_named("EleutherAI/pythia-70m@main").tokens_seen() == 143_000 * 2_097_152
+    assert parse_text_model("EleutherAI/pythia-70m@step3000") == TextModel(
+        "EleutherAI/pythia-70m", "step3000"
+    )
+    assert parse_text_model("EleutherAI/pythia-70m@main").run == "pythia-70m@main"
+    assert parse_text_model("EleutherAI/pythia-70m@main").tokens_seen() == 143_000 * 2_097_152
     with pytest.raises(UserError, match=r"owner/name@revision is wanted \(@main says"):
-        model_named("EleutherAI/pythia-70m")
-    assert model_named("EleutherAI/pythia-70m@step3000").tokens_seen() == 3000 * 2_097_152
+        parse_text_model("EleutherAI/pythia-70m")
+    assert parse_text_model("EleutherAI/pythia-70m@step3000").tokens_seen() == 3000 * 2_097_152
     odd = tmp_path / "a@b"
     odd.mkdir()
-    assert model_named(str(odd)) == TextModel(str(odd))
-    assert benchmarks_named(["a=b=c"]) == {"a": Path("b=c")}
+    assert parse_text_model(str(odd)) == TextModel(str(odd))
+    assert parse_benchmarks(["a=b=c"]) == {"a": Path("b=c")}
     for given in (["sblimp"], ["=x"], ["a=b", "a=c"]):
         with pytest.raises(UserError, match="--benchmark"):
-            benchmarks_named(given)
+            parse_benchmarks(given)
 
 
 def test_a_model_that_does_not_say_how_far_it_was_trained(neox: Path, tmp_path: Path) -> None:
     for model, said in (
         (TextModel(str(neox)), "nothing says how many tokens it has seen"),
-        (model_named("EleutherAI/pythia-70m@step0"), "has seen no token"),
+        (parse_text_model("EleutherAI/pythia-70m@step0"), "has seen no token"),
     ):
         with pytest.raises(UserError, match=said):
-            score_text(model, {}, tmp_path, table=tmp_path / "runs.csv")
+            evaluate_text(model, {}, tmp_path, table=tmp_path / "runs.csv")
     assert not list(tmp_path.iterdir())
 
 
@@ -226,11 +230,11 @@ def test_what_is_no_model(neox: Path, benchmarks: dict[str, Path], tmp_path: Pat
     empty = tmp_path / "empty"
     empty.mkdir()
     with pytest.raises(UserError, match="its tokenizer cannot be opened"):
-        score_text(TextModel(str(empty)), benchmarks, tmp_path / "out")
+        evaluate_text(TextModel(str(empty)), benchmarks, tmp_path / "out")
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (empty / name).write_bytes((neox / name).read_bytes())
     with pytest.raises(UserError, match="cannot be opened as a causal language model"):
-        score_text(TextModel(str(empty)), benchmarks, tmp_path / "out")
+        evaluate_text(TextModel(str(empty)), benchmarks, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -243,7 +247,7 @@ def test_a_tokenizer_of_another_model(neox: Path, benchmarks: dict[str, Path], t
     )
     AutoModelForCausalLM.from_config(config).save_pretrained(other)
     with pytest.raises(UserError, match="vocabulary ends at 99"):
-        score_text(TextModel(str(other)), benchmarks, tmp_path / "out")
+        evaluate_text(TextModel(str(other)), benchmarks, tmp_path / "out")
 
 
 def test_bos_is_the_end_of_the_text_before_where_no_other_is_named(neox: Path, tmp_path: Path) -> None:
@@ -262,8 +266,8 @@ def test_scores_stand_whatever_the_batch(neox: Path, benchmarks: dict[str, Path]
     lines = benchmarks["sblimp"].read_text().splitlines(keepends=True)
     (tmp_path / "one.jsonl").write_text(lines[1])
     model = TextModel(str(neox))
-    score_text(model, {"sblimp": tmp_path / "one.jsonl"}, tmp_path / "one", precision="float32")
-    score_text(model, benchmarks, tmp_path / "all", precision="float32")
+    evaluate_text(model, {"sblimp": tmp_path / "one.jsonl"}, tmp_path / "one", precision="float32")
+    evaluate_text(model, benchmarks, tmp_path / "all", precision="float32")
     (alone,) = read_scores(tmp_path / "one" / "scores.parquet").to_dicts()
     among = (
         read_scores(tmp_path / "all" / "scores.parquet")
@@ -284,7 +288,7 @@ def test_weights_that_are_not_there_are_not_made_up(
     last = max(name for name in weights if "mlp" in name)
     save_file({name: value for name, value in weights.items() if name != last}, broken / "model.safetensors")
     with pytest.raises(UserError, match=f"1 of its weights are missing .* {last}"):
-        score_text(TextModel(str(broken)), benchmarks, tmp_path / "out")
+        evaluate_text(TextModel(str(broken)), benchmarks, tmp_path / "out")
 
 
 def test_rows_that_fork_are_read_like_two(neox: Path) -> None:
@@ -297,7 +301,7 @@ def test_rows_that_fork_are_read_like_two(neox: Path) -> None:
     visible[6:, 4:6] = False
     places = torch.tensor([[*range(4), 4, 5, 4, 5, 6]])
     together = model(
-        torch.tensor([trunk + left + right]), visible=visible[None, None], position_ids_BT=places
+        torch.tensor([trunk + left + right]), attention_mask=visible[None, None], position_ids_BT=places
     )[0]
     for tokens, rows in ((trunk + left, [0, 1, 2, 3, 4, 5]), (trunk + right, [0, 1, 2, 3, 6, 7, 8])):
         alone = model(torch.tensor([tokens]))[0]
@@ -331,20 +335,22 @@ def test_every_convention_from_likelihoods_of_transformers(
         ],
     }
     for (preset, given), values in expected.items():
-        by = convention(preset, given=given)
-        found, record = score_text(TextModel(str(neox)), stories, tmp_path, by, precision="float32")
+        by = convention_from_preset(preset, given=given)
+        found, record = evaluate_text(TextModel(str(neox)), stories, tmp_path, by, precision="float32")
         assert record.scores["sstorycloze"].accuracy == np.mean([right < wrong for right, wrong in values])
-        judged = found.table.select(*(value_of(member, by).alias(member) for member in ("correct", "wrong")))
+        judged = found.table.select(
+            *(compared_nll(member, by).alias(member) for member in ("correct", "wrong"))
+        )
         assert np.allclose(judged.to_numpy(), values, rtol=1e-5)
         assert json.loads((tmp_path / "scores.json").read_text())["convention"]["preset"] == by.preset
 
 
 def test_a_runs_table_holds_one_convention(neox: Path, benchmarks: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(UserError, match="all of the study's convention"):
-        score_text(
+        evaluate_text(
             TextModel(str(neox), tokens=5),
             benchmarks,
             tmp_path,
-            convention("slamkit"),
+            convention_from_preset("slamkit"),
             table=tmp_path / "runs.csv",
         )

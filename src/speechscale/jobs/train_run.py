@@ -14,7 +14,7 @@ from typing import Literal
 
 from speechscale.errors import CannotWrite, UserError
 from speechscale.records.runs import RECORD, RunRecord, read_record, write_record
-from speechscale.records.scores import write_scores
+from speechscale.records.scores import SpecialTokens, write_scores
 from speechscale.records.shards import Shard, open_shards, unigram_identity
 from speechscale.train.mixed import mixed
 from speechscale.train.spec import RunSpec
@@ -133,8 +133,8 @@ def _without_trunk(task: TrainingTask) -> RunRecord:
 def score_run(record: RunRecord, folder: Path, benchmarks: list[Shard]) -> RunRecord:
     """Score the model in `folder`, keep the per-item scores there, and put the accuracies into the record."""
     from speechscale.compute import choose_device, choose_dtype
-    from speechscale.evals.accuracy import accuracies
-    from speechscale.evals.conventions import PRESETS, unscored
+    from speechscale.evals.accuracy import headline_scores
+    from speechscale.evals.conventions import PRESETS, unscored_pairs
     from speechscale.evals.score import score_pairs
     from speechscale.evals.tasks import read_pairs
     from speechscale.jobs.load_model import check_same_units
@@ -152,12 +152,15 @@ def score_run(record: RunRecord, folder: Path, benchmarks: list[Shard]) -> RunRe
     unpaired: list[str] = []
     dtype = choose_dtype("auto", device)
     scores = score_pairs(
-        model.to(device), read_pairs(benchmarks, unpaired), bos=encoding["eos_token"], dtype=dtype
+        model.to(device),
+        read_pairs(benchmarks, unpaired),
+        SpecialTokens(before_first=encoding["eos_token"], closing=encoding["eos_token"]),
+        dtype=dtype,
     )
     write_scores(scores, folder / "scores.parquet")
     by = PRESETS["official"]
-    note = missing_note([*unpaired, *unscored(scores, by)])
-    return record.model_copy(update={"scores": accuracies(scores, by), "note": note})
+    note = missing_note([*unpaired, *unscored_pairs(scores, by)])
+    return record.model_copy(update={"scores": headline_scores(scores, by), "note": note})
 
 
 def missing_note(missing: list[str]) -> str:
