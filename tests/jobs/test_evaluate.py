@@ -16,8 +16,9 @@ from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, OPTConfig, OPTForCau
 
 from speechscale.errors import UserError
 from speechscale.evals.conventions import PRESETS, convention_from_preset
-from speechscale.jobs.evaluate import evaluate
+from speechscale.jobs.evaluate import evaluate, score_run
 from speechscale.jobs.evaluate_loss import evaluate_loss
+from speechscale.jobs.train_run import TrainingTask, train_and_score_run
 from speechscale.model.interchange import export_model
 from speechscale.model.shape import ModelShape
 from speechscale.model.transformer import Transformer
@@ -25,6 +26,7 @@ from speechscale.records.runs import RECORD, RunRecord, read_record, write_recor
 from speechscale.records.scores import SpecialTokens, read_scores_file
 from speechscale.records.shards import Sample, write_shard
 from speechscale.train.checkpoint import MODEL, save_model
+from speechscale.train.spec import RunSpec
 
 EOS = 10
 MADE = {
@@ -35,6 +37,7 @@ MADE = {
     "unit_extractor": {"name": "mel"},
     "kmeans": {"name": "book", "sha256": "k"},
 }
+LONE = {"task": "lexical", "group_id": "9", "pair_id": "9", "correct": True}
 BIN = Path(sys.executable).parent / "speechscale"
 
 
@@ -255,6 +258,51 @@ def test_scores_of_two_conventions_or_models_do_not_mix(tmp_path: Path) -> None:
     (out / "scores.json").unlink()
     with pytest.raises(UserError, match="does not say by which convention sblimp were scored"):
         evaluate(str(tmp_path / "two"), made[1:], out, PRESETS["zerospeech"])
+
+
+def study_run(root: Path, benchmarks: Path) -> TrainingTask:
+    """A run as a study trains and scores it."""
+    for part in ("train", "test"):
+        units = np.append(np.random.default_rng(len(part)).integers(0, 10, 200), EOS).astype(np.int16)
+        write_shard(root / part / "s0", [Sample(part, units, 8.0, {})], [], MADE)
+    spec = RunSpec(run="r", layers=1, dim=16, heads=1, context=32, batch=4, tokens=512)
+    return TrainingTask(spec, root / "runs" / "r", (root / "train",), root / "test", benchmarks)
+
+
+def test_run_of_a_study_has_a_scores_file_with_its_convention(tmp_path: Path) -> None:
+    """The same files as `eval run` writes; `eval run` adds tasks and refuses another convention, also after a move."""
+    task = study_run(tmp_path, task_shards(tmp_path / "a", "lexical", "minimal_pairs"))
+    record = train_and_score_run(task)
+    assert record == read_record(task.folder / RECORD) and set(record.scores) == {"lexical", "minimal_pairs"}
+    file = read_scores_file(task.folder / "scores.json")
+    assert file.convention == PRESETS["official"] and file.model == "." and file.pairs == 8
+    assert {each.task: each.score for each in file.scores} == record.scores
+    again = evaluate(str(task.folder), [tmp_path / "a"], tmp_path / "out", PRESETS["official"])
+    assert again.file == file.model_copy(update={"model": str(task.folder)})
+    assert again.table.equals(pl.read_parquet(task.folder / "scores.parquet"))
+    moved = task.folder.rename(tmp_path / "moved")
+    other = task_shards(tmp_path / "b", "sblimp")
+    with pytest.raises(
+        UserError, match=r"holds scores of lexical, minimal_pairs with convention preset official"
+    ):
+        evaluate(str(moved), [other], moved, PRESETS["slamkit"])
+    found = evaluate(str(moved), [other], moved, PRESETS["official"])
+    assert found.existing_tasks == ("lexical", "minimal_pairs") and found.table.height == 12
+    after = read_record(moved / RECORD)
+    assert after.scores == record.scores | {"sblimp": after.scores["sblimp"]}
+
+
+def test_pairs_that_a_study_could_not_score_stay_noted(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    record = a_run(run)
+    folder = task_shards(tmp_path / "a", "lexical")
+    samples = [Sample("lone", np.array([1, EOS], dtype=np.int16), 1.0, {"extra": LONE})]
+    write_shard(folder / "s1", samples, [], MADE)
+    write_record(score_run(record, run, folder), run / RECORD)
+    evaluate(str(run), [task_shards(tmp_path / "b", "sblimp")], run, PRESETS["official"])
+    after = read_record(run / RECORD)
+    assert set(after.scores) == {"lexical", "sblimp"}
+    assert after.note == "1 pairs were not scored, the first lexical/9"
 
 
 def prompted_shards(folder: Path, *stories: tuple[list[int], list[int], int | None]) -> Path:

@@ -11,6 +11,7 @@ import soundfile
 import torch
 
 from speechscale.errors import UserError
+from speechscale.jobs.evaluate import score_run
 from speechscale.jobs.generate import (
     GENERATED_SCHEMA,
     MelVoice,
@@ -19,7 +20,6 @@ from speechscale.jobs.generate import (
     write_continuations,
 )
 from speechscale.jobs.interchange import export_run, import_run
-from speechscale.jobs.train_run import score_run
 from speechscale.model.generate import Sampling
 from speechscale.model.interchange import export_model
 from speechscale.model.shape import ModelShape
@@ -86,11 +86,11 @@ def test_an_imported_model_is_scored_like_any_run(
     record = import_run(foreign, tmp_path / "run", code_book=code_book, tokens=1_000)
     assert record == read_record(tmp_path / "run" / "record.json")
     assert (record.status, record.params, record.flops) == ("imported", SHAPE.params, 6e3 * SHAPE.params)
-    scored = score_run(record, tmp_path / "run", open_shards(shards))
+    scored = score_run(record, tmp_path / "run", shards)
     assert scored.scores["t"].items == 20
     export_run(tmp_path / "run", tmp_path / "llama", "hugging-face")
     import_run(tmp_path / "llama", tmp_path / "again", code_book=None, tokens=0)  # the folder says its units
-    again = score_run(record, tmp_path / "again", open_shards(shards))
+    again = score_run(record, tmp_path / "again", shards)
     assert again.scores == scored.scores
     assert load_model(tmp_path / "again" / "model.safetensors")[1]["kmeans"] == sha256_file(code_book)
 
@@ -98,7 +98,7 @@ def test_an_imported_model_is_scored_like_any_run(
 def test_units_that_nobody_named_are_said_to_be_unknown(foreign: Path, shards: Path, tmp_path: Path) -> None:
     record = import_run(foreign, tmp_path / "run", code_book=None, tokens=0)
     with pytest.raises(UserError, match=r"does not know which code book its units are of.*--code-book"):
-        score_run(record, tmp_path / "run", open_shards(shards))
+        score_run(record, tmp_path / "run", shards)
 
 
 def test_imports_that_do_not_go(foreign: Path, code_book: Path, tmp_path: Path) -> None:

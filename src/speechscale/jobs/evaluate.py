@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from speechscale.evals.compare import PairedDifference
     from speechscale.evals.tasks import Benchmarks
     from speechscale.jobs.load_model import UnitModel
-    from speechscale.records.runs import Score
+    from speechscale.records.runs import RunRecord, Score
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,6 +158,32 @@ def evaluate(
     if is_own_folder and (out / RECORD).exists() and convention == PRESETS["official"]:
         _update_record(out / RECORD, evaluation, existing)
     return evaluation
+
+
+def score_run(record: RunRecord, folder: Path, benchmarks: Path) -> RunRecord:
+    """Score a run of a study by the official convention, in place of all former scores in its folder.
+
+    Args:
+        record: of the run.
+        folder: of the run; gets scores.parquet and scores.json.
+        benchmarks: folder of labelled shards.
+
+    Returns:
+        The record with the scores; it is not written.
+
+    Raises:
+        UserError: no labelled shards, or units that are not the model's.
+    """
+    from speechscale.evals.tasks import open_benchmarks
+    from speechscale.jobs.load_model import open_model_for_shards
+
+    opened = open_benchmarks([benchmarks])
+    model, warnings = open_model_for_shards(str(folder), opened.folders)
+    setup = _scoring_setup(model, PRESETS["official"], folder)
+    scores = _score_benchmarks(opened, model, setup, "auto", warnings)
+    evaluation = write_evaluation(str(folder), setup, scores, folder)
+    update = {"scores": evaluation.headline_scores, "note": evaluation.file.not_scored_note}
+    return record.model_copy(update=update)
 
 
 def write_evaluation(

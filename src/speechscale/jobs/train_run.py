@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from speechscale.errors import CannotWrite, UserError
+from speechscale.errors import CannotWrite
 from speechscale.records.runs import RECORD, RunRecord, read_record, write_record
-from speechscale.records.scores import SpecialTokens, write_scores
-from speechscale.records.shards import Shard, open_shards, unigram_identity
+from speechscale.records.shards import open_shards
 from speechscale.train.mixed import mixed
 from speechscale.train.spec import RunSpec
 from speechscale.train.torchrun import train_together
@@ -95,6 +94,7 @@ def read_progress(folder: Path) -> float | None:
 
 
 def _train_and_score(task: TrainingTask) -> RunRecord:
+    from speechscale.jobs.evaluate import score_run
     from speechscale.train.checkpoint import NoTrunk
 
     try:
@@ -103,7 +103,7 @@ def _train_and_score(task: TrainingTask) -> RunRecord:
         record = _without_trunk(task)
     if record.status != "done" or task.benchmarks is None:
         return record
-    return score_run(record, task.folder, open_shards(task.benchmarks))
+    return score_run(record, task.folder, task.benchmarks)
 
 
 def _train(task: TrainingTask, spec: RunSpec) -> RunRecord:
@@ -128,43 +128,6 @@ def _without_trunk(task: TrainingTask) -> RunRecord:
     again = "; run again to retry both" if how == "failed" else ""
     why = f"its trunk {trunk.run} {how} before this run leaves it ({trunk.note}){again}"
     return _unfinished(task, how, why, 0.0)
-
-
-def score_run(record: RunRecord, folder: Path, benchmarks: list[Shard]) -> RunRecord:
-    """Score the model in `folder`, keep the per-item scores there, and put the accuracies into the record."""
-    from speechscale.compute import choose_device, choose_dtype
-    from speechscale.evals.accuracy import headline_scores
-    from speechscale.evals.conventions import PRESETS, unscored_pairs
-    from speechscale.evals.score import score_pairs
-    from speechscale.evals.tasks import read_pairs
-    from speechscale.jobs.load_model import check_same_units
-    from speechscale.train.checkpoint import MODEL, load_model
-
-    device = choose_device()
-    model, provenance = load_model(folder / MODEL)
-    encoding = benchmarks[0].preprocessing
-    check_same_units(folder / MODEL, provenance["kmeans"], encoding)
-    if unigram_identity(benchmarks[0]) != provenance.get("unigram"):
-        raise UserError(
-            f"{folder / MODEL}: was trained on other tokens than the benchmarks hold; give them the model's with "
-            "`speechscale unigram --model`, or units where it was trained on units."
-        )
-    unpaired: list[str] = []
-    dtype = choose_dtype("auto", device)
-    scores = score_pairs(
-        model.to(device),
-        read_pairs(benchmarks, unpaired),
-        SpecialTokens(before_first=encoding["eos_token"], closing=encoding["eos_token"]),
-        dtype=dtype,
-    )
-    write_scores(scores, folder / "scores.parquet")
-    by = PRESETS["official"]
-    note = missing_note([*unpaired, *unscored_pairs(scores, by)])
-    return record.model_copy(update={"scores": headline_scores(scores, by), "note": note})
-
-
-def missing_note(missing: list[str]) -> str:
-    return f"{len(missing)} pairs were not scored, the first {missing[0]}" if missing else ""
 
 
 def _unfinished(

@@ -7,7 +7,7 @@ Everything is published whole or not at all, so the folder can be left at any in
     units/code_book.safetensors      k-means centroids; .quality.json tells how good they are
     units/{train,test,benchmarks}/   shards
     series/<series>/                 shards of the series that are made from these (`series.py`)
-    runs/<run>/                      record.json, scores.parquet, model.safetensors
+    runs/<run>/                      record.json, scores.parquet, scores.json, model.safetensors
     runs.csv  curves.csv  law.json   what the laws are fitted to, and the laws
     samples/  samples.json           utterances to listen to
     report.html
