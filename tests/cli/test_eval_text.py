@@ -60,11 +60,11 @@ def test_what_cannot_be_is_said_before_anything_is_loaded(tmp_path: Path) -> Non
     for given, more, said in (
         ("sblimp", [], "task=path is wanted"),
         (f"sblimp={gold}", [], "cannot be opened"),
-        (f"sblimp={gold}", ["--table", str(tmp_path / "runs.csv")], "say it with --tokens"),
+        (f"sblimp={gold}", ["--table", str(tmp_path / "runs.csv")], "give it with --tokens"),
         (
             f"sblimp={gold}",
             ["--table", str(tmp_path / "runs.csv"), "--nll", "sum"],
-            "all of the study's convention",
+            "scores of the official convention only",
         ),
     ):
         words = [

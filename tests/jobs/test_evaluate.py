@@ -90,7 +90,7 @@ def test_the_release_is_scored_and_says_what_it_does_not_know(shards: Path, tmp_
     release(tmp_path / "slm")
     found = evaluate(str(tmp_path / "slm"), [shards], tmp_path / "out", PRESETS["official"])
     assert found.table.height == 23 and len(found.file.not_scored) == 1
-    assert "does not say which code book" in found.file.warnings[0]
+    assert "does not record the code book of its units" in found.file.warnings[0]
     assert found.file.scores[0].items == 12
     written = json.loads((tmp_path / "out" / "scores.json").read_text())
     assert written["convention"]["preset"] == "official"
@@ -340,7 +340,7 @@ def test_a_prompt_that_no_label_says_is_what_both_members_begin_with(tmp_path: P
         assert ending == pytest.approx(nats[row["units_prompt"] :].sum().item(), rel=1e-4)
     told = json.loads((tmp_path / "out" / "scores.json").read_text())
     assert told["benchmarks"]["sstorycloze"]["prompts_not_labelled"] == 2
-    assert any("of 2 pairs no label says the prompt" in remark for remark in told["remarks"])
+    assert any("no label gives the prompt of 2 pairs" in remark for remark in told["remarks"])
 
 
 def test_endings_after_no_prompt_are_refused_before_scoring(tmp_path: Path) -> None:
@@ -398,7 +398,7 @@ def test_a_submission_that_is_there_stops_the_command_before_it_scores(shards: P
     (tmp_path / "sub").mkdir()
     words = f"eval run slm --benchmarks {shards} -o out --submission sub"
     told = subprocess.run([BIN, *words.split()], cwd=tmp_path, capture_output=True, text=True)
-    assert told.returncode != 0 and "sub: is there already" in told.stderr
+    assert told.returncode != 0 and "sub: exists already" in told.stderr
     assert not (tmp_path / "out").exists()
 
 

@@ -204,7 +204,7 @@ def test_models_and_benchmarks_by_name(tmp_path: Path) -> None:
     )
     assert parse_text_model("EleutherAI/pythia-70m@main").run == "pythia-70m@main"
     assert parse_text_model("EleutherAI/pythia-70m@main").tokens_seen() == 143_000 * 2_097_152
-    with pytest.raises(UserError, match=r"owner/name@revision is wanted \(@main says"):
+    with pytest.raises(UserError, match=r"owner/name@revision is wanted \(@main for the latest\)"):
         parse_text_model("EleutherAI/pythia-70m")
     assert parse_text_model("EleutherAI/pythia-70m@step3000").tokens_seen() == 3000 * 2_097_152
     odd = tmp_path / "a@b"
@@ -218,7 +218,7 @@ def test_models_and_benchmarks_by_name(tmp_path: Path) -> None:
 
 def test_a_model_that_does_not_say_how_far_it_was_trained(neox: Path, tmp_path: Path) -> None:
     for model, said in (
-        (TextModel(str(neox)), "nothing says how many tokens it has seen"),
+        (TextModel(str(neox)), "the number of training tokens is unknown"),
         (parse_text_model("EleutherAI/pythia-70m@step0"), "has seen no token"),
     ):
         with pytest.raises(UserError, match=said):
@@ -346,7 +346,7 @@ def test_every_convention_from_likelihoods_of_transformers(
 
 
 def test_a_runs_table_holds_one_convention(neox: Path, benchmarks: dict[str, Path], tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="all of the study's convention"):
+    with pytest.raises(UserError, match="scores of the official convention only"):
         evaluate_text(
             TextModel(str(neox), tokens=5),
             benchmarks,

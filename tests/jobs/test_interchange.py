@@ -97,7 +97,7 @@ def test_an_imported_model_is_scored_like_any_run(
 
 def test_units_that_nobody_named_are_said_to_be_unknown(foreign: Path, shards: Path, tmp_path: Path) -> None:
     record = import_run(foreign, tmp_path / "run", code_book=None, tokens=0)
-    with pytest.raises(UserError, match=r"does not know which code book its units are of.*--code-book"):
+    with pytest.raises(UserError, match=r"does not record the code book of its units.*--code-book"):
         score_run(record, tmp_path / "run", shards)
 
 

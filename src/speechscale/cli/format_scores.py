@@ -32,7 +32,7 @@ def evaluation_lines(evaluation: Evaluation) -> Iterator[str]:
 
 def comparison_lines(evaluation: Evaluation, comparison: Comparison) -> Iterator[str]:
     """Paired differences to another model, of every task."""
-    yield f"\n{evaluation.model} less {comparison.path}, paired by item (sign-flip permutation test):"
+    yield f"\n{evaluation.model} minus {comparison.path}, paired by item (sign-flip permutation test):"
     here, both = evaluation.table.height, sum(each.pairs for each in comparison.differences)
     if max(here, comparison.pairs) > both:
         yield f"{here} pairs here, {comparison.pairs} there, of which only {both} have a score in both."

@@ -151,6 +151,6 @@ def _check(pair: Pair, offset: int, vocabulary: int) -> None:
         or (pair.correct[: pair.prompt] != pair.wrong[: pair.prompt]).any()
     ):
         raise UserError(
-            f"{name}: its label says that both members begin with the same {pair.prompt} units, and they do not; make "
+            f"{name}: its label says that both members begin with the same {pair.prompt} units, but they do not; make "
             "the shards again."
         )

@@ -42,8 +42,8 @@ def write_submission(
         for task in _FOLDERS
         for split in _SPLITS
     }
-    found = {name: table for name, table in files.items() if table.height}
-    if not found:
+    scored = {name: table for name, table in files.items() if table.height}
+    if not scored:
         raise UserError(
             f"{folder}: no pair of sWUGGY or sBLIMP (tasks swuggy, sblimp; conditions dev, test) was scored, so there "
             "is nothing to submit."
@@ -53,7 +53,7 @@ def write_submission(
             f"{folder}: {len(without)} pairs have no score, the first {without[0]}; a submission has all."
         )
     with atomic_directory(folder) as staging:
-        for name, table in found.items():
+        for name, table in scored.items():
             path = staging / name
             path.parent.mkdir(exist_ok=True)
             path.write_text(_score_lines(table, convention), encoding="utf-8")

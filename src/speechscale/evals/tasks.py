@@ -93,7 +93,7 @@ def open_benchmarks(
 def _require_prompt(pairs: Iterable[Pair]) -> None:
     if not any(pair.prompt for pair in pairs):
         raise UserError(
-            "no pair has a prompt: no label says one, and no two members begin with the same unit; score without "
+            "no pair has a prompt: no label gives one, and no two members begin with the same unit; score without "
             "--given prompt."
         )
 

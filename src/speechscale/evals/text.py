@@ -32,7 +32,9 @@ def _pair(task: str, pair: WrittenPair, tokenize: Tokenize) -> Pair:
     prefix = f"{pair.prompt} " if pair.prompt else ""
     correct, wrong = (tokenize(prefix + ending) for ending in (pair.correct, pair.wrong))
     if not len(correct) or not len(wrong):
-        raise UserError(f"{task}/{pair.pair_id}: a text without tokens; is the tokenizer the model's?")
+        raise UserError(
+            f"{task}/{pair.pair_id}: a text without tokens; does the tokenizer belong to the model?"
+        )
     return Pair(
         task,
         pair.group_id,

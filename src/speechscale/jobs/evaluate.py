@@ -94,9 +94,7 @@ def run_evaluation(request: EvaluationRequest) -> EvaluationReport:
     if request.out is None and not Path(request.model).is_dir():
         raise UserError("--out is needed: the model has no folder here for its scores.")
     if request.submission and request.submission.exists():
-        raise UserError(
-            f"{request.submission}: is there already; name a folder for --submission that is not."
-        )
+        raise UserError(f"{request.submission}: exists already; name another folder for --submission.")
     # Read before scoring, because it may be the file that is then replaced.
     other = read_scores(request.compare) if request.compare else None
     out = request.out or Path(request.model)
@@ -226,7 +224,7 @@ def _score_benchmarks(
     table = score_pairs(model.model, benchmarks.pairs, setup.tokens, dtype=dtype)
     inferred = benchmarks.unlabelled if setup.convention.given == "prompt" else None
     prompt_warnings = [
-        f"{task}: of {count} pairs no label says the prompt, so it is what both members begin with"
+        f"{task}: no label gives the prompt of {count} pairs; it is inferred as what both members begin with"
         for task, count in benchmarks.unlabelled.items()
     ]
     return TaskScores(

@@ -55,12 +55,12 @@ class TextModel:
         tokens = self.tokens if self.tokens is not None or steps is None else steps * TOKENS_PER_STEP
         if tokens is None:
             raise UserError(
-                f"{self.run}: nothing says how many tokens it has seen (branches stepN of EleutherAI/pythia-… do); say "
-                "it with --tokens."
+                f"{self.run}: the number of training tokens is unknown (known for branches stepN of "
+                "EleutherAI/pythia-…); give it with --tokens."
             )
         if tokens < 1:
             raise UserError(
-                f"{self.run}: has seen no token, so it has no place in a table of runs; leave --table out."
+                f"{self.run}: has seen no token, so it cannot be a row of a runs table; leave out --table."
             )
         return tokens
 
@@ -148,7 +148,7 @@ def evaluate_text(
     started = time.perf_counter()
     if table and convention != PRESETS["official"]:
         raise UserError(
-            f"{table}: scores of a runs table are all of the study's convention; leave --table out, or --preset and "
+            f"{table}: a runs table holds scores of the official convention only; leave out --table, or --preset and "
             "its switches."
         )
     tokens_seen = model.tokens_seen() if table else model.tokens or 0

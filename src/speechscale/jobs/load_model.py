@@ -50,13 +50,13 @@ class UnitModel:
         unigram = unigram_identity(shards[0])
         if self.unigram != unigram and (self.is_run or self.unigram):
             raise UserError(
-                f"{self.name}: was trained on other tokens than the shards hold; give them the model's with "
-                "`speechscale unigram --model`, or units where it was trained on units."
+                f"{self.name}: was trained on other tokens than the shards hold; tokenize them with the "
+                "model of the run (`speechscale unigram --model`), or give shards of units if it was trained on units."
             )
         if self.is_run or self.kmeans:
             check_same_units(Path(self.name), self.kmeans, shards[0].preprocessing)
             return None
-        return "the model does not say which code book its units are of, so the shards' is taken to be it"
+        return "the model does not record the code book of its units; that of the shards is assumed"
 
     def special_tokens(self, convention: Convention) -> SpecialTokens:
         """The tokens around every sequence that is scored by a convention."""
@@ -86,7 +86,7 @@ def check_same_units(model: Path, code_book: str | None, encoding: Mapping[str, 
         return
     if code_book is None:
         raise UserError(
-            f"{model}: does not know which code book its units are of; `speechscale import` it again with "
+            f"{model}: does not record the code book of its units; `speechscale import` it again with "
             f"--code-book (the shards': {str(theirs)[:12]}…)."
         )
     raise UserError(
@@ -181,7 +181,7 @@ def _open_hugging_face(
     offset = config.get("offset") if unit_offset is None else unit_offset
     if not isinstance(offset, int):
         raise UserError(
-            f"{source}: its config.json names no offset, so nobody knows which token unit 0 is; say it with "
+            f"{source}: its config.json names no offset, so the token of unit 0 is unknown; give it with "
             "--unit-offset."
         )
     named = [token for name in _ENDS if isinstance(token := config.get(name), int)]
@@ -215,8 +215,8 @@ def parse_hub_id(source: str) -> tuple[str, str]:
     name, at, revision = source.rpartition("@")
     if not at or "/" not in name or not revision:
         raise UserError(
-            f"{source}: no such folder or file; of the Hugging Face hub, owner/name@revision is wanted (@main says "
-            "that the latest is meant), for a name alone may hold another model tomorrow."
+            f"{source}: no such folder or file; for a model of the Hugging Face hub, owner/name@revision is wanted "
+            "(@main for the latest), because a name alone may hold another model tomorrow."
         )
     return name, revision
 
@@ -230,6 +230,6 @@ def _download(source: str) -> Path:
         return Path(snapshot_download(name, revision=revision, allow_patterns=list(_HUB_FILES)))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise UserError(
-            f"{source}: cannot be fetched from the Hugging Face hub ({str(error).strip().splitlines()[0]}); where "
-            "it is out of reach, give a folder."
+            f"{source}: cannot be fetched from the Hugging Face hub ({str(error).strip().splitlines()[0]}); without "
+            "access to it, give a folder."
         ) from error
