@@ -1,4 +1,4 @@
-"""Models of every maker on the same labelled shards: ours, the release's, slamkit's, and one with a unit offset."""
+"""Scores and losses of models from several sources: a run, the study's release, slamkit, and a causal LM."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def units_of(shards: Path) -> dict[str, list[int]]:
     }
 
 
-def test_the_release_is_scored_and_says_what_it_does_not_know(shards: Path, tmp_path: Path) -> None:
+def test_release_is_scored_with_a_warning_about_its_code_book(shards: Path, tmp_path: Path) -> None:
     release(tmp_path / "slm")
     found = evaluate(str(tmp_path / "slm"), [shards], tmp_path / "out", PRESETS["official"])
     assert found.table.height == 23 and len(found.file.not_scored) == 1
@@ -101,15 +101,15 @@ def test_the_release_is_scored_and_says_what_it_does_not_know(shards: Path, tmp_
     assert file.table.equals(found.table)
 
 
-def test_a_model_with_a_unit_offset_is_scored_as_its_library_would(shards: Path, tmp_path: Path) -> None:
+def test_model_with_a_unit_offset_scores_as_in_transformers(shards: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
     shape = {"vocab_size": 40, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
     config = GPTNeoXConfig(**shape, intermediate_size=64, max_position_embeddings=64, initializer_range=0.3)
     config.offset, config.bos_token_id, config.eos_token_id = 20, 3, 4
     model = GPTNeoXForCausalLM(config).eval()
     model.save_pretrained(tmp_path / "twist")
-    by = convention_from_preset("official", terminal=True)
-    found = evaluate(str(tmp_path / "twist"), [shards], tmp_path / "out", by, precision="float32")
+    convention = convention_from_preset("official", terminal=True)
+    found = evaluate(str(tmp_path / "twist"), [shards], tmp_path / "out", convention, precision="float32")
     assert found.file.tokens == SpecialTokens(before_first=3, closing=4, unit_0=20)
     units = units_of(shards)
     for row in found.table.head(6).iter_rows(named=True):
@@ -118,12 +118,12 @@ def test_a_model_with_a_unit_offset_is_scored_as_its_library_would(shards: Path,
         assert mean == pytest.approx(mean_nll(model, tokens), rel=1e-4)
     config.bos_token_id = None
     config.save_pretrained(tmp_path / "twist")
-    alone = evaluate(str(tmp_path / "twist"), [shards], tmp_path / "eos", by, precision="float32")
+    alone = evaluate(str(tmp_path / "twist"), [shards], tmp_path / "eos", convention, precision="float32")
     assert alone.file.tokens == SpecialTokens(before_first=4, closing=4, unit_0=20)
     config.bos_token_id = 40
     config.save_pretrained(tmp_path / "twist")
     for failing in (
-        lambda: evaluate(str(tmp_path / "twist"), [shards], tmp_path / "o", by),
+        lambda: evaluate(str(tmp_path / "twist"), [shards], tmp_path / "o", convention),
         lambda: evaluate_loss(str(tmp_path / "twist"), shards),
     ):
         with pytest.raises(UserError, match=r"^token 40 is to open or close every sequence.* ends at 39"):
@@ -132,17 +132,17 @@ def test_a_model_with_a_unit_offset_is_scored_as_its_library_would(shards: Path,
     del config.offset
     config.save_pretrained(tmp_path / "twist")
     with pytest.raises(UserError, match=r"names no offset.*--unit-offset"):
-        evaluate(str(tmp_path / "twist"), [shards], tmp_path / "out", by)
+        evaluate(str(tmp_path / "twist"), [shards], tmp_path / "out", convention)
     again = evaluate(
-        str(tmp_path / "twist"), [shards], tmp_path / "o", by, unit_offset=20, precision="float32"
+        str(tmp_path / "twist"), [shards], tmp_path / "o", convention, unit_offset=20, precision="float32"
     )
     assert again.table.equals(found.table)
     with pytest.raises(UserError, match=r"^t/\d+/\w: the \w+ member has units .* vocabulary ends at 39"):
-        evaluate(str(tmp_path / "twist"), [shards], tmp_path / "out", by, unit_offset=36)
+        evaluate(str(tmp_path / "twist"), [shards], tmp_path / "out", convention, unit_offset=36)
 
 
-def test_a_slamkit_model_speaks_after_its_specials(shards: Path, tmp_path: Path) -> None:
-    """The layout that slamkit saves: the base model's configuration inside, its weights under `lm.`."""
+def test_units_of_slamkit_follow_its_special_tokens(shards: Path, tmp_path: Path) -> None:
+    """As slamkit saves it: the base model's configuration is nested, and its weights are under `lm.`."""
     torch.manual_seed(0)
     shape = {
         "vocab_size": 12,
@@ -156,8 +156,8 @@ def test_a_slamkit_model_speaks_after_its_specials(shards: Path, tmp_path: Path)
     model = OPTForCausalLM(config).eval()
     folder = tmp_path / "slam"
     folder.mkdir()
-    told = {"model_type": "speech_language_model", "vocab_size": 12, "base_config": config.to_dict()}
-    (folder / "config.json").write_text(json.dumps(told))
+    config_json = {"model_type": "speech_language_model", "vocab_size": 12, "base_config": config.to_dict()}
+    (folder / "config.json").write_text(json.dumps(config_json))
     weights = {
         f"lm.{name}": value.clone() for name, value in model.state_dict().items() if "lm_head" not in name
     }
@@ -174,7 +174,7 @@ def test_a_slamkit_model_speaks_after_its_specials(shards: Path, tmp_path: Path)
         evaluate(str(folder), [shards], tmp_path / "out", PRESETS["slamkit"])
 
 
-def test_a_hub_id_needs_a_revision(shards: Path, tmp_path: Path) -> None:
+def test_hub_id_needs_a_revision(shards: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="owner/name@revision is wanted"):
         evaluate("owner/name", [shards], tmp_path / "out", PRESETS["official"])
 
@@ -192,8 +192,8 @@ def task_shards(folder: Path, *tasks: str, items: int = 4) -> Path:
     return folder
 
 
-def a_run(folder: Path) -> RunRecord:
-    """A run of ours with a record, as a study leaves it: scored by one task of its own."""
+def scored_run(folder: Path) -> RunRecord:
+    """A run with a record that has the score of one task."""
     torch.manual_seed(0)
     shape = ModelShape(layers=1, dim=16, heads=2, vocabulary=12, context=32, hidden_multiple=8)
     folder.mkdir()
@@ -208,12 +208,12 @@ def a_run(folder: Path) -> RunRecord:
     return record
 
 
-def test_benchmarks_of_one_model_stand_beside_each_other(tmp_path: Path) -> None:
-    """Together or one after another: the same scores; of a task scored again only the last."""
+def test_scores_of_several_benchmarks_accumulate(tmp_path: Path) -> None:
+    """Scored together or one after another, the scores are equal; a task scored again replaces its former scores."""
     made = {task: task_shards(tmp_path / task, task) for task in ("sblimp", "sstorycloze", "tstorycloze")}
     one, two = tmp_path / "one", tmp_path / "two"
-    a_run(one)
-    a_run(two)
+    scored_run(one)
+    scored_run(two)
     words = [word for folder in made.values() for word in ("--benchmarks", folder)]
     done = subprocess.run([BIN, "eval", "run", one, *words], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -222,8 +222,8 @@ def test_benchmarks_of_one_model_stand_beside_each_other(tmp_path: Path) -> None
     assert found.existing_tasks == ("sblimp", "sstorycloze") and {
         each.task for each in found.file.scores
     } == set(made)
-    told = [json.loads((folder / "scores.json").read_text()) for folder in (one, two)]
-    assert told[0]["scores"] == told[1]["scores"] and told[0]["benchmarks"] == told[1]["benchmarks"]
+    files = [json.loads((folder / "scores.json").read_text()) for folder in (one, two)]
+    assert files[0]["scores"] == files[1]["scores"] and files[0]["benchmarks"] == files[1]["benchmarks"]
     assert pl.read_parquet(one / "scores.parquet").equals(pl.read_parquet(two / "scores.parquet"))
     scores = read_record(one / RECORD).scores
     assert set(scores) == {"lexical", *made} and scores == read_record(two / RECORD).scores
@@ -239,7 +239,7 @@ def test_benchmarks_of_one_model_stand_beside_each_other(tmp_path: Path) -> None
     }
 
 
-def test_scores_of_two_conventions_or_models_do_not_mix(tmp_path: Path) -> None:
+def test_scores_of_two_conventions_or_models_are_not_mixed(tmp_path: Path) -> None:
     made = [task_shards(tmp_path / task, task) for task in ("sblimp", "sstorycloze")]
     for name in ("one", "two"):
         release(tmp_path / name)
@@ -292,9 +292,9 @@ def test_run_of_a_study_has_a_scores_file_with_its_convention(tmp_path: Path) ->
     assert after.scores == record.scores | {"sblimp": after.scores["sblimp"]}
 
 
-def test_pairs_that_a_study_could_not_score_stay_noted(tmp_path: Path) -> None:
+def test_note_about_unscored_pairs_of_a_study_remains(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    record = a_run(run)
+    record = scored_run(run)
     folder = task_shards(tmp_path / "a", "lexical")
     samples = [Sample("lone", np.array([1, EOS], dtype=np.int16), 1.0, {"extra": LONE})]
     write_shard(folder / "s1", samples, [], MADE)
@@ -316,9 +316,9 @@ def prompted_shards(folder: Path, *stories: tuple[list[int], list[int], int | No
     return folder
 
 
-def test_a_prompt_that_no_label_says_is_what_both_members_begin_with(tmp_path: Path) -> None:
-    """By hand: 3 common units; one left of a member that the other begins with; labels before guesses; 0 is none; and
-    of prompt and ending that were encoded apart, the unit repeated at the seam is no part of the ending."""
+def test_unlabelled_prompt_is_the_common_prefix(tmp_path: Path) -> None:
+    """By hand: 3 common units; a member that is a prefix of the other keeps one unit; labels take precedence; 0 means
+    no prompt; the unit repeated where prompt and ending were joined is dropped."""
     model = release(tmp_path / "slm")
     stories = [
         ([1, 2, 3, 4, 5], [1, 2, 3, 6], None),
@@ -328,8 +328,8 @@ def test_a_prompt_that_no_label_says_is_what_both_members_begin_with(tmp_path: P
         ([5, 6, 6, 7], [5, 6, 8, 9], 2),
     ]
     made = prompted_shards(tmp_path / "shards", *stories)
-    by = convention_from_preset("official", given="prompt")
-    found = evaluate(str(tmp_path / "slm"), [made], tmp_path / "out", by, precision="float32")
+    convention = convention_from_preset("official", given="prompt")
+    found = evaluate(str(tmp_path / "slm"), [made], tmp_path / "out", convention, precision="float32")
     rows = found.table.sort("pair_id").to_dicts()
     assert [row["units_prompt"] for row in rows] == [3, 2, 2, 0, 2]
     for row, (right, _, _) in zip(rows, [*stories[:4], ([5, 6, 7], [], 2)], strict=True):
@@ -338,12 +338,12 @@ def test_a_prompt_that_no_label_says_is_what_both_members_begin_with(tmp_path: P
         nats = -log_p[torch.arange(len(right)), torch.tensor(right)]
         ending = row["nll_correct"] - row["nll_prompt"]
         assert ending == pytest.approx(nats[row["units_prompt"] :].sum().item(), rel=1e-4)
-    told = json.loads((tmp_path / "out" / "scores.json").read_text())
-    assert told["benchmarks"]["sstorycloze"]["prompts_not_labelled"] == 2
-    assert any("no label gives the prompt of 2 pairs" in remark for remark in told["remarks"])
+    file = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert file["benchmarks"]["sstorycloze"]["prompts_not_labelled"] == 2
+    assert any("no label gives the prompt of 2 pairs" in warning for warning in file["remarks"])
 
 
-def test_endings_after_no_prompt_are_refused_before_scoring(tmp_path: Path) -> None:
+def test_prompts_are_required_before_scoring_endings(tmp_path: Path) -> None:
     release(tmp_path / "slm")
     made = prompted_shards(tmp_path / "shards", ([1, 2], [3, 2], None), ([1, 2], [1, 3], 0))
     with pytest.raises(UserError, match="no pair has a prompt"):
@@ -356,7 +356,7 @@ def test_endings_after_no_prompt_are_refused_before_scoring(tmp_path: Path) -> N
     assert not (tmp_path / "out").exists()
 
 
-def test_losses_are_weighted_by_tokens_within_and_across_corpora(shards: Path, tmp_path: Path) -> None:
+def test_losses_are_weighted_by_tokens(shards: Path, tmp_path: Path) -> None:
     model = release(tmp_path / "slm")
     found, _ = evaluate_loss(str(tmp_path / "slm"), shards, precision="float32")
     nats = {"a": 0.0, "b": 0.0}
@@ -376,10 +376,8 @@ def test_losses_are_weighted_by_tokens_within_and_across_corpora(shards: Path, t
     assert found[""].bits_per_second == pytest.approx(sum(nats.values()) / np.log(2) / (2 * 47), rel=1e-4)
 
 
-def test_another_model_is_compared_with_what_stood_where_scores_are_written(
-    shards: Path, tmp_path: Path
-) -> None:
-    """Not with what has just been written there; and pairs that one of the two lacks are told."""
+def test_comparison_uses_the_scores_before_they_are_replaced(shards: Path, tmp_path: Path) -> None:
+    """Pairs without a score in one of the two are counted."""
     release(tmp_path / "slm")
     evaluate(str(tmp_path / "slm"), [shards], tmp_path / "out", PRESETS["official"])
     path = tmp_path / "out" / "scores.parquet"
@@ -387,22 +385,22 @@ def test_another_model_is_compared_with_what_stood_where_scores_are_written(
     first = pl.read_parquet(path)
     first.rename(swapped).select(first.columns).head(20).write_parquet(path)
     words = f"eval run slm --benchmarks {shards} -o out --compare out/scores.parquet"
-    told = subprocess.run([BIN, *words.split()], cwd=tmp_path, capture_output=True, text=True)
-    assert told.returncode == 0, told.stderr
-    assert "23 pairs here, 20 there, of which only 20 have a score in both." in told.stdout
-    assert "p = 1.0000" not in told.stdout
+    done = subprocess.run([BIN, *words.split()], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "23 pairs here, 20 there, of which only 20 have a score in both." in done.stdout
+    assert "p = 1.0000" not in done.stdout
 
 
-def test_a_submission_that_is_there_stops_the_command_before_it_scores(shards: Path, tmp_path: Path) -> None:
+def test_existing_submission_stops_the_command_before_scoring(shards: Path, tmp_path: Path) -> None:
     release(tmp_path / "slm")
     (tmp_path / "sub").mkdir()
     words = f"eval run slm --benchmarks {shards} -o out --submission sub"
-    told = subprocess.run([BIN, *words.split()], cwd=tmp_path, capture_output=True, text=True)
-    assert told.returncode != 0 and "sub: exists already" in told.stderr
+    done = subprocess.run([BIN, *words.split()], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode != 0 and "sub: exists already" in done.stderr
     assert not (tmp_path / "out").exists()
 
 
-def test_eval_run_and_loss_as_typed(shards: Path, tmp_path: Path) -> None:
+def test_eval_run_and_eval_loss_as_commands(shards: Path, tmp_path: Path) -> None:
     release(tmp_path / "slm")
     words = f"eval run slm --benchmarks {shards} -o one --compare one/scores.parquet --published --preset zerospeech"
     first = subprocess.run(

@@ -15,10 +15,8 @@ from polars.testing import assert_frame_equal
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, GPTNeoXConfig, PreTrainedTokenizerFast
 
-from speechscale.datasets.benchmarks.text.pairs import WrittenPair
 from speechscale.errors import UserError
 from speechscale.evals.conventions import compared_nll, convention_from_preset
-from speechscale.evals.text import text_pairs
 from speechscale.jobs.evaluate_text import TextModel, evaluate_text, parse_benchmarks, parse_text_model
 from speechscale.model.hugging_face import open_causal_model
 from speechscale.model.text_tokenizer import open_tokenizer
@@ -43,7 +41,7 @@ STORIES = [
 
 @pytest.fixture(scope="module")
 def neox(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random GPT-NeoX and a byte-level BPE, as Pythia has them: one token opens, closes and parts documents."""
+    """A random GPT-NeoX and a byte-level BPE, as Pythia has them: one token begins, ends and separates documents."""
     folder = tmp_path_factory.mktemp("models") / "pythia-tiny"
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -104,9 +102,7 @@ def by_hand(folder: Path, text: str) -> tuple[float, int]:
     return mean.item() * (ids.shape[1] - 1), ids.shape[1] - 1
 
 
-def test_scores_are_those_of_transformers_itself(
-    neox: Path, benchmarks: dict[str, Path], tmp_path: Path
-) -> None:
+def test_scores_match_transformers(neox: Path, benchmarks: dict[str, Path], tmp_path: Path) -> None:
     _, record = evaluate_text(TextModel(str(neox)), benchmarks, tmp_path, precision="float32")
     scores = read_scores(tmp_path / "scores.parquet").to_dicts()
     texts = [(good, bad) for _, _, good, bad in PAIRS]
@@ -124,20 +120,20 @@ def test_scores_are_those_of_transformers_itself(
     assert read_record(tmp_path / "record.json") == record
 
 
-def test_endings_given_their_prompts_beside_sentences_without_one(
+def test_endings_given_prompts_and_sentences_without_one(
     neox: Path, benchmarks: dict[str, Path], tmp_path: Path
 ) -> None:
-    by = convention_from_preset("official", given="prompt")
-    given, _ = evaluate_text(TextModel(str(neox)), benchmarks, tmp_path, by, precision="float32")
+    convention = convention_from_preset("official", given="prompt")
+    given, _ = evaluate_text(TextModel(str(neox)), benchmarks, tmp_path, convention, precision="float32")
     whole = given.table.with_columns(value=compared_nll("wrong", convention_from_preset("official")))
-    ending = given.table.with_columns(value=compared_nll("wrong", by))
+    ending = given.table.with_columns(value=compared_nll("wrong", convention))
     assert ending["value"].to_list()[:3] == whole["value"].to_list()[:3]  # BLiMP
     for row, (_, prompt, _, wrong) in zip(ending.tail(2).iter_rows(named=True), STORIES, strict=True):
         (all_nats, tokens), (nats, shared) = by_hand(neox, f"{prompt} {wrong}"), by_hand(neox, prompt)
         assert row["value"] == pytest.approx((all_nats - nats) / (tokens - shared), rel=1e-4)
 
 
-def test_a_row_of_the_runs_table(neox: Path, benchmarks: dict[str, Path], tmp_path: Path) -> None:
+def test_model_gets_a_row_of_the_runs_table(neox: Path, benchmarks: dict[str, Path], tmp_path: Path) -> None:
     table = tmp_path / "runs.csv"
     table.write_text("run,series,params,tokens,loss,sblimp\nmine,speech,1e6,2e7,2.5,0.6\n")
     for _ in range(2):  # the second replaces the first
@@ -154,35 +150,10 @@ def test_a_row_of_the_runs_table(neox: Path, benchmarks: dict[str, Path], tmp_pa
     assert row["sstorycloze"] == record.scores["sstorycloze"].accuracy
 
 
-def test_the_prompt_is_shared_as_far_as_the_tokens_are() -> None:
-    def words(text: str) -> np.ndarray:
-        return np.array([len(word) for word in text.split()])
-
-    def joined(text: str) -> np.ndarray:  # a tokenizer whose last token of the prompt reaches into the ending
-        return np.array([ord(text[i]) * 1000 + ord(text[i + 1]) for i in range(0, len(text) - 1, 2)])
-
-    def merging(text: str) -> np.ndarray:
-        return np.array([ord(letter) for letter in text.replace(". ", "\0")])
-
-    story = WrittenPair("1", "1", "", "she ate", "it ate", "ann was")
-    (pair,) = text_pairs("t", [story], words)
-    assert (pair.correct.tolist(), pair.wrong.tolist(), pair.prompt) == ([3, 3, 3, 3], [3, 3, 2, 3], 2)
-    (pair,) = text_pairs("t", [WrittenPair("1", "1", "", "ab", "cd", "xyz.")], joined)
-    assert pair.prompt == 2
-    (pair,) = text_pairs("t", [WrittenPair("1", "1", "", "ab", "cd", "xyz")], joined)
-    assert pair.prompt == 1
-    (pair,) = text_pairs("t", [WrittenPair("1", "1", "", "abc", "abd", "xyz.")], merging)
-    assert pair.prompt == 3  # `.` is a token of the prompt, `. ` is one of both members
-    (pair,) = text_pairs("t", [WrittenPair("1", "1", "", "she ate", "she ran")], words)
-    assert pair.prompt == 0  # none, which is known
-    with pytest.raises(UserError, match="t/1: a text without tokens"):
-        list(text_pairs("t", [WrittenPair("1", "1", "", "she", " ")], words))
-
-
-def test_further_benchmarks_stand_beside_those_scored_before(
+def test_scores_of_several_benchmarks_accumulate(
     neox: Path, benchmarks: dict[str, Path], tmp_path: Path
 ) -> None:
-    """In the folder, the record and the table, whatever the folders."""
+    """In the folder, the record and the table, also from separate folders."""
     model, table, out = TextModel(str(neox), tokens=5000), tmp_path / "runs.csv", tmp_path / "out"
     whole, _ = evaluate_text(model, benchmarks, tmp_path / "whole", precision="float32")
     for task, path in benchmarks.items():
@@ -198,7 +169,7 @@ def test_further_benchmarks_stand_beside_those_scored_before(
     assert row["tokens"] == 6000 and row[task] is not None and row.get("sblimp") is None
 
 
-def test_models_and_benchmarks_by_name(tmp_path: Path) -> None:
+def test_models_and_benchmarks_are_parsed(tmp_path: Path) -> None:
     assert parse_text_model("EleutherAI/pythia-70m@step3000") == TextModel(
         "EleutherAI/pythia-70m", "step3000"
     )
@@ -216,17 +187,17 @@ def test_models_and_benchmarks_by_name(tmp_path: Path) -> None:
             parse_benchmarks(given)
 
 
-def test_a_model_that_does_not_say_how_far_it_was_trained(neox: Path, tmp_path: Path) -> None:
-    for model, said in (
+def test_unknown_number_of_training_tokens_is_refused(neox: Path, tmp_path: Path) -> None:
+    for model, message in (
         (TextModel(str(neox)), "the number of training tokens is unknown"),
         (parse_text_model("EleutherAI/pythia-70m@step0"), "has seen no token"),
     ):
-        with pytest.raises(UserError, match=said):
+        with pytest.raises(UserError, match=message):
             evaluate_text(model, {}, tmp_path, table=tmp_path / "runs.csv")
     assert not list(tmp_path.iterdir())
 
 
-def test_what_is_no_model(neox: Path, benchmarks: dict[str, Path], tmp_path: Path) -> None:
+def test_folder_without_a_model_is_refused(neox: Path, benchmarks: dict[str, Path], tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
     with pytest.raises(UserError, match="its tokenizer cannot be opened"):
@@ -238,7 +209,9 @@ def test_what_is_no_model(neox: Path, benchmarks: dict[str, Path], tmp_path: Pat
     assert not (tmp_path / "out").exists()
 
 
-def test_a_tokenizer_of_another_model(neox: Path, benchmarks: dict[str, Path], tmp_path: Path) -> None:
+def test_tokenizer_of_another_model_is_refused(
+    neox: Path, benchmarks: dict[str, Path], tmp_path: Path
+) -> None:
     other = tmp_path / "other"
     tokenizer = PreTrainedTokenizerFast.from_pretrained(neox)
     tokenizer.save_pretrained(other)
@@ -250,7 +223,7 @@ def test_a_tokenizer_of_another_model(neox: Path, benchmarks: dict[str, Path], t
         evaluate_text(TextModel(str(other)), benchmarks, tmp_path / "out")
 
 
-def test_bos_is_the_end_of_the_text_before_where_no_other_is_named(neox: Path, tmp_path: Path) -> None:
+def test_bos_defaults_to_eos(neox: Path, tmp_path: Path) -> None:
     tokenizer = PreTrainedTokenizerFast.from_pretrained(neox)
     tokenizer.bos_token = None
     tokenizer.save_pretrained(tmp_path / "no-bos")
@@ -261,8 +234,8 @@ def test_bos_is_the_end_of_the_text_before_where_no_other_is_named(neox: Path, t
         open_tokenizer(str(tmp_path / "no-eos"), None)
 
 
-def test_scores_stand_whatever_the_batch(neox: Path, benchmarks: dict[str, Path], tmp_path: Path) -> None:
-    """Alone and among others a pair has the same likelihoods."""
+def test_scores_do_not_depend_on_the_batch(neox: Path, benchmarks: dict[str, Path], tmp_path: Path) -> None:
+    """A pair has the same likelihoods alone and among others."""
     lines = benchmarks["sblimp"].read_text().splitlines(keepends=True)
     (tmp_path / "one.jsonl").write_text(lines[1])
     model = TextModel(str(neox))
@@ -277,9 +250,7 @@ def test_scores_stand_whatever_the_batch(neox: Path, benchmarks: dict[str, Path]
     assert alone["nll_correct"] == pytest.approx(among["nll_correct"], rel=1e-5)
 
 
-def test_weights_that_are_not_there_are_not_made_up(
-    neox: Path, benchmarks: dict[str, Path], tmp_path: Path
-) -> None:
+def test_missing_weights_are_refused(neox: Path, benchmarks: dict[str, Path], tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 
     broken = tmp_path / "broken"
@@ -291,8 +262,8 @@ def test_weights_that_are_not_there_are_not_made_up(
         evaluate_text(TextModel(str(broken)), benchmarks, tmp_path / "out")
 
 
-def test_rows_that_fork_are_read_like_two(neox: Path) -> None:
-    """Keys that a branch must not see do not reach it: the logits are those of the branch by itself."""
+def test_row_with_a_shared_prefix_equals_two_rows(neox: Path) -> None:
+    """The mask hides the other suffix: the logits are those of each sequence by itself."""
     model = open_causal_model(str(neox), None, torch.device("cpu"))
     assert model.supports_shared_prefix
     trunk, left, right = [0, 5, 6, 7], [8, 9], [10, 11, 12]
@@ -310,7 +281,7 @@ def test_rows_that_fork_are_read_like_two(neox: Path) -> None:
     assert torch.equal(some, model(torch.tensor([trunk, trunk])).flatten(0, 1)[[3, 6]])
 
 
-def test_every_convention_from_likelihoods_of_transformers(
+def test_every_convention_matches_transformers(
     neox: Path, benchmarks: dict[str, Path], tmp_path: Path
 ) -> None:
     """Presets and switches, as for speech: summed, with the closing token, the ending alone, without a token before."""
@@ -335,17 +306,21 @@ def test_every_convention_from_likelihoods_of_transformers(
         ],
     }
     for (preset, given), values in expected.items():
-        by = convention_from_preset(preset, given=given)
-        found, record = evaluate_text(TextModel(str(neox)), stories, tmp_path, by, precision="float32")
-        assert record.scores["sstorycloze"].accuracy == np.mean([right < wrong for right, wrong in values])
-        judged = found.table.select(
-            *(compared_nll(member, by).alias(member) for member in ("correct", "wrong"))
+        convention = convention_from_preset(preset, given=given)
+        found, record = evaluate_text(
+            TextModel(str(neox)), stories, tmp_path, convention, precision="float32"
         )
-        assert np.allclose(judged.to_numpy(), values, rtol=1e-5)
-        assert json.loads((tmp_path / "scores.json").read_text())["convention"]["preset"] == by.preset
+        assert record.scores["sstorycloze"].accuracy == np.mean([right < wrong for right, wrong in values])
+        compared = found.table.select(
+            *(compared_nll(member, convention).alias(member) for member in ("correct", "wrong"))
+        )
+        assert np.allclose(compared.to_numpy(), values, rtol=1e-5)
+        assert json.loads((tmp_path / "scores.json").read_text())["convention"]["preset"] == convention.preset
 
 
-def test_a_runs_table_holds_one_convention(neox: Path, benchmarks: dict[str, Path], tmp_path: Path) -> None:
+def test_runs_table_takes_the_official_convention_only(
+    neox: Path, benchmarks: dict[str, Path], tmp_path: Path
+) -> None:
     with pytest.raises(UserError, match="scores of the official convention only"):
         evaluate_text(
             TextModel(str(neox), tokens=5),
