@@ -146,11 +146,8 @@ def evaluate_text(
             convention other than the official one.
     """
     started = time.perf_counter()
-    if table and convention != PRESETS["official"]:
-        raise UserError(
-            f"{table}: a runs table holds scores of the official convention only; leave out --table, or --preset and "
-            "its switches."
-        )
+    if table:
+        _require_official(convention, table)
     tokens_seen = model.tokens_seen() if table else model.tokens or 0
     written = {task: read_written(path) for task, path in benchmarks.items()}
 
@@ -172,12 +169,7 @@ def evaluate_text(
         table=scores,
         not_scored=tuple(unscored_pairs(scores, convention)),
         warnings=_warnings(model, written),
-        benchmarks={
-            task: BenchmarkProvenance(
-                texts=str(path), precision=str(dtype).removeprefix("torch."), context=language_model.context
-            )
-            for task, path in benchmarks.items()
-        },
+        benchmarks=_provenance(benchmarks, str(dtype).removeprefix("torch."), language_model.context),
     )
     evaluation = write_evaluation(model.source, setup, new, out, kept)
     record = _record(model, tokens_seen, language_model, evaluation, time.perf_counter() - started)
@@ -185,6 +177,23 @@ def evaluate_text(
     if table:
         append_run(record, table)
     return evaluation, record
+
+
+def _require_official(convention: Convention, table: Path) -> None:
+    if convention != PRESETS["official"]:
+        raise UserError(
+            f"{table}: a runs table holds scores of the official convention only; leave out --table, or --preset and "
+            "its switches."
+        )
+
+
+def _provenance(
+    benchmarks: Mapping[str, Path], precision: str, context: int
+) -> dict[str, BenchmarkProvenance]:
+    return {
+        task: BenchmarkProvenance(texts=str(path), precision=precision, context=context)
+        for task, path in benchmarks.items()
+    }
 
 
 def _record(
