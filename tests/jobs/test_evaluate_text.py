@@ -21,7 +21,7 @@ from speechscale.jobs.evaluate_text import TextModel, evaluate_text, parse_bench
 from speechscale.model.hugging_face import open_causal_model
 from speechscale.model.text_tokenizer import open_tokenizer
 from speechscale.records.runs import read_record, read_table
-from speechscale.records.scores import read_scores
+from speechscale.records.scores import read_score_table
 
 LINES = [
     "The cat that chased the dogs sleeps near the house.",
@@ -104,7 +104,7 @@ def by_hand(folder: Path, text: str) -> tuple[float, int]:
 
 def test_scores_match_transformers(neox: Path, benchmarks: dict[str, Path], tmp_path: Path) -> None:
     _, record = evaluate_text(TextModel(str(neox)), benchmarks, tmp_path, precision="float32")
-    scores = read_scores(tmp_path / "scores.parquet").to_dicts()
+    scores = read_score_table(tmp_path / "scores.parquet").to_dicts()
     texts = [(good, bad) for _, _, good, bad in PAIRS]
     texts += [(f"{prompt} {right}", f"{prompt} {wrong}") for _, prompt, right, wrong in STORIES]
     assert len(scores) == len(texts)
@@ -241,9 +241,9 @@ def test_scores_do_not_depend_on_the_batch(neox: Path, benchmarks: dict[str, Pat
     model = TextModel(str(neox))
     evaluate_text(model, {"sblimp": tmp_path / "one.jsonl"}, tmp_path / "one", precision="float32")
     evaluate_text(model, benchmarks, tmp_path / "all", precision="float32")
-    (alone,) = read_scores(tmp_path / "one" / "scores.parquet").to_dicts()
+    (alone,) = read_score_table(tmp_path / "one" / "scores.parquet").to_dicts()
     among = (
-        read_scores(tmp_path / "all" / "scores.parquet")
+        read_score_table(tmp_path / "all" / "scores.parquet")
         .filter(pl.col("pair_id") == "anaphor/0")
         .to_dicts()[0]
     )

@@ -15,20 +15,20 @@ from speechscale.records.scores import (
     ScoresFile,
     SpecialTokens,
     TaskAccuracy,
-    read_scores,
+    read_score_table,
     read_scores_file,
-    write_scores,
+    write_score_table,
     write_scores_file,
 )
 
 
 def test_score_table_round_trip(tmp_path: Path) -> None:
     table = score_table([{"nll_correct": 4.0, "units_correct": 4, "nll_wrong": 2.0}])
-    write_scores(table, tmp_path / "scores.parquet")
-    assert read_scores(tmp_path / "scores.parquet").equals(table)
+    write_score_table(table, tmp_path / "scores.parquet")
+    assert read_score_table(tmp_path / "scores.parquet").equals(table)
     table.drop("voice").write_parquet(tmp_path / "less.parquet")
     with pytest.raises(UserError, match="columns voice are missing"):
-        read_scores(tmp_path / "less.parquet")
+        read_score_table(tmp_path / "less.parquet")
 
 
 def test_scores_file_round_trip_and_its_keys(tmp_path: Path) -> None:

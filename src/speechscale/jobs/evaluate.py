@@ -23,7 +23,7 @@ from speechscale.records.score_folder import (
     model_name,
     write_score_folder,
 )
-from speechscale.records.scores import BenchmarkProvenance, Convention, ScoresFile, read_scores
+from speechscale.records.scores import BenchmarkProvenance, Convention, ScoresFile, read_score_table
 from speechscale.records.shards import shards_identity
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def run_evaluation(request: EvaluationRequest) -> EvaluationReport:
     if request.submission and request.submission.exists():
         raise UserError(f"{request.submission}: exists already; name another folder for --submission.")
     # Read before scoring, because it may be the file that is then replaced.
-    other = read_scores(request.compare) if request.compare else None
+    other = read_score_table(request.compare) if request.compare else None
     out = request.out or Path(request.model)
     evaluation = evaluate(
         request.model,

@@ -21,9 +21,9 @@ from speechscale.records.scores import (
     ScoresFile,
     SpecialTokens,
     TaskAccuracy,
-    read_scores,
+    read_score_table,
     read_scores_file,
-    write_scores,
+    write_score_table,
     write_scores_file,
 )
 
@@ -85,7 +85,7 @@ def existing_scores(folder: Path, tasks: Set[str], setup: ScoringSetup) -> Exist
         UserError: scores that would remain are of another model, convention or tokens, or scores.json does not say.
     """
     path = folder / SCORE_TABLE
-    table = read_scores(path) if path.exists() else pl.DataFrame(schema=COLUMNS)
+    table = read_score_table(path) if path.exists() else pl.DataFrame(schema=COLUMNS)
     scored_again = pl.col("task").is_in(sorted(tasks))
     kept, replaced = table.filter(~scored_again), table.filter(scored_again)
     if kept.is_empty():
@@ -128,7 +128,7 @@ def write_score_folder(
         warnings=scores.warnings,
         scores=tuple(accuracies),
     )
-    write_scores(scores.table, folder / SCORE_TABLE)
+    write_score_table(scores.table, folder / SCORE_TABLE)
     write_scores_file(file, folder / SCORES_FILE)
     return file
 

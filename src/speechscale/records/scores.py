@@ -154,14 +154,14 @@ def read_scores_file(path: Path) -> ScoresFile:
         raise UserError(f"{path}: not a file of schema {SCHEMA} ({error}).") from error
 
 
-def write_scores(table: pl.DataFrame, path: Path) -> None:
+def write_score_table(table: pl.DataFrame, path: Path) -> None:
     """Write the score table as Parquet."""
     buffer = BytesIO()
     table.select([pl.col(name).cast(kind) for name, kind in COLUMNS.items()]).write_parquet(buffer)
     write_file(path, buffer.getvalue())
 
 
-def read_scores(path: Path) -> pl.DataFrame:
+def read_score_table(path: Path) -> pl.DataFrame:
     """Read a score table, with exactly the columns of `COLUMNS`.
 
     Raises:
