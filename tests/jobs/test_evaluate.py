@@ -13,13 +13,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, OPTConfig, OPTForCausalLM
+from unit_models import ENCODING, EOS, export_release, units_of, write_labelled_shards
 
 from speechscale.errors import UserError
 from speechscale.evals.conventions import PRESETS, convention_from_preset
 from speechscale.jobs.evaluate import evaluate, score_run
 from speechscale.jobs.evaluate_loss import evaluate_loss
 from speechscale.jobs.train_run import TrainingTask, train_and_score_run
-from speechscale.model.interchange import export_model
 from speechscale.model.shape import ModelShape
 from speechscale.model.transformer import Transformer
 from speechscale.records.runs import RECORD, RunRecord, read_record, write_record
@@ -28,45 +28,13 @@ from speechscale.records.shards import Sample, write_shard
 from speechscale.train.checkpoint import MODEL, save_model
 from speechscale.train.spec import RunSpec
 
-EOS = 10
-MADE = {
-    "vocab_size": 12,
-    "eos_token": EOS,
-    "pad_token": 11,
-    "collapsed": True,
-    "unit_extractor": {"name": "mel"},
-    "kmeans": {"name": "book", "sha256": "k"},
-}
 LONE = {"task": "lexical", "group_id": "9", "pair_id": "9", "correct": True}
 BIN = Path(sys.executable).parent / "speechscale"
 
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("shards")
-    rng = np.random.default_rng(0)
-    samples = []
-    for item in range(12):
-        for voice in ("v", "w"):
-            for correct in (True, False):
-                label = {"task": "t", "group_id": str(item), "pair_id": f"{item}/{voice}", "voice": voice}
-                units = np.append([item % 10, *rng.integers(0, 10, 8)], EOS).astype(np.int16)
-                row = {"dataset": "ab"[item % 2], "extra": label | {"correct": correct}}
-                samples.append(Sample(f"{item}-{voice}-{correct}", units, 2.0, row))
-    rng.shuffle(samples)  # type: ignore[arg-type]
-    write_shard(folder / "s0", samples[:20], [], MADE)
-    write_shard(folder / "s1", samples[20:-1], [], MADE)  # one member is missing
-    return folder
-
-
-def release(folder: Path) -> Transformer:
-    torch.manual_seed(0)
-    model = Transformer(ModelShape(layers=1, dim=16, heads=2, vocabulary=12, context=32, hidden_multiple=8))
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.2 * torch.randn_like(parameter))
-    export_model(model, folder, "official", {})
-    return model.eval()
+    return write_labelled_shards(tmp_path_factory.mktemp("shards"))
 
 
 def mean_nll(model: torch.nn.Module, tokens: list[int]) -> float:
@@ -76,18 +44,8 @@ def mean_nll(model: torch.nn.Module, tokens: list[int]) -> float:
     return torch.nn.functional.cross_entropy(logits, torch.tensor(tokens[1:])).item()
 
 
-def units_of(shards: Path) -> dict[str, list[int]]:
-    from speechscale.records.shards import open_shards
-
-    return {
-        row["id"]: units[:-1].tolist()
-        for shard in open_shards(shards)
-        for row, units in zip(shard.rows(), shard.samples(), strict=True)
-    }
-
-
 def test_release_is_scored_with_a_warning_about_its_code_book(shards: Path, tmp_path: Path) -> None:
-    release(tmp_path / "slm")
+    export_release(tmp_path / "slm")
     found = evaluate(str(tmp_path / "slm"), [shards], tmp_path / "out", PRESETS["official"])
     assert found.table.height == 23 and len(found.file.not_scored) == 1
     assert "does not record the code book of its units" in found.file.warnings[0]
@@ -188,7 +146,7 @@ def task_shards(folder: Path, *tasks: str, items: int = 4) -> Path:
                 label = {"task": task, "group_id": str(item), "pair_id": str(item), "correct": correct}
                 units = np.append(rng.integers(0, 10, 8), EOS).astype(np.int16)
                 samples.append(Sample(f"{task}-{item}-{correct}", units, 2.0, {"extra": label}))
-    write_shard(folder / "s0", samples, [], MADE)
+    write_shard(folder / "s0", samples, [], ENCODING)
     return folder
 
 
@@ -242,7 +200,7 @@ def test_scores_of_several_benchmarks_accumulate(tmp_path: Path) -> None:
 def test_scores_of_two_conventions_or_models_are_not_mixed(tmp_path: Path) -> None:
     made = [task_shards(tmp_path / task, task) for task in ("sblimp", "sstorycloze")]
     for name in ("one", "two"):
-        release(tmp_path / name)
+        export_release(tmp_path / name)
     out = tmp_path / "out"
     evaluate(str(tmp_path / "one"), made[:1], out, PRESETS["official"])
     before = (out / "scores.json").read_bytes()
@@ -264,7 +222,7 @@ def study_run(root: Path, benchmarks: Path) -> TrainingTask:
     """A run as a study trains and scores it."""
     for part in ("train", "test"):
         units = np.append(np.random.default_rng(len(part)).integers(0, 10, 200), EOS).astype(np.int16)
-        write_shard(root / part / "s0", [Sample(part, units, 8.0, {})], [], MADE)
+        write_shard(root / part / "s0", [Sample(part, units, 8.0, {})], [], ENCODING)
     spec = RunSpec(run="r", layers=1, dim=16, heads=1, context=32, batch=4, tokens=512)
     return TrainingTask(spec, root / "runs" / "r", (root / "train",), root / "test", benchmarks)
 
@@ -297,7 +255,7 @@ def test_note_about_unscored_pairs_of_a_study_remains(tmp_path: Path) -> None:
     record = scored_run(run)
     folder = task_shards(tmp_path / "a", "lexical")
     samples = [Sample("lone", np.array([1, EOS], dtype=np.int16), 1.0, {"extra": LONE})]
-    write_shard(folder / "s1", samples, [], MADE)
+    write_shard(folder / "s1", samples, [], ENCODING)
     write_record(score_run(record, run, folder), run / RECORD)
     evaluate(str(run), [task_shards(tmp_path / "b", "sblimp")], run, PRESETS["official"])
     after = read_record(run / RECORD)
@@ -312,14 +270,14 @@ def prompted_shards(folder: Path, *stories: tuple[list[int], list[int], int | No
             label = {"task": "sstorycloze", "group_id": f"{number}", "pair_id": f"{number}", "prompt": prompt}
             row = {"extra": label | {"correct": correct}}
             samples.append(Sample(f"{number}-{correct}", np.array([*units, EOS], dtype=np.int16), 2.0, row))
-    write_shard(folder / "s0", samples, [], MADE)
+    write_shard(folder / "s0", samples, [], ENCODING)
     return folder
 
 
 def test_unlabelled_prompt_is_the_common_prefix(tmp_path: Path) -> None:
     """By hand: 3 common units; a member that is a prefix of the other keeps one unit; labels take precedence; 0 means
     no prompt; the unit repeated where prompt and ending were joined is dropped."""
-    model = release(tmp_path / "slm")
+    model = export_release(tmp_path / "slm")
     stories = [
         ([1, 2, 3, 4, 5], [1, 2, 3, 6], None),
         ([1, 2, 3], [1, 2, 3, 4], None),
@@ -344,7 +302,7 @@ def test_unlabelled_prompt_is_the_common_prefix(tmp_path: Path) -> None:
 
 
 def test_prompts_are_required_before_scoring_endings(tmp_path: Path) -> None:
-    release(tmp_path / "slm")
+    export_release(tmp_path / "slm")
     made = prompted_shards(tmp_path / "shards", ([1, 2], [3, 2], None), ([1, 2], [1, 3], 0))
     with pytest.raises(UserError, match="no pair has a prompt"):
         evaluate(
@@ -356,29 +314,9 @@ def test_prompts_are_required_before_scoring_endings(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_losses_are_weighted_by_tokens(shards: Path, tmp_path: Path) -> None:
-    model = release(tmp_path / "slm")
-    found, _ = evaluate_loss(str(tmp_path / "slm"), shards, precision="float32")
-    nats = {"a": 0.0, "b": 0.0}
-    count = dict.fromkeys(nats, 0)
-    for name, units in units_of(shards).items():
-        corpus = "ab"[int(name.split("-")[0]) % 2]
-        with torch.no_grad():
-            logits = model(torch.tensor([[EOS, *units]]))[0]
-        nats[corpus] += torch.nn.functional.cross_entropy(
-            logits, torch.tensor([*units, EOS]), reduction="sum"
-        ).item()
-        count[corpus] += len(units) + 1
-    for corpus in "ab":
-        assert found[corpus].loss == pytest.approx(nats[corpus] / count[corpus], rel=1e-4)
-        assert found[corpus].tokens == count[corpus]
-    assert found[""].loss == pytest.approx(sum(nats.values()) / sum(count.values()), rel=1e-4)
-    assert found[""].bits_per_second == pytest.approx(sum(nats.values()) / np.log(2) / (2 * 47), rel=1e-4)
-
-
 def test_comparison_uses_the_scores_before_they_are_replaced(shards: Path, tmp_path: Path) -> None:
     """Pairs without a score in one of the two are counted."""
-    release(tmp_path / "slm")
+    export_release(tmp_path / "slm")
     evaluate(str(tmp_path / "slm"), [shards], tmp_path / "out", PRESETS["official"])
     path = tmp_path / "out" / "scores.parquet"
     swapped = {"nll_correct": "nll_wrong", "nll_wrong": "nll_correct"}  # whatever was right is wrong
@@ -392,7 +330,7 @@ def test_comparison_uses_the_scores_before_they_are_replaced(shards: Path, tmp_p
 
 
 def test_existing_submission_stops_the_command_before_scoring(shards: Path, tmp_path: Path) -> None:
-    release(tmp_path / "slm")
+    export_release(tmp_path / "slm")
     (tmp_path / "sub").mkdir()
     words = f"eval run slm --benchmarks {shards} -o out --submission sub"
     done = subprocess.run([BIN, *words.split()], cwd=tmp_path, capture_output=True, text=True)
@@ -401,7 +339,7 @@ def test_existing_submission_stops_the_command_before_scoring(shards: Path, tmp_
 
 
 def test_eval_run_and_eval_loss_as_commands(shards: Path, tmp_path: Path) -> None:
-    release(tmp_path / "slm")
+    export_release(tmp_path / "slm")
     words = f"eval run slm --benchmarks {shards} -o one --compare one/scores.parquet --published --preset zerospeech"
     first = subprocess.run(
         [BIN, "eval", "run", "slm", "--benchmarks", shards, "-o", "one"],

@@ -278,7 +278,8 @@ def test_row_with_a_shared_prefix_equals_two_rows(neox: Path) -> None:
         alone = model(torch.tensor([tokens]))[0]
         assert torch.allclose(together[rows], alone, atol=1e-5)
     some = model(torch.tensor([trunk, trunk]), at=torch.tensor([3, 6]))
-    assert torch.equal(some, model(torch.tensor([trunk, trunk])).flatten(0, 1)[[3, 6]])
+    # Not bit for bit: products of other sizes may be computed by other kernels.
+    assert torch.allclose(some, model(torch.tensor([trunk, trunk])).flatten(0, 1)[[3, 6]], atol=1e-6)
 
 
 def test_every_convention_matches_transformers(
