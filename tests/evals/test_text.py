@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from speechscale.datasets.benchmarks.text.pairs import WrittenPair
 from speechscale.errors import UserError
 from speechscale.evals.text import text_pairs
+from speechscale.records.text_pairs import TextPair
 
 
 def test_prompt_ends_where_the_tokens_of_the_members_differ() -> None:
@@ -20,16 +20,16 @@ def test_prompt_ends_where_the_tokens_of_the_members_differ() -> None:
     def merging(text: str) -> np.ndarray:
         return np.array([ord(letter) for letter in text.replace(". ", "\0")])
 
-    story = WrittenPair("1", "1", "", "she ate", "it ate", "ann was")
+    story = TextPair("1", "1", "", "she ate", "it ate", "ann was")
     (pair,) = text_pairs("t", [story], words)
     assert (pair.correct.tolist(), pair.wrong.tolist(), pair.prompt) == ([3, 3, 3, 3], [3, 3, 2, 3], 2)
-    (pair,) = text_pairs("t", [WrittenPair("1", "1", "", "ab", "cd", "xyz.")], joined)
+    (pair,) = text_pairs("t", [TextPair("1", "1", "", "ab", "cd", "xyz.")], joined)
     assert pair.prompt == 2
-    (pair,) = text_pairs("t", [WrittenPair("1", "1", "", "ab", "cd", "xyz")], joined)
+    (pair,) = text_pairs("t", [TextPair("1", "1", "", "ab", "cd", "xyz")], joined)
     assert pair.prompt == 1
-    (pair,) = text_pairs("t", [WrittenPair("1", "1", "", "abc", "abd", "xyz.")], merging)
+    (pair,) = text_pairs("t", [TextPair("1", "1", "", "abc", "abd", "xyz.")], merging)
     assert pair.prompt == 3  # `.` is a token of the prompt, `. ` is one of both members
-    (pair,) = text_pairs("t", [WrittenPair("1", "1", "", "she ate", "she ran")], words)
+    (pair,) = text_pairs("t", [TextPair("1", "1", "", "she ate", "she ran")], words)
     assert pair.prompt == 0  # none, which is known
     with pytest.raises(UserError, match="t/1: a text without tokens"):
-        list(text_pairs("t", [WrittenPair("1", "1", "", "she", " ")], words))
+        list(text_pairs("t", [TextPair("1", "1", "", "she", " ")], words))

@@ -18,8 +18,8 @@ from transformers import AutoModelForCausalLM, GPTNeoXConfig, PreTrainedTokenize
 from speechscale.errors import UserError
 from speechscale.evals.conventions import compared_nll, convention_from_preset
 from speechscale.jobs.evaluate_text import TextModel, evaluate_text, parse_benchmarks, parse_text_model
-from speechscale.model.hugging_face import open_causal_model
-from speechscale.model.text_tokenizer import open_tokenizer
+from speechscale.model.hugging_face import load_causal_model
+from speechscale.model.text_tokenizer import load_text_tokenizer
 from speechscale.records.runs import read_record, read_table
 from speechscale.records.scores import read_score_table
 
@@ -227,11 +227,15 @@ def test_bos_defaults_to_eos(neox: Path, tmp_path: Path) -> None:
     tokenizer = PreTrainedTokenizerFast.from_pretrained(neox)
     tokenizer.bos_token = None
     tokenizer.save_pretrained(tmp_path / "no-bos")
-    assert open_tokenizer(str(tmp_path / "no-bos"), None).bos == open_tokenizer(str(neox), None).eos == 0
+    assert (
+        load_text_tokenizer(str(tmp_path / "no-bos"), None).bos
+        == load_text_tokenizer(str(neox), None).eos
+        == 0
+    )
     tokenizer.eos_token = None
     tokenizer.save_pretrained(tmp_path / "no-eos")
     with pytest.raises(UserError, match="names no end of a text"):
-        open_tokenizer(str(tmp_path / "no-eos"), None)
+        load_text_tokenizer(str(tmp_path / "no-eos"), None)
 
 
 def test_scores_do_not_depend_on_the_batch(neox: Path, benchmarks: dict[str, Path], tmp_path: Path) -> None:
@@ -264,7 +268,7 @@ def test_missing_weights_are_refused(neox: Path, benchmarks: dict[str, Path], tm
 
 def test_row_with_a_shared_prefix_equals_two_rows(neox: Path) -> None:
     """The mask hides the other suffix: the logits are those of each sequence by itself."""
-    model = open_causal_model(str(neox), None, torch.device("cpu"))
+    model = load_causal_model(str(neox), None, torch.device("cpu"))
     assert model.supports_shared_prefix
     trunk, left, right = [0, 5, 6, 7], [8, 9], [10, 11, 12]
     size = len(trunk) + len(left) + len(right)
@@ -277,7 +281,7 @@ def test_row_with_a_shared_prefix_equals_two_rows(neox: Path) -> None:
     for tokens, rows in ((trunk + left, [0, 1, 2, 3, 4, 5]), (trunk + right, [0, 1, 2, 3, 6, 7, 8])):
         alone = model(torch.tensor([tokens]))[0]
         assert torch.allclose(together[rows], alone, atol=1e-5)
-    some = model(torch.tensor([trunk, trunk]), at=torch.tensor([3, 6]))
+    some = model(torch.tensor([trunk, trunk]), positions_S=torch.tensor([3, 6]))
     # Not bit for bit: products of other sizes may be computed by other kernels.
     assert torch.allclose(some, model(torch.tensor([trunk, trunk])).flatten(0, 1)[[3, 6]], atol=1e-6)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import torch
+from random_models import random_transformer
 
 from speechscale.model.interchange import export_model
 from speechscale.model.shape import ModelShape
@@ -42,13 +42,10 @@ def write_labelled_shards(folder: Path) -> Path:
 
 def export_release(folder: Path) -> Transformer:
     """A random model in the layout of the study's release."""
-    torch.manual_seed(0)
-    model = Transformer(ModelShape(layers=1, dim=16, heads=2, vocabulary=12, context=32, hidden_multiple=8))
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.2 * torch.randn_like(parameter))
+    shape = ModelShape(layers=1, dim=16, heads=2, vocabulary=12, context=32, hidden_multiple=8)
+    model = random_transformer(shape, 0.2)
     export_model(model, folder, "official", {})
-    return model.eval()
+    return model
 
 
 def units_of(shards: Path) -> dict[str, list[int]]:

@@ -62,7 +62,9 @@ def test_programming_error_is_reported_at_once_with_its_line(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(("how", "error"), [("disk full", CannotWrite), ("bad input", UserError)])
-def test_error_that_affects_every_task_stops_at_once(how: str, error: type[UserError], tmp_path: Path) -> None:
+def test_error_that_affects_every_task_stops_at_once(
+    how: str, error: type[UserError], tmp_path: Path
+) -> None:
     with pytest.raises(error):
         tried(*(Trick(n, tmp_path, how, 9) for n in range(20)), workers=1)
     assert sum(tries(tmp_path, n) for n in range(20)) <= 2

@@ -11,7 +11,13 @@ import torch
 
 from speechscale.errors import UserError
 from speechscale.evals.tasks import Pair, common_prefix_length
-from speechscale.model.likelihood import Row, fork, problem_of, summed, windows
+from speechscale.model.likelihood import (
+    ScoringRow,
+    context_windows,
+    sequence_problem,
+    shared_prefix_row,
+    sum_by_slot,
+)
 from speechscale.model.protocol import LanguageModel
 from speechscale.records.scores import COLUMNS, LABELS, SpecialTokens
 
@@ -45,14 +51,14 @@ def score_pairs(
 def _score_buffer(
     model: LanguageModel, pairs: Sequence[Pair], tokens: SpecialTokens, dtype: torch.dtype
 ) -> pl.DataFrame:
-    rows: list[Row] = []
+    rows: list[ScoringRow] = []
     unscored = 0 if tokens.before_first is not None else 1  # leading tokens of a member that are only read
     for number, pair in enumerate(pairs):
         _check(pair, tokens.unit_0 or 0, model.vocabulary)
         if min(len(pair.correct), len(pair.wrong)) > unscored:
             members = [_with_special_tokens(units, tokens) for units in (pair.correct, pair.wrong)]
             rows += _pair_rows(9 * number, members, (pair.prompt or 0) - unscored, model)
-    sums = summed(model, rows, 9 * len(pairs), dtype).reshape(-1, 3, 3)
+    sums = sum_by_slot(model, rows, 9 * len(pairs), dtype).reshape(-1, 3, 3)
     return _score_table(pairs, sums, unscored)
 
 
@@ -98,7 +104,7 @@ def _with_special_tokens(units: np.ndarray, tokens: SpecialTokens) -> np.ndarray
 
 def _pair_rows(
     first_slot: int, members: Sequence[np.ndarray], prompt: int, model: LanguageModel
-) -> list[Row]:
+) -> list[ScoringRow]:
     """Both members as one row with a shared prefix, where they share enough, or as rows of their own.
 
     Equal members are read once, so that rounding cannot decide between them.
@@ -111,7 +117,7 @@ def _pair_rows(
     """
     sections = [_sections(len(member) - 1, prompt) for member in members]
     if np.array_equal(members[0], members[1]):
-        return list(windows(members[0], first_slot + 3 * _BOTH + sections[0], model.context))
+        return list(context_windows(members[0], first_slot + 3 * _BOTH + sections[0], model.context))
     shared = common_prefix_length(*members)
     longest = max(map(len, members)) - 1
     if (
@@ -124,11 +130,11 @@ def _pair_rows(
             (member[shared:], first_slot + 3 * own + section[shared - 1 :])
             for own, member, section in zip((_CORRECT, _WRONG), members, sections, strict=True)
         ]
-        return [fork(members[0][:shared], first_slot + 3 * _BOTH + prefix, suffixes)]
+        return [shared_prefix_row(members[0][:shared], first_slot + 3 * _BOTH + prefix, suffixes)]
     return [
         row
         for own, member, section in zip((_CORRECT, _WRONG), members, sections, strict=True)
-        for row in windows(member, first_slot + 3 * own + section, model.context)
+        for row in context_windows(member, first_slot + 3 * own + section, model.context)
     ]
 
 
@@ -143,7 +149,7 @@ def _sections(predictions: int, prompt: int) -> np.ndarray:
 def _check(pair: Pair, offset: int, vocabulary: int) -> None:
     name = f"{pair.task}/{pair.pair_id}"
     for which, units in (("correct", pair.correct), ("wrong", pair.wrong)):
-        problem = problem_of(units.astype(np.int64) + offset, vocabulary) if len(units) else None
+        problem = sequence_problem(units.astype(np.int64) + offset, vocabulary) if len(units) else None
         if problem:
             raise UserError(f"{name}: the {which} member {problem}")
     if pair.prompt and (

@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from speechscale.compute import Precision
-from speechscale.datasets.benchmarks.text import read_written
-from speechscale.datasets.benchmarks.text.pairs import Written
+from speechscale.datasets.benchmarks.text import read_text_benchmark
 from speechscale.errors import UserError
 from speechscale.evals.conventions import PRESETS, convention_from_preset, unscored_pairs
 from speechscale.jobs.evaluate import Evaluation, write_evaluation
 from speechscale.jobs.load_model import parse_hub_id
-from speechscale.model.pythia import TOKENS_PER_STEP, corpus_tokens, doubt, steps_taken
+from speechscale.model.pythia import TOKENS_PER_STEP, checkpoint_warning, training_steps, unique_corpus_tokens
 from speechscale.records.runs import RECORD, RunRecord, append_run, write_record
 from speechscale.records.score_folder import ScoringSetup, TaskScores, existing_scores, model_name
 from speechscale.records.scores import BenchmarkProvenance, Convention, SpecialTokens
+from speechscale.records.text_pairs import TextBenchmark
 
 if TYPE_CHECKING:
     from speechscale.model.hugging_face import HuggingFaceModel
@@ -51,7 +51,7 @@ class TextModel:
         Raises:
             UserError: the number is unknown, or 0.
         """
-        steps = steps_taken(self.name, self.revision)
+        steps = training_steps(self.name, self.revision)
         tokens = self.tokens if self.tokens is not None or steps is None else steps * TOKENS_PER_STEP
         if tokens is None:
             raise UserError(
@@ -149,16 +149,16 @@ def evaluate_text(
     if table:
         _require_official(convention, table)
     tokens_seen = model.tokens_seen() if table else model.tokens or 0
-    written = {task: read_written(path) for task, path in benchmarks.items()}
+    written = {task: read_text_benchmark(path) for task, path in benchmarks.items()}
 
     from speechscale.compute import choose_device, choose_dtype
     from speechscale.evals.score import score_pairs
     from speechscale.evals.text import text_pairs
-    from speechscale.model.hugging_face import open_causal_model
-    from speechscale.model.text_tokenizer import open_tokenizer
+    from speechscale.model.hugging_face import load_causal_model
+    from speechscale.model.text_tokenizer import load_text_tokenizer
 
-    tokenizer = open_tokenizer(model.name, model.revision)
-    language_model = open_causal_model(model.name, model.revision, choose_device())
+    tokenizer = load_text_tokenizer(model.name, model.revision)
+    language_model = load_causal_model(model.name, model.revision, choose_device())
     tokens = SpecialTokens(before_first=tokenizer.bos if convention.bos else None, closing=tokenizer.eos)
     setup = ScoringSetup(model=model_name(model.source, out), convention=convention, tokens=tokens)
     kept = existing_scores(out, set(written), setup).kept
@@ -200,10 +200,10 @@ def _record(
     model: TextModel, tokens: int, scored: HuggingFaceModel, evaluation: Evaluation, seconds: float
 ) -> RunRecord:
     """The model as an imported run, without a loss: it reads other tokens than the test set has."""
-    from speechscale.model.counting import size_of
+    from speechscale.model.counting import count_parameters
 
-    size, config = size_of(scored.module), scored.module.config.get_text_config()
-    unique = min(tokens, corpus_tokens(model.name) or tokens)
+    size, config = count_parameters(scored.module), scored.module.config.get_text_config()
+    unique = min(tokens, unique_corpus_tokens(model.name) or tokens)
     return RunRecord(
         run=model.run,
         series=SERIES,
@@ -215,7 +215,7 @@ def _record(
         tokens=tokens,
         unique_tokens=unique,
         epochs=tokens / unique if unique else 0.0,
-        steps=steps_taken(model.name, model.revision) or 0,
+        steps=training_steps(model.name, model.revision) or 0,
         flops=size.flops(tokens),
         flops_exact=size.flops_exact(
             tokens,
@@ -232,8 +232,8 @@ def _record(
     )
 
 
-def _warnings(model: TextModel, written: Mapping[str, Written]) -> tuple[str, ...]:
+def _warnings(model: TextModel, written: Mapping[str, TextBenchmark]) -> tuple[str, ...]:
     """Notes of the benchmarks, and known doubts about the model."""
     notes = [f"{task}: {note}" for task, found in written.items() for note in found.notes]
-    known_doubt = doubt(model.name, model.revision)
-    return (*notes, *([known_doubt] if known_doubt else []))
+    known_problem = checkpoint_warning(model.name, model.revision)
+    return (*notes, *([known_problem] if known_problem else []))

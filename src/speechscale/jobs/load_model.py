@@ -171,13 +171,13 @@ def _open_hugging_face(
     source: str, folder: Path, config: Mapping[str, Any], device: torch.device, unit_offset: int | None
 ) -> UnitModel:
     """Slamkit puts PAD and <S> before the units, TWIST names an offset; other models need `unit_offset`."""
-    from speechscale.model.hugging_face import open_causal_model, open_slamkit
+    from speechscale.model.hugging_face import load_causal_model, load_slamkit_model
 
     if config.get("model_type") == _SLAMKIT:
         base = config["base_config"]
         pad, bos, eos = (base.get(f"{name}_token_id", default) for name, default in _SLAMKIT_SPECIALS)
         offset = max(pad, bos, eos) + 1 if unit_offset is None else unit_offset
-        return UnitModel(source, open_slamkit(folder, device), bos, eos, offset)
+        return UnitModel(source, load_slamkit_model(folder, device), bos, eos, offset)
     offset = config.get("offset") if unit_offset is None else unit_offset
     if not isinstance(offset, int):
         raise UserError(
@@ -190,7 +190,7 @@ def _open_hugging_face(
             f"{source}: its config.json names no token that begins or ends a sequence (bos_token_id, eos_token_id)."
         )
     bos, eos = named[0], named[-1]
-    return UnitModel(source, open_causal_model(str(folder), None, device), bos, eos, offset)
+    return UnitModel(source, load_causal_model(str(folder), None, device), bos, eos, offset)
 
 
 def _config(folder: Path) -> dict[str, Any]:

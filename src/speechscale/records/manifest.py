@@ -77,7 +77,7 @@ def write_manifest(utterances: Iterable[Utterance], path: Path, source: str | No
             ids.add(utterance.id)
             stream.write(utterance.model_dump_json(exclude_defaults=True).encode() + b"\n")
         stream.flush()
-        if repetition := _repetition(Path(stream.name), ids.suspects()):
+        if repetition := _repetition(Path(stream.name), ids.duplicate_hashes()):
             raise UserError(
                 f"{source or path}: the id {repetition[0]!r} occurs twice; ids must be unique in a manifest."
             )
@@ -105,7 +105,7 @@ def manifest_problems(path: Path) -> Iterator[str]:
                 except UserError as error:
                     wrong += 1
                     yield str(error)
-    if not wrong and (repetition := _repetition(path, ids.suspects())):
+    if not wrong and (repetition := _repetition(path, ids.duplicate_hashes())):
         yield _repeated(path, *repetition)
     if not wrong and not len(ids):
         yield f"{path}: lists no utterances; write the manifest again."
@@ -184,7 +184,7 @@ def _lines(path: Path) -> Iterator[tuple[Utterance, int]]:
                 utterance = _parse(line, f"{path}:{number}")
                 ids.add(utterance.id)
                 yield utterance, end
-    if repetition := _repetition(path, ids.suspects()):
+    if repetition := _repetition(path, ids.duplicate_hashes()):
         raise UserError(_repeated(path, *repetition))
 
 
@@ -216,7 +216,7 @@ class Ids:
     def add(self, name: str) -> None:
         self._hashes.append(id_hash(name))
 
-    def suspects(self) -> set[int]:
+    def duplicate_hashes(self) -> set[int]:
         """The hashes that occur more than once: of repeated ids, or (once in 10^5 for ten million ids) by chance."""
         ordered = np.sort(np.array(self._hashes, dtype=np.uint64))
         return set(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
@@ -227,15 +227,15 @@ def id_hash(name: str) -> int:
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest())
 
 
-def _repetition(path: Path, suspects: set[int]) -> tuple[str, int] | None:
+def _repetition(path: Path, duplicate_hashes: set[int]) -> tuple[str, int] | None:
     """The first id that came before, and its line."""
     seen: set[str] = set()
     with path.open("rb") as stream:
-        for number, line in enumerate(stream if suspects else (), start=1):
+        for number, line in enumerate(stream if duplicate_hashes else (), start=1):
             name = json.loads(line)["id"] if line.strip() else ""
             if name in seen:
                 return name, number
-            if name and id_hash(name) in suspects:
+            if name and id_hash(name) in duplicate_hashes:
                 seen.add(name)
     return None
 
