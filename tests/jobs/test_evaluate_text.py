@@ -20,7 +20,8 @@ from speechscale.evals.conventions import compared_nll, convention_from_preset
 from speechscale.jobs.evaluate_text import TextModel, evaluate_text, parse_benchmarks, parse_text_model
 from speechscale.model.hugging_face import load_causal_model
 from speechscale.model.text_tokenizer import load_text_tokenizer
-from speechscale.records.runs import read_record, read_table
+from speechscale.records.runs import read_record
+from speechscale.records.runs_table import read_table
 from speechscale.records.scores import read_score_table
 
 LINES = [

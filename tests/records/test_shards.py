@@ -17,6 +17,7 @@ from speechscale.records.shards import (
     Skip,
     open_shard,
     open_shards,
+    require_same_encoding,
     verify_shard,
     write_shard,
 )
@@ -117,3 +118,20 @@ def test_a_shard_of_the_plan_that_is_missing_is_missed(tmp_path: Path) -> None:
 def test_no_shards_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no shards of units here"):
         open_shards(tmp_path)
+
+
+def test_shards_of_another_encoding_are_named_with_the_fields_that_differ(tmp_path: Path) -> None:
+    for name, changes in {
+        "a": {},
+        "b": {"manifest_sha256": "other", "num_assigned_records": 7},  # which utterances, not how
+        "c": {"kmeans": {"sha256": "other"}},
+    }.items():
+        write_shard(tmp_path / name, [sample("u", [1])], [], {**MADE, **changes})
+    a, b, c = (open_shard(tmp_path / name) for name in "abc")
+    require_same_encoding(a, b)
+    with pytest.raises(UserError) as caught:
+        require_same_encoding(c, a)
+    assert str(caught.value) == (
+        f"{c.folder} and {a.folder} were encoded differently: kmeans.sha256: found 'other', wanted 'k'. "
+        "Encode one of them again as the other was, or leave it out."
+    )

@@ -10,12 +10,12 @@ from speechscale.errors import UserError
 from speechscale.records.shards import open_shards
 
 if TYPE_CHECKING:
-    from speechscale.train.validate import TestLoss
+    from speechscale.train.validate import LossEstimate
 
 
 def evaluate_loss(
     source: str, test: Path, *, unit_offset: int | None = None, precision: Precision = "auto"
-) -> tuple[dict[str, TestLoss], list[str]]:
+) -> tuple[dict[str, LossEstimate], list[str]]:
     """The test loss of each corpus (`dataset` of the rows) and, under "", of all; and warnings.
 
     Args:
@@ -29,12 +29,14 @@ def evaluate_loss(
     """
     from speechscale.compute import choose_dtype
     from speechscale.jobs.load_model import open_model_for_shards
-    from speechscale.train.validate import read_corpus_losses
+    from speechscale.train.validate import evaluate_loss_by_corpus
 
     shards = open_shards(test)
     if not sum(len(shard.lengths) for shard in shards):
         raise UserError(f"{test}: the shards hold no utterance, so there is no loss.")
     model, warnings = open_model_for_shards(source, [shards], unit_offset)
     dtype = choose_dtype(precision, model.model.device)
-    losses = read_corpus_losses(model.model, shards, dtype, bos=model.bos, spelled=model.to_token_ids)
+    losses = evaluate_loss_by_corpus(
+        model.model, shards, dtype, bos=model.bos, to_token_ids=model.to_token_ids
+    )
     return losses, warnings

@@ -15,7 +15,8 @@ from speechscale.evals.conventions import PRESETS, convention_from_preset, unsco
 from speechscale.jobs.evaluate import Evaluation, write_evaluation
 from speechscale.jobs.load_model import parse_hub_id
 from speechscale.model.pythia import TOKENS_PER_STEP, checkpoint_warning, training_steps, unique_corpus_tokens
-from speechscale.records.runs import RECORD, RunRecord, append_run, write_record
+from speechscale.records.runs import RECORD, ImportedRecipe, RunRecord, write_record
+from speechscale.records.runs_table import append_run
 from speechscale.records.score_folder import ScoringSetup, TaskScores, existing_scores, model_name
 from speechscale.records.scores import BenchmarkProvenance, Convention, SpecialTokens
 from speechscale.records.text_pairs import TextBenchmark
@@ -202,30 +203,14 @@ def _record(
     """The model as an imported run, without a loss: it reads other tokens than the test set has."""
     from speechscale.model.counting import count_parameters
 
-    size, config = count_parameters(scored.module), scored.module.config.get_text_config()
+    size = count_parameters(scored.module, scored.context)
     unique = min(tokens, unique_corpus_tokens(model.name) or tokens)
-    return RunRecord(
-        run=model.run,
-        series=SERIES,
-        status="imported",
-        preset="unknown",
-        seed=0,
-        params=size.params,
-        params_total=size.params_total,
-        tokens=tokens,
+    return RunRecord.of(
+        size,
+        ImportedRecipe(model.run, SERIES, tokens, training_steps(model.name, model.revision) or 0),
         unique_tokens=unique,
-        epochs=tokens / unique if unique else 0.0,
-        steps=training_steps(model.name, model.revision) or 0,
-        flops=size.flops(tokens),
-        flops_exact=size.flops_exact(
-            tokens,
-            layers=config.num_hidden_layers,
-            dim=config.hidden_size,
-            context=scored.context,
-        ),
-        loss=None,
-        loss_se=None,
-        bits_per_second=None,
+        epoch_tokens=unique,
+        status="imported",
         seconds=seconds,
         scores=evaluation.headline_scores,
         note="; ".join(filter(None, (evaluation.file.not_scored_note, *evaluation.file.warnings))),

@@ -10,7 +10,7 @@ from speechscale.errors import UserError
 from speechscale.records.manifest import manifest_problems
 from speechscale.records.seal import SEAL, seal_problems
 from speechscale.records.shards import looks_like_shard, open_shards, shard_problems
-from speechscale.units.kmeans import load_code_book
+from speechscale.units.codebook import load_codebook
 from speechscale.workers.progress import progress_bar
 
 Check = Callable[[], Iterable[str]]
@@ -73,7 +73,7 @@ def _set_problems(folder: Path) -> list[str]:
 
 
 def _code_book_problems(path: Path) -> list[str]:
-    load_code_book(path)
+    load_codebook(path)
     return []
 
 
