@@ -1,10 +1,10 @@
-"""How fast pairs are scored: short ones, and stories that share their prompt; and that the accuracies stay the same.
+"""Speed of scoring short pairs and stories with a shared prompt, and equality of the accuracies.
 
-The baseline, in the same run and on the same checkpoint, is the way of the study's released code: every member by
-itself, in batches of 16 in their given order, padded to the longest of the batch, logits of all positions, in float32;
-and once more in the precision of ours.
-What is ours sorts by length, fills batches by tokens, computes logits where something is predicted, and reads what both
-members of a pair begin with once. Lengths are those of sBLIMP and StoryCloze in collapsed 25 Hz units.
+The baseline runs in the same process on the same model and follows the released code of the study: every member by
+itself, in batches of 16 in the given order, padded to the longest of the batch, logits of all positions, in float32. A
+second baseline does the same in the precision of the measured code. The measured code (`score_pairs`) sorts by length,
+fills batches by tokens, computes logits only where a token is predicted, and reads the common prefix of a pair once.
+Lengths are those of sBLIMP and StoryCloze in collapsed 25 Hz units.
 
     python benchmarks/eval.py
     python benchmarks/eval.py --pairs 100 --stories 24 --size nano
@@ -27,6 +27,7 @@ from speechscale.evals.tasks import Pair
 from speechscale.model.protocol import LanguageModel
 from speechscale.model.shape import ModelShape
 from speechscale.model.transformer import Transformer
+from speechscale.records.scores import SpecialTokens
 
 UNITS, EOS = 500, 500
 SIZES = {
@@ -48,24 +49,28 @@ def main() -> None:
         default=0.39,
         help="of a short pair's units, on average; nano's minimal pairs: 0.39",
     )
-    asked = options.parse_args()
+    arguments = options.parse_args()
     device = choose_device()
     dtypes = dict.fromkeys([torch.float32, choose_dtype("auto", device)])
-    for size in asked.size:
-        model = a_model(SIZES[size]).to(device)
+    for size in arguments.size:
+        model = random_model(SIZES[size]).to(device)
         rng = np.random.default_rng(0)
         sets = {
-            "short pairs": short_pairs(rng, asked.pairs, asked.shared),
-            "stories": stories(rng, asked.stories),
+            "short pairs": short_pairs(rng, arguments.pairs, arguments.shared),
+            "stories": stories(rng, arguments.stories),
         }
         for name, pairs in sets.items():
             for dtype in dtypes:
                 compare(
-                    f"{size}, {name}, {str(dtype).removeprefix('torch.')}", model, pairs, dtype, asked.rounds
+                    f"{size}, {name}, {str(dtype).removeprefix('torch.')}",
+                    model,
+                    pairs,
+                    dtype,
+                    arguments.rounds,
                 )
 
 
-def a_model(shape: ModelShape) -> Transformer:
+def random_model(shape: ModelShape) -> Transformer:
     """Random weights, larger than initial ones, so that pairs differ clearly in their likelihood."""
     torch.manual_seed(0)
     model = Transformer(shape).eval()
@@ -77,14 +82,14 @@ def a_model(shape: ModelShape) -> Transformer:
 
 
 def short_pairs(rng: np.random.Generator, count: int, shared: float) -> list[Pair]:
-    """Lengths log-normal around 70, as of sentences of 4 to 12 words; the twin differs by a few units."""
+    """Lengths log-normal around 70, as of sentences of 4 to 12 words; the wrong member differs by a few units."""
     pairs = []
     for number in range(count):
         length = int(np.clip(rng.lognormal(np.log(66), 0.35), 20, 220))
         same = int(length * rng.uniform(0, 2 * shared))
         begin = rng.integers(0, UNITS, same)
         ends = [rng.integers(0, UNITS, max(1, length + rng.integers(-3, 4) - same)) for _ in range(2)]
-        pairs.append(a_pair("sblimp", number, begin, ends))
+        pairs.append(make_pair("sblimp", number, begin, ends))
     return pairs
 
 
@@ -94,18 +99,18 @@ def stories(rng: np.random.Generator, count: int) -> list[Pair]:
     for number in range(count):
         prompt = rng.integers(0, UNITS, int(np.clip(rng.normal(275, 50), 150, 450)))
         ends = [rng.integers(0, UNITS, int(np.clip(rng.normal(60, 15), 20, 120))) for _ in range(2)]
-        pairs.append(a_pair("tstorycloze", number, prompt, ends))
+        pairs.append(make_pair("tstorycloze", number, prompt, ends))
     return pairs
 
 
-def a_pair(task: str, number: int, begin: np.ndarray, ends: list[np.ndarray]) -> Pair:
+def make_pair(task: str, number: int, begin: np.ndarray, ends: list[np.ndarray]) -> Pair:
     correct, wrong = (np.concatenate([begin, end]).astype(np.int16) for end in ends)
     return Pair(task, str(number), str(number), correct, wrong)
 
 
 @torch.inference_mode()
-def plain(model: Transformer, pairs: list[Pair], dtype: torch.dtype) -> np.ndarray:
-    """Mean negative log-likelihoods [pairs, 2], the way of the study's released code."""
+def score_like_the_study(model: Transformer, pairs: list[Pair], dtype: torch.dtype) -> np.ndarray:
+    """Mean negative log-likelihoods, floats [pairs, 2], as in the released code of the study."""
     members = [member for pair in pairs for member in (pair.correct, pair.wrong)]
     means: list[np.ndarray] = []
     for start in range(0, len(members), BATCH):
@@ -123,8 +128,8 @@ def plain(model: Transformer, pairs: list[Pair], dtype: torch.dtype) -> np.ndarr
     return np.concatenate(means).reshape(-1, 2)
 
 
-def ours(model: LanguageModel, pairs: list[Pair], dtype: torch.dtype) -> np.ndarray:
-    table = score_pairs(model, pairs, bos=EOS, dtype=dtype)
+def score(model: LanguageModel, pairs: list[Pair], dtype: torch.dtype) -> np.ndarray:
+    table = score_pairs(model, pairs, SpecialTokens(before_first=EOS, closing=EOS), dtype=dtype)
     return np.stack(
         [
             table[f"nll_{which}"].to_numpy() / table[f"units_{which}"].to_numpy()
@@ -134,8 +139,8 @@ def ours(model: LanguageModel, pairs: list[Pair], dtype: torch.dtype) -> np.ndar
     )
 
 
-class Apart:
-    """A model that reads every member of a pair by itself: what is ours, without sharing."""
+class WithoutSharedPrefix:
+    """A model that cannot read two members of a pair as one row."""
 
     supports_shared_prefix = False
 
@@ -147,31 +152,37 @@ class Apart:
             model.device,
         )
 
-    def __call__(self, tokens_BT: torch.Tensor, **given: torch.Tensor | None) -> torch.Tensor:
-        return self.model(tokens_BT, **given)
+    def __call__(self, tokens_BT: torch.Tensor, **options: torch.Tensor | None) -> torch.Tensor:
+        return self.model(tokens_BT, **options)
 
 
 def compare(name: str, model: Transformer, pairs: list[Pair], dtype: torch.dtype, rounds: int) -> None:
-    ways: dict[str, Callable[[], np.ndarray]] = {
-        "plain": lambda: plain(model, pairs, torch.float32),
-        "alike": lambda: plain(model, pairs, dtype),
-        "apart": lambda: ours(Apart(model), pairs, dtype),
-        "ours": lambda: ours(model, pairs, dtype),
+    methods: dict[str, Callable[[], np.ndarray]] = {
+        "study_float32": lambda: score_like_the_study(model, pairs, torch.float32),
+        "study_same": lambda: score_like_the_study(model, pairs, dtype),
+        "unshared": lambda: score(WithoutSharedPrefix(model), pairs, dtype),
+        "measured": lambda: score(model, pairs, dtype),
     }
-    found = {way: score() for way, score in ways.items()}
-    spent: dict[str, list[float]] = {way: [] for way in ways}
+    means = {method: run() for method, run in methods.items()}
+    seconds: dict[str, list[float]] = {method: [] for method in methods}
     for _ in range(rounds):
-        for way, score in ways.items():
+        for method, run in methods.items():
             started = perf_counter()
-            score()
-            spent[way].append(perf_counter() - started)
-    ratio = {way: median(a / b for a, b in zip(spent[way], spent["ours"], strict=True)) for way in ways}
-    right = {way: (means[:, 0] < means[:, 1]).mean() for way, means in found.items()}
+            run()
+            seconds[method].append(perf_counter() - started)
+    speedup = {
+        method: median(a / b for a, b in zip(seconds[method], seconds["measured"], strict=True))
+        for method in methods
+    }
+    accuracy = {method: (nll[:, 0] < nll[:, 1]).mean() for method, nll in means.items()}
+    difference = np.abs(means["measured"] - means["study_float32"]).max()
     print(
-        f"{name:<32} {len(pairs) / median(spent['ours']):8.1f} pairs/s, {ratio['plain']:.2f} x plain in float32, "
-        f"{ratio['alike']:.2f} x plain in the same precision, "
-        f"{ratio['apart']:.2f} x without sharing; accuracies {right['ours']:.4f} and {right['plain']:.4f}, "
-        f"scores differ by {np.abs(found['ours'] - found['plain']).max():.1e} at most",
+        f"{name:<32} {len(pairs) / median(seconds['measured']):8.1f} pairs/s, "
+        f"{speedup['study_float32']:.2f} x the study's code in float32, "
+        f"{speedup['study_same']:.2f} x the study's code in the same precision, "
+        f"{speedup['unshared']:.2f} x without shared prefixes; "
+        f"accuracies {accuracy['measured']:.4f} and {accuracy['study_float32']:.4f}, "
+        f"scores differ by {difference:.1e} at most",
         flush=True,
     )
 

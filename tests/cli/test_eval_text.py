@@ -1,4 +1,4 @@
-"""`speechscale eval text` as it is typed."""
+"""The command `speechscale eval text`."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ COMMAND = Path(sys.executable).with_name("speechscale")
 WORDS = ["<end>", "she", "likes", "herself", "himself", "he"]
 
 
-def typed(*arguments: object) -> subprocess.CompletedProcess[str]:
+def run_command(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run([COMMAND, *map(str, arguments)], capture_output=True, text=True)
 
 
 def make_model(folder: Path) -> Path:
-    """One layer that knows six words."""
+    """One layer with a vocabulary of six words."""
     words = Tokenizer(models.WordLevel({word: number for number, word in enumerate(WORDS)}))
     words.pre_tokenizer = pre_tokenizers.Whitespace()
     PreTrainedTokenizerFast(tokenizer_object=words, eos_token="<end>").save_pretrained(folder)
@@ -36,7 +36,7 @@ def make_model(folder: Path) -> Path:
     return folder
 
 
-def test_a_model_is_scored_and_put_into_the_table(tmp_path: Path) -> None:
+def test_model_is_scored_and_added_to_the_table(tmp_path: Path) -> None:
     model, gold, table = make_model(tmp_path / "model"), tmp_path / "gold.csv", tmp_path / "runs.csv"
     with gold.open("w", newline="") as stream:
         writer = csv.writer(stream)
@@ -45,7 +45,7 @@ def test_a_model_is_scored_and_put_into_the_table(tmp_path: Path) -> None:
             writer.writerow([f"{voice}1", 1, voice, "anaphor", "gender", "she likes herself", 1])
             writer.writerow([f"{voice}0", 1, voice, "anaphor", "gender", "she likes himself", 0])
     arguments = ("eval", "text", model, "--benchmark", f"sblimp={gold}", "-o", tmp_path / "out")
-    done = typed(*arguments, "--table", table, "--tokens", 1000)
+    done = run_command(*arguments, "--table", table, "--tokens", 1000)
     assert done.returncode == 0, done.stderr
     first, score = done.stdout.splitlines()
     assert first.startswith("convention official: mean NLL, 0 before") and not done.stderr
@@ -55,16 +55,16 @@ def test_a_model_is_scored_and_put_into_the_table(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out" / "record.json").read_text())["scores"]["sblimp"]["items"] == 1
 
 
-def test_what_cannot_be_is_said_before_anything_is_loaded(tmp_path: Path) -> None:
+def test_bad_arguments_are_refused_before_anything_is_loaded(tmp_path: Path) -> None:
     gold = tmp_path / "gold.csv"
-    for given, more, said in (
+    for given, more, message in (
         ("sblimp", [], "task=path is wanted"),
         (f"sblimp={gold}", [], "cannot be opened"),
-        (f"sblimp={gold}", ["--table", str(tmp_path / "runs.csv")], "say it with --tokens"),
+        (f"sblimp={gold}", ["--table", str(tmp_path / "runs.csv")], "give it with --tokens"),
         (
             f"sblimp={gold}",
             ["--table", str(tmp_path / "runs.csv"), "--nll", "sum"],
-            "all of the study's convention",
+            "scores of the official convention only",
         ),
     ):
         words = [
@@ -78,7 +78,7 @@ def test_what_cannot_be_is_said_before_anything_is_loaded(tmp_path: Path) -> Non
             *more,
         ]
         done = CliRunner().invoke(app, words)
-        assert isinstance(done.exception, UserError) and said in str(done.exception)
+        assert isinstance(done.exception, UserError) and message in str(done.exception)
     for name in ("EleutherAI/pythia-70m", "nowhere", "EleutherAI/pythia-70m@"):
         words = ["eval", "text", name, "--benchmark", f"sblimp={gold}", "-o", str(tmp_path / "out")]
         done = CliRunner().invoke(app, words)

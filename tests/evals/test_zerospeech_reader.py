@@ -1,6 +1,6 @@
-"""A submission folder as the published ZeroSpeech toolkit reads it.
+"""A submission folder, read by the published ZeroSpeech toolkit.
 
-zerospeech-benchmarks 0.9.4 wants pydantic 1, so it lives in an environment of its own, which this test is told of:
+zerospeech-benchmarks 0.9.4 requires pydantic 1, so it needs an environment of its own, given to this test by:
 
     python -m venv zr && zr/bin/pip install zerospeech-benchmarks==0.9.4
     ZEROSPEECH_PYTHON=zr/bin/python pytest tests/evals/test_zerospeech_reader.py
@@ -38,17 +38,17 @@ for answer in ~submission.meta.validation_context:
 """
 
 
-def name(task: str, split: str, number: int, member: str) -> str:
+def stem(task: str, split: str, number: int, member: str) -> str:
     return f"{task}{split}{number}{member}"
 
 
-def home(folder: Path) -> Path:
-    """The toolkit's own folder with a dataset of three pairs a split. An index from long ago is not looked for anew."""
+def toolkit_home(folder: Path) -> Path:
+    """The toolkit's data folder, with three pairs per split. An old index is not downloaded again."""
     dataset = folder / "datasets" / "sLM21-dataset"
     subsets = {}
     for task, kind in FOLDERS.items():
         for split in SPLITS:
-            wavs = [f"{kind}/{split}/{name(task, split, n, member)}.wav" for n in range(3) for member in "cw"]
+            wavs = [f"{kind}/{split}/{stem(task, split, n, member)}.wav" for n in range(3) for member in "cw"]
             listed = {
                 "item_type": "filelist_item",
                 "file_type": "wav",
@@ -70,7 +70,7 @@ def home(folder: Path) -> Path:
     return folder
 
 
-def read(folder: Path, at: Path) -> str:
+def read_submission(folder: Path, at: Path) -> str:
     known = os.environ | {"APP_DIR": str(at)}
     known.pop("PYTHONPATH", None)
     done = subprocess.run([PYTHON, "-c", READER, folder], env=known, capture_output=True, text=True)
@@ -79,27 +79,27 @@ def read(folder: Path, at: Path) -> str:
 
 
 @pytest.mark.skipif(not PYTHON, reason="ZEROSPEECH_PYTHON names no environment with zerospeech-benchmarks")
-def test_the_toolkit_accepts_a_submission(tmp_path: Path) -> None:
+def test_toolkit_accepts_a_submission(tmp_path: Path) -> None:
     rows = [
         dict.fromkeys(COLUMNS)
         | {"task": task, "condition": split, "group_id": str(n), "pair_id": f"{split}{n}"}
-        | {f"name_{member}": name(task, split, n, member[0]) for member in ("correct", "wrong")}
+        | {f"name_{member}": stem(task, split, n, member[0]) for member in ("correct", "wrong")}
         | {"nll_correct": 1.5 + n, "nll_wrong": 1e-5 * n, "units_correct": 3, "units_wrong": 3}
         for task in FOLDERS
         for split in SPLITS
         for n in range(3)
     ]
-    scores, about = pl.DataFrame(rows, schema=COLUMNS), {"description": "d", "train_set": "t"}
-    folder, at = tmp_path / "submission", home(tmp_path / "zr-data")
-    assert not write_submission(scores, [], folder, PRESETS["zerospeech"], about)
-    told = read(folder, at)
-    assert "meta sLM21 params .txt\nvalid True" in told
-    assert sum("expected files found" in line for line in told.splitlines()) == 4
+    scores = pl.DataFrame(rows, schema=COLUMNS)
+    folder, at = tmp_path / "submission", toolkit_home(tmp_path / "zr-data")
+    assert not write_submission(scores, [], folder, PRESETS["zerospeech"], description="d")
+    output = read_submission(folder, at)
+    assert "meta sLM21 params .txt\nvalid True" in output
+    assert sum("expected files found" in line for line in output.splitlines()) == 4
     wanted = [
-        line.rpartition(">> ")[2].split(":")[0] for line in told.splitlines() if "ValidationError" in line
+        line.rpartition(">> ")[2].split(":")[0] for line in output.splitlines() if "ValidationError" in line
     ]
     blanks = ("author_label", "authors", "institution")
     assert wanted == ["Username is required", *(f"publication.{name}" for name in blanks)]  # left to fill in
     path = folder / "syntactic" / "dev.txt"
     path.write_text("".join(path.read_text().splitlines(keepends=True)[1:]))
-    assert "\nvalid False" in read(folder, at)
+    assert "\nvalid False" in read_submission(folder, at)

@@ -1,4 +1,4 @@
-"""Models of every maker on the same labelled shards: ours, the release's, slamkit's, and one with a unit offset."""
+"""Scores and losses of models from several sources: a run, the study's release, slamkit, and a causal LM."""
 
 from __future__ import annotations
 
@@ -13,55 +13,28 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, OPTConfig, OPTForCausalLM
+from unit_models import ENCODING, EOS, export_release, units_of, write_labelled_shards
 
 from speechscale.errors import UserError
-from speechscale.evals.conventions import PRESETS, convention
-from speechscale.jobs.evaluate import evaluate, losses
-from speechscale.model.interchange import export_model
+from speechscale.evals.conventions import PRESETS, convention_from_preset
+from speechscale.jobs.evaluate import evaluate, score_run
+from speechscale.jobs.evaluate_loss import evaluate_loss
+from speechscale.jobs.train_run import TrainingTask, train_and_score_run
 from speechscale.model.shape import ModelShape
 from speechscale.model.transformer import Transformer
 from speechscale.records.runs import RECORD, RunRecord, read_record, write_record
+from speechscale.records.scores import SpecialTokens, read_scores_file
 from speechscale.records.shards import Sample, write_shard
 from speechscale.train.checkpoint import MODEL, save_model
+from speechscale.train.spec import RunSpec
 
-EOS = 10
-MADE = {
-    "vocab_size": 12,
-    "eos_token": EOS,
-    "pad_token": 11,
-    "collapsed": True,
-    "unit_extractor": {"name": "mel"},
-    "kmeans": {"name": "book", "sha256": "k"},
-}
+LONE = {"task": "lexical", "group_id": "9", "pair_id": "9", "correct": True}
 BIN = Path(sys.executable).parent / "speechscale"
 
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("shards")
-    rng = np.random.default_rng(0)
-    samples = []
-    for item in range(12):
-        for voice in ("v", "w"):
-            for correct in (True, False):
-                label = {"task": "t", "group_id": str(item), "pair_id": f"{item}/{voice}", "voice": voice}
-                units = np.append([item % 10, *rng.integers(0, 10, 8)], EOS).astype(np.int16)
-                row = {"dataset": "ab"[item % 2], "extra": label | {"correct": correct}}
-                samples.append(Sample(f"{item}-{voice}-{correct}", units, 2.0, row))
-    rng.shuffle(samples)  # type: ignore[arg-type]
-    write_shard(folder / "s0", samples[:20], [], MADE)
-    write_shard(folder / "s1", samples[20:-1], [], MADE)  # one member is missing
-    return folder
-
-
-def release(folder: Path) -> Transformer:
-    torch.manual_seed(0)
-    model = Transformer(ModelShape(layers=1, dim=16, heads=2, vocabulary=12, context=32, hidden_multiple=8))
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.2 * torch.randn_like(parameter))
-    export_model(model, folder, "official", {})
-    return model.eval()
+    return write_labelled_shards(tmp_path_factory.mktemp("shards"))
 
 
 def mean_nll(model: torch.nn.Module, tokens: list[int]) -> float:
@@ -71,39 +44,31 @@ def mean_nll(model: torch.nn.Module, tokens: list[int]) -> float:
     return torch.nn.functional.cross_entropy(logits, torch.tensor(tokens[1:])).item()
 
 
-def units_of(shards: Path) -> dict[str, list[int]]:
-    from speechscale.records.shards import open_shards
-
-    return {
-        row["id"]: units[:-1].tolist()
-        for shard in open_shards(shards)
-        for row, units in zip(shard.rows(), shard.samples(), strict=True)
-    }
-
-
-def test_the_release_is_scored_and_says_what_it_does_not_know(shards: Path, tmp_path: Path) -> None:
-    release(tmp_path / "slm")
+def test_release_is_scored_with_a_warning_about_its_code_book(shards: Path, tmp_path: Path) -> None:
+    export_release(tmp_path / "slm")
     found = evaluate(str(tmp_path / "slm"), [shards], tmp_path / "out", PRESETS["official"])
-    assert found.table.height == 23 and len(found.missing) == 1
-    assert found.remarks and "does not say which code book" in found.remarks[0]
-    assert found.accuracies[0].score.items == 12
+    assert found.table.height == 23 and len(found.file.not_scored) == 1
+    assert "does not record the code book of its units" in found.file.warnings[0]
+    assert found.file.scores[0].items == 12
     written = json.loads((tmp_path / "out" / "scores.json").read_text())
-    assert written["convention"]["preset"] == "official" and written["not_scored"] == found.missing
+    assert written["convention"]["preset"] == "official"
+    assert written["not_scored"] == list(found.file.not_scored)
     assert written["tokens"] == {"before_first": EOS, "closing": EOS, "unit_0": 0}
+    assert read_scores_file(tmp_path / "out" / "scores.json") == found.file
     file = evaluate(str(tmp_path / "slm/model.safetensors"), [shards], tmp_path / "out2", PRESETS["official"])
     assert file.table.equals(found.table)
 
 
-def test_a_model_with_a_unit_offset_is_scored_as_its_library_would(shards: Path, tmp_path: Path) -> None:
+def test_model_with_a_unit_offset_scores_as_in_transformers(shards: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
     shape = {"vocab_size": 40, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
     config = GPTNeoXConfig(**shape, intermediate_size=64, max_position_embeddings=64, initializer_range=0.3)
     config.offset, config.bos_token_id, config.eos_token_id = 20, 3, 4
     model = GPTNeoXForCausalLM(config).eval()
     model.save_pretrained(tmp_path / "twist")
-    by = convention("official", terminal=True)
-    found = evaluate(str(tmp_path / "twist"), [shards], tmp_path / "out", by, precision="float32")
-    assert found.tokens == {"before_first": 3, "closing": 4, "unit_0": 20}
+    convention = convention_from_preset("official", terminal=True)
+    found = evaluate(str(tmp_path / "twist"), [shards], tmp_path / "out", convention, precision="float32")
+    assert found.file.tokens == SpecialTokens(before_first=3, closing=4, unit_0=20)
     units = units_of(shards)
     for row in found.table.head(6).iter_rows(named=True):
         tokens = [3, *(20 + u for u in units[row["name_wrong"]]), 4]
@@ -111,13 +76,13 @@ def test_a_model_with_a_unit_offset_is_scored_as_its_library_would(shards: Path,
         assert mean == pytest.approx(mean_nll(model, tokens), rel=1e-4)
     config.bos_token_id = None
     config.save_pretrained(tmp_path / "twist")
-    alone = evaluate(str(tmp_path / "twist"), [shards], tmp_path / "eos", by, precision="float32")
-    assert alone.tokens == {"before_first": 4, "closing": 4, "unit_0": 20}
+    alone = evaluate(str(tmp_path / "twist"), [shards], tmp_path / "eos", convention, precision="float32")
+    assert alone.file.tokens == SpecialTokens(before_first=4, closing=4, unit_0=20)
     config.bos_token_id = 40
     config.save_pretrained(tmp_path / "twist")
     for failing in (
-        lambda: evaluate(str(tmp_path / "twist"), [shards], tmp_path / "o", by),
-        lambda: losses(str(tmp_path / "twist"), shards),
+        lambda: evaluate(str(tmp_path / "twist"), [shards], tmp_path / "o", convention),
+        lambda: evaluate_loss(str(tmp_path / "twist"), shards),
     ):
         with pytest.raises(UserError, match=r"^token 40 is to open or close every sequence.* ends at 39"):
             failing()
@@ -125,17 +90,17 @@ def test_a_model_with_a_unit_offset_is_scored_as_its_library_would(shards: Path,
     del config.offset
     config.save_pretrained(tmp_path / "twist")
     with pytest.raises(UserError, match=r"names no offset.*--unit-offset"):
-        evaluate(str(tmp_path / "twist"), [shards], tmp_path / "out", by)
+        evaluate(str(tmp_path / "twist"), [shards], tmp_path / "out", convention)
     again = evaluate(
-        str(tmp_path / "twist"), [shards], tmp_path / "o", by, unit_offset=20, precision="float32"
+        str(tmp_path / "twist"), [shards], tmp_path / "o", convention, unit_offset=20, precision="float32"
     )
     assert again.table.equals(found.table)
     with pytest.raises(UserError, match=r"^t/\d+/\w: the \w+ member has units .* vocabulary ends at 39"):
-        evaluate(str(tmp_path / "twist"), [shards], tmp_path / "out", by, unit_offset=36)
+        evaluate(str(tmp_path / "twist"), [shards], tmp_path / "out", convention, unit_offset=36)
 
 
-def test_a_slamkit_model_speaks_after_its_specials(shards: Path, tmp_path: Path) -> None:
-    """The layout that slamkit saves: the base model's configuration inside, its weights under `lm.`."""
+def test_units_of_slamkit_follow_its_special_tokens(shards: Path, tmp_path: Path) -> None:
+    """As slamkit saves it: the base model's configuration is nested, and its weights are under `lm.`."""
     torch.manual_seed(0)
     shape = {
         "vocab_size": 12,
@@ -149,14 +114,14 @@ def test_a_slamkit_model_speaks_after_its_specials(shards: Path, tmp_path: Path)
     model = OPTForCausalLM(config).eval()
     folder = tmp_path / "slam"
     folder.mkdir()
-    told = {"model_type": "speech_language_model", "vocab_size": 12, "base_config": config.to_dict()}
-    (folder / "config.json").write_text(json.dumps(told))
+    config_json = {"model_type": "speech_language_model", "vocab_size": 12, "base_config": config.to_dict()}
+    (folder / "config.json").write_text(json.dumps(config_json))
     weights = {
         f"lm.{name}": value.clone() for name, value in model.state_dict().items() if "lm_head" not in name
     }
     save_file(weights, folder / "model.safetensors")
     found = evaluate(str(folder), [shards], tmp_path / "out", PRESETS["slamkit"], precision="float32")
-    assert found.tokens == {"before_first": 1, "closing": 1, "unit_0": 2}
+    assert found.file.tokens == SpecialTokens(before_first=1, closing=1, unit_0=2)
     units = units_of(shards)
     for row in found.table.head(4).iter_rows(named=True):
         tokens = [1, *(2 + u for u in units[row["name_correct"]]), 1]
@@ -167,7 +132,7 @@ def test_a_slamkit_model_speaks_after_its_specials(shards: Path, tmp_path: Path)
         evaluate(str(folder), [shards], tmp_path / "out", PRESETS["slamkit"])
 
 
-def test_a_hub_id_needs_a_revision(shards: Path, tmp_path: Path) -> None:
+def test_hub_id_needs_a_revision(shards: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="owner/name@revision is wanted"):
         evaluate("owner/name", [shards], tmp_path / "out", PRESETS["official"])
 
@@ -181,12 +146,12 @@ def task_shards(folder: Path, *tasks: str, items: int = 4) -> Path:
                 label = {"task": task, "group_id": str(item), "pair_id": str(item), "correct": correct}
                 units = np.append(rng.integers(0, 10, 8), EOS).astype(np.int16)
                 samples.append(Sample(f"{task}-{item}-{correct}", units, 2.0, {"extra": label}))
-    write_shard(folder / "s0", samples, [], MADE)
+    write_shard(folder / "s0", samples, [], ENCODING)
     return folder
 
 
-def a_run(folder: Path) -> RunRecord:
-    """A run of ours with a record, as a study leaves it: scored by one task of its own."""
+def scored_run(folder: Path) -> RunRecord:
+    """A run with a record that has the score of one task."""
     torch.manual_seed(0)
     shape = ModelShape(layers=1, dim=16, heads=2, vocabulary=12, context=32, hidden_multiple=8)
     folder.mkdir()
@@ -201,20 +166,22 @@ def a_run(folder: Path) -> RunRecord:
     return record
 
 
-def test_benchmarks_of_one_model_stand_beside_each_other(tmp_path: Path) -> None:
-    """Together or one after another: the same scores; of a task scored again only the last."""
+def test_scores_of_several_benchmarks_accumulate(tmp_path: Path) -> None:
+    """Scored together or one after another, the scores are equal; a task scored again replaces its former scores."""
     made = {task: task_shards(tmp_path / task, task) for task in ("sblimp", "sstorycloze", "tstorycloze")}
     one, two = tmp_path / "one", tmp_path / "two"
-    a_run(one)
-    a_run(two)
+    scored_run(one)
+    scored_run(two)
     words = [word for folder in made.values() for word in ("--benchmarks", folder)]
     done = subprocess.run([BIN, "eval", "run", one, *words], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     for folder in made.values():
         found = evaluate(str(two), [folder], two, PRESETS["official"])
-    assert found.kept == ["sblimp", "sstorycloze"] and {each.task for each in found.accuracies} == set(made)
-    told = [json.loads((folder / "scores.json").read_text()) for folder in (one, two)]
-    assert told[0]["scores"] == told[1]["scores"] and told[0]["benchmarks"] == told[1]["benchmarks"]
+    assert found.existing_tasks == ("sblimp", "sstorycloze") and {
+        each.task for each in found.file.scores
+    } == set(made)
+    files = [json.loads((folder / "scores.json").read_text()) for folder in (one, two)]
+    assert files[0]["scores"] == files[1]["scores"] and files[0]["benchmarks"] == files[1]["benchmarks"]
     assert pl.read_parquet(one / "scores.parquet").equals(pl.read_parquet(two / "scores.parquet"))
     scores = read_record(one / RECORD).scores
     assert set(scores) == {"lexical", *made} and scores == read_record(two / RECORD).scores
@@ -230,10 +197,10 @@ def test_benchmarks_of_one_model_stand_beside_each_other(tmp_path: Path) -> None
     }
 
 
-def test_scores_of_two_conventions_or_models_do_not_mix(tmp_path: Path) -> None:
+def test_scores_of_two_conventions_or_models_are_not_mixed(tmp_path: Path) -> None:
     made = [task_shards(tmp_path / task, task) for task in ("sblimp", "sstorycloze")]
     for name in ("one", "two"):
-        release(tmp_path / name)
+        export_release(tmp_path / name)
     out = tmp_path / "out"
     evaluate(str(tmp_path / "one"), made[:1], out, PRESETS["official"])
     before = (out / "scores.json").read_bytes()
@@ -245,28 +212,55 @@ def test_scores_of_two_conventions_or_models_do_not_mix(tmp_path: Path) -> None:
         evaluate(str(tmp_path / "two"), made[1:], out, PRESETS["official"])
     assert (out / "scores.json").read_bytes() == before
     found = evaluate(str(tmp_path / "two"), made, out, PRESETS["zerospeech"])  # nothing stays, nothing mixes
-    assert found.kept == [] and found.table["task"].n_unique() == 2
+    assert found.existing_tasks == () and found.table["task"].n_unique() == 2
     (out / "scores.json").unlink()
     with pytest.raises(UserError, match="does not say by which convention sblimp were scored"):
         evaluate(str(tmp_path / "two"), made[1:], out, PRESETS["zerospeech"])
 
 
-def test_what_a_study_scored_stays_and_so_does_what_it_could_not(tmp_path: Path) -> None:
-    """A study writes no scores.json into its runs; its convention is the official one."""
-    run = tmp_path / "run"
-    record = a_run(run)
-    evaluate(str(run), [task_shards(tmp_path / "a", "lexical")], run, PRESETS["official"])
-    (run / "scores.json").unlink()
-    write_record(
-        record.model_copy(update={"note": "1 pairs were not scored, the first lexical/9"}), run / RECORD
-    )
+def study_run(root: Path, benchmarks: Path) -> TrainingTask:
+    """A run as a study trains and scores it."""
+    for part in ("train", "test"):
+        units = np.append(np.random.default_rng(len(part)).integers(0, 10, 200), EOS).astype(np.int16)
+        write_shard(root / part / "s0", [Sample(part, units, 8.0, {})], [], ENCODING)
+    spec = RunSpec(run="r", layers=1, dim=16, heads=1, context=32, batch=4, tokens=512)
+    return TrainingTask(spec, root / "runs" / "r", (root / "train",), root / "test", benchmarks)
+
+
+def test_run_of_a_study_has_a_scores_file_with_its_convention(tmp_path: Path) -> None:
+    """The same files as `eval run` writes; `eval run` adds tasks and refuses another convention, also after a move."""
+    task = study_run(tmp_path, task_shards(tmp_path / "a", "lexical", "minimal_pairs"))
+    record = train_and_score_run(task)
+    assert record == read_record(task.folder / RECORD) and set(record.scores) == {"lexical", "minimal_pairs"}
+    file = read_scores_file(task.folder / "scores.json")
+    assert file.convention == PRESETS["official"] and file.model == "." and file.pairs == 8
+    assert {each.task: each.score for each in file.scores} == record.scores
+    again = evaluate(str(task.folder), [tmp_path / "a"], tmp_path / "out", PRESETS["official"])
+    assert again.file == file.model_copy(update={"model": str(task.folder)})
+    assert again.table.equals(pl.read_parquet(task.folder / "scores.parquet"))
+    moved = task.folder.rename(tmp_path / "moved")
     other = task_shards(tmp_path / "b", "sblimp")
-    with pytest.raises(UserError, match="convention preset official"):
-        evaluate(str(run), [other], run, PRESETS["slamkit"])
-    found = evaluate(str(run), [other], run, PRESETS["official"])
-    assert found.kept == ["lexical"]
+    with pytest.raises(
+        UserError, match=r"holds scores of lexical, minimal_pairs with convention preset official"
+    ):
+        evaluate(str(moved), [other], moved, PRESETS["slamkit"])
+    found = evaluate(str(moved), [other], moved, PRESETS["official"])
+    assert found.existing_tasks == ("lexical", "minimal_pairs") and found.table.height == 12
+    after = read_record(moved / RECORD)
+    assert after.scores == record.scores | {"sblimp": after.scores["sblimp"]}
+
+
+def test_note_about_unscored_pairs_of_a_study_remains(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    record = scored_run(run)
+    folder = task_shards(tmp_path / "a", "lexical")
+    samples = [Sample("lone", np.array([1, EOS], dtype=np.int16), 1.0, {"extra": LONE})]
+    write_shard(folder / "s1", samples, [], ENCODING)
+    write_record(score_run(record, run, folder), run / RECORD)
+    evaluate(str(run), [task_shards(tmp_path / "b", "sblimp")], run, PRESETS["official"])
     after = read_record(run / RECORD)
-    assert set(after.scores) == {"lexical", "sblimp"} and after.note.endswith("the first lexical/9")
+    assert set(after.scores) == {"lexical", "sblimp"}
+    assert after.note == "1 pairs were not scored, the first lexical/9"
 
 
 def prompted_shards(folder: Path, *stories: tuple[list[int], list[int], int | None]) -> Path:
@@ -276,14 +270,14 @@ def prompted_shards(folder: Path, *stories: tuple[list[int], list[int], int | No
             label = {"task": "sstorycloze", "group_id": f"{number}", "pair_id": f"{number}", "prompt": prompt}
             row = {"extra": label | {"correct": correct}}
             samples.append(Sample(f"{number}-{correct}", np.array([*units, EOS], dtype=np.int16), 2.0, row))
-    write_shard(folder / "s0", samples, [], MADE)
+    write_shard(folder / "s0", samples, [], ENCODING)
     return folder
 
 
-def test_a_prompt_that_no_label_says_is_what_both_members_begin_with(tmp_path: Path) -> None:
-    """By hand: 3 common units; one left of a member that the other begins with; labels before guesses; 0 is none; and
-    of prompt and ending that were encoded apart, the unit repeated at the seam is no part of the ending."""
-    model = release(tmp_path / "slm")
+def test_unlabelled_prompt_is_the_common_prefix(tmp_path: Path) -> None:
+    """By hand: 3 common units; a member that is a prefix of the other keeps one unit; labels take precedence; 0 means
+    no prompt; the unit repeated where prompt and ending were joined is dropped."""
+    model = export_release(tmp_path / "slm")
     stories = [
         ([1, 2, 3, 4, 5], [1, 2, 3, 6], None),
         ([1, 2, 3], [1, 2, 3, 4], None),
@@ -292,8 +286,8 @@ def test_a_prompt_that_no_label_says_is_what_both_members_begin_with(tmp_path: P
         ([5, 6, 6, 7], [5, 6, 8, 9], 2),
     ]
     made = prompted_shards(tmp_path / "shards", *stories)
-    by = convention("official", given="prompt")
-    found = evaluate(str(tmp_path / "slm"), [made], tmp_path / "out", by, precision="float32")
+    convention = convention_from_preset("official", given="prompt")
+    found = evaluate(str(tmp_path / "slm"), [made], tmp_path / "out", convention, precision="float32")
     rows = found.table.sort("pair_id").to_dicts()
     assert [row["units_prompt"] for row in rows] == [3, 2, 2, 0, 2]
     for row, (right, _, _) in zip(rows, [*stories[:4], ([5, 6, 7], [], 2)], strict=True):
@@ -302,67 +296,50 @@ def test_a_prompt_that_no_label_says_is_what_both_members_begin_with(tmp_path: P
         nats = -log_p[torch.arange(len(right)), torch.tensor(right)]
         ending = row["nll_correct"] - row["nll_prompt"]
         assert ending == pytest.approx(nats[row["units_prompt"] :].sum().item(), rel=1e-4)
-    told = json.loads((tmp_path / "out" / "scores.json").read_text())
-    assert told["benchmarks"]["sstorycloze"]["prompts_not_labelled"] == 2
-    assert any("of 2 pairs no label says the prompt" in remark for remark in told["remarks"])
+    file = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert file["benchmarks"]["sstorycloze"]["prompts_not_labelled"] == 2
+    assert any("no label gives the prompt of 2 pairs" in warning for warning in file["remarks"])
 
 
-def test_endings_after_no_prompt_are_refused_before_scoring(tmp_path: Path) -> None:
-    release(tmp_path / "slm")
+def test_prompts_are_required_before_scoring_endings(tmp_path: Path) -> None:
+    export_release(tmp_path / "slm")
     made = prompted_shards(tmp_path / "shards", ([1, 2], [3, 2], None), ([1, 2], [1, 3], 0))
     with pytest.raises(UserError, match="no pair has a prompt"):
-        evaluate(str(tmp_path / "slm"), [made], tmp_path / "out", convention("official", given="prompt"))
+        evaluate(
+            str(tmp_path / "slm"),
+            [made],
+            tmp_path / "out",
+            convention_from_preset("official", given="prompt"),
+        )
     assert not (tmp_path / "out").exists()
 
 
-def test_losses_are_weighted_by_tokens_within_and_across_corpora(shards: Path, tmp_path: Path) -> None:
-    model = release(tmp_path / "slm")
-    found, _ = losses(str(tmp_path / "slm"), shards, precision="float32")
-    nats = {"a": 0.0, "b": 0.0}
-    count = dict.fromkeys(nats, 0)
-    for name, units in units_of(shards).items():
-        corpus = "ab"[int(name.split("-")[0]) % 2]
-        with torch.no_grad():
-            logits = model(torch.tensor([[EOS, *units]]))[0]
-        nats[corpus] += torch.nn.functional.cross_entropy(
-            logits, torch.tensor([*units, EOS]), reduction="sum"
-        ).item()
-        count[corpus] += len(units) + 1
-    for corpus in "ab":
-        assert found[corpus].loss == pytest.approx(nats[corpus] / count[corpus], rel=1e-4)
-        assert found[corpus].tokens == count[corpus]
-    assert found[""].loss == pytest.approx(sum(nats.values()) / sum(count.values()), rel=1e-4)
-    assert found[""].bits_per_second == pytest.approx(sum(nats.values()) / np.log(2) / (2 * 47), rel=1e-4)
-
-
-def test_another_model_is_compared_with_what_stood_where_scores_are_written(
-    shards: Path, tmp_path: Path
-) -> None:
-    """Not with what has just been written there; and pairs that one of the two lacks are told."""
-    release(tmp_path / "slm")
+def test_comparison_uses_the_scores_before_they_are_replaced(shards: Path, tmp_path: Path) -> None:
+    """Pairs without a score in one of the two are counted."""
+    export_release(tmp_path / "slm")
     evaluate(str(tmp_path / "slm"), [shards], tmp_path / "out", PRESETS["official"])
     path = tmp_path / "out" / "scores.parquet"
     swapped = {"nll_correct": "nll_wrong", "nll_wrong": "nll_correct"}  # whatever was right is wrong
     first = pl.read_parquet(path)
     first.rename(swapped).select(first.columns).head(20).write_parquet(path)
     words = f"eval run slm --benchmarks {shards} -o out --compare out/scores.parquet"
-    told = subprocess.run([BIN, *words.split()], cwd=tmp_path, capture_output=True, text=True)
-    assert told.returncode == 0, told.stderr
-    assert "23 pairs here, 20 there, of which only 20 have a score in both." in told.stdout
-    assert "p = 1.0000" not in told.stdout
+    done = subprocess.run([BIN, *words.split()], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "23 pairs here, 20 there, of which only 20 have a score in both." in done.stdout
+    assert "p = 1.0000" not in done.stdout
 
 
-def test_a_submission_that_is_there_stops_the_command_before_it_scores(shards: Path, tmp_path: Path) -> None:
-    release(tmp_path / "slm")
+def test_existing_submission_stops_the_command_before_scoring(shards: Path, tmp_path: Path) -> None:
+    export_release(tmp_path / "slm")
     (tmp_path / "sub").mkdir()
     words = f"eval run slm --benchmarks {shards} -o out --submission sub"
-    told = subprocess.run([BIN, *words.split()], cwd=tmp_path, capture_output=True, text=True)
-    assert told.returncode != 0 and "sub: is there already" in told.stderr
+    done = subprocess.run([BIN, *words.split()], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode != 0 and "sub: exists already" in done.stderr
     assert not (tmp_path / "out").exists()
 
 
-def test_eval_run_and_loss_as_typed(shards: Path, tmp_path: Path) -> None:
-    release(tmp_path / "slm")
+def test_eval_run_and_eval_loss_as_commands(shards: Path, tmp_path: Path) -> None:
+    export_release(tmp_path / "slm")
     words = f"eval run slm --benchmarks {shards} -o one --compare one/scores.parquet --published --preset zerospeech"
     first = subprocess.run(
         [BIN, "eval", "run", "slm", "--benchmarks", shards, "-o", "one"],

@@ -14,11 +14,10 @@ from mel_model import (
 )
 
 from speechscale.errors import UserError
+from speechscale.jobs.evaluate import score_run
 from speechscale.jobs.interchange import export_run, import_run
-from speechscale.jobs.train_run import score_run
 from speechscale.records.runs import read_record
 from speechscale.records.seal import sha256_file
-from speechscale.records.shards import open_shards
 from speechscale.train.checkpoint import load_model
 
 
@@ -43,19 +42,19 @@ def test_imported_model_is_scored_like_any_run(
     record = import_run(foreign, tmp_path / "run", code_book=code_book, tokens=1_000)
     assert record == read_record(tmp_path / "run" / "record.json")
     assert (record.status, record.params, record.flops) == ("imported", SHAPE.params, 6e3 * SHAPE.params)
-    scored = score_run(record, tmp_path / "run", open_shards(shards))
+    scored = score_run(record, tmp_path / "run", shards)
     assert scored.scores["t"].items == 20
     export_run(tmp_path / "run", tmp_path / "llama", "hugging-face")
     import_run(tmp_path / "llama", tmp_path / "again", code_book=None, tokens=0)  # the config names its units
-    again = score_run(record, tmp_path / "again", open_shards(shards))
+    again = score_run(record, tmp_path / "again", shards)
     assert again.scores == scored.scores
     assert load_model(tmp_path / "again" / "model.safetensors")[1]["kmeans"] == sha256_file(code_book)
 
 
 def test_scoring_needs_a_code_book(foreign: Path, shards: Path, tmp_path: Path) -> None:
     record = import_run(foreign, tmp_path / "run", code_book=None, tokens=0)
-    with pytest.raises(UserError, match=r"does not know which code book its units are of.*--code-book"):
-        score_run(record, tmp_path / "run", open_shards(shards))
+    with pytest.raises(UserError, match=r"does not record the code book of its units.*--code-book"):
+        score_run(record, tmp_path / "run", shards)
 
 
 def test_invalid_imports_are_refused(foreign: Path, code_book: Path, tmp_path: Path) -> None:

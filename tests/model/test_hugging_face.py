@@ -21,6 +21,7 @@ from transformers import (
 from speechscale.evals.score import score_pairs
 from speechscale.evals.tasks import Pair
 from speechscale.model.hugging_face import HuggingFaceModel
+from speechscale.records.scores import SpecialTokens
 
 SIZE = {"vocab_size": 40, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
 WIDE = SIZE | {"intermediate_size": 64, "initializer_range": 0.3}
@@ -53,7 +54,7 @@ def test_prefixes_are_shared_only_where_that_is_exact(
     rng = np.random.default_rng(0)
     prompt, *endings = (rng.integers(5, 40, length) for length in (min(280, context - 20), 16, 12))
     correct, wrong = (np.concatenate([prompt, ending]) for ending in endings)
-    table = score_pairs(model, [Pair("t", "a", "a", correct, wrong)], bos=3, end=4, dtype=torch.float32)
+    table = score_pairs(model, [Pair("t", "a", "a", correct, wrong)], SpecialTokens(before_first=3, closing=4), dtype=torch.float32)
     for name, units in (("correct", correct), ("wrong", wrong)):
         tokens = torch.tensor([3, *units])
         with torch.no_grad():

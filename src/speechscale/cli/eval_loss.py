@@ -1,4 +1,4 @@
-"""`speechscale eval loss`: a model and test shards in, its loss on each corpus out."""
+"""`speechscale eval loss`: test loss of a model on each corpus of test shards."""
 
 from __future__ import annotations
 
@@ -16,24 +16,23 @@ def loss(
     unit_offset: UnitOffset = None,
     precision: Precision = "auto",
 ) -> None:
-    """Read a whole test set: nats per token, weighted by tokens, with standard errors over utterances, per corpus.
+    """Compute the test loss per corpus: nats per token, weighted by tokens, with standard errors over utterances.
 
-    Every utterance is read by itself, after EOS, its closing EOS included; longer ones than the context in windows (see
-    `eval run --help`). Bits per second of audio can be compared across tokenizers; they are missing where shards do not
-    say how long their audio is.
+    Every utterance is read by itself, after EOS and with its closing EOS. Utterances longer than the context are read
+    in windows (see `eval run --help`). Bits per second of audio can be compared across tokenizers; they are missing
+    where shards do not record the duration of their audio.
 
     Example:
-
         speechscale eval loss one-run --test work/nano/units/test
     """
-    from speechscale.jobs.evaluate import losses
+    from speechscale.jobs.evaluate_loss import evaluate_loss
     from speechscale.workers.progress import spinner
 
-    with spinner("reading"):
-        found, remarks = losses(model, test, unit_offset=unit_offset, precision=precision)
-    for remark in remarks:
-        typer.echo(f"{remark}.")
-    for corpus, each in found.items():
+    with spinner("computing the loss"):
+        losses, warnings = evaluate_loss(model, test, unit_offset=unit_offset, precision=precision)
+    for warning in warnings:
+        typer.echo(f"{warning}.")
+    for corpus, each in losses.items():
         bits = "-" if each.bits_per_second is None else f"{each.bits_per_second:.2f}"
         typer.echo(
             f"{corpus or 'all':<24} {each.loss:.4f} ± {each.standard_error:.4f} nats/token  {bits:>8} bits/s  "

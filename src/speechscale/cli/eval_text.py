@@ -1,4 +1,4 @@
-"""`speechscale eval text`: a text language model and written benchmarks in, scores and a row of the runs table out."""
+"""`speechscale eval text`: scores of a text language model on written benchmarks, and a row of a runs table."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from speechscale.cli.eval_run import Bos, Given, Nll, Precision, Preset, Terminal, Ties, tell
+from speechscale.cli.eval_run import Bos, Given, Nll, Precision, Preset, Terminal, Ties
 
 
 def text(
@@ -20,8 +20,8 @@ def text(
     benchmark: Annotated[
         list[str],
         typer.Option(
-            help="Task and its texts, task=path: JSON Lines of BLiMP (a file or the folder), a StoryCloze CSV, a gold "
-            "file of ZeroSpeech 2021. Call the task as speech calls it, so that the two are compared."
+            help="Task and its texts, task=path: JSON Lines of BLiMP (a file or the folder), a StoryCloze CSV, or a "
+            "gold file of ZeroSpeech 2021. Use the task name of the speech side, so that the two are compared."
         ),
     ],
     out: Annotated[
@@ -30,11 +30,11 @@ def text(
     table: Annotated[
         Path | None,
         typer.Option(
-            help="Runs table (CSV, TSV, Parquet) that gets a row of the series 'text', or is begun."
+            help="Runs table (CSV, TSV, Parquet) that gets a row of the series 'text'; made where it is missing."
         ),
     ] = None,
     tokens: Annotated[
-        int | None, typer.Option(min=1, help="Tokens seen in training; of Pythia the revision says it.")
+        int | None, typer.Option(min=1, help="Tokens seen in training; known for Pythia revisions.")
     ] = None,
     preset: Preset = "official",
     nll: Nll = None,
@@ -44,21 +44,29 @@ def text(
     given: Given = None,
     precision: Precision = "auto",
 ) -> None:
-    """Score a text model on the written twins of the spoken benchmarks, by the same rules.
+    r"""Score a text model on the written versions of the spoken benchmarks, by the same conventions.
 
-    N is counted from the model, without embeddings. A row that is there already for the model is replaced.
+    N is counted from the model, without embeddings. An existing row of the model is replaced.
 
     Example:
-
-        speechscale eval text EleutherAI/pythia-70m@step3000 --benchmark sblimp=blimp/data \\
+        speechscale eval text EleutherAI/pythia-70m@step3000 --benchmark sblimp=blimp/data \
             --benchmark sstorycloze=sstorycloze.csv -o text/pythia-70m-step3000 --table runs.csv
     """
-    from speechscale.evals.conventions import convention
-    from speechscale.jobs.evaluate_text import benchmarks_named, model_named, score_text
+    from speechscale.cli.format_scores import evaluation_lines
+    from speechscale.jobs.evaluate_text import TextEvaluationRequest, run_text_evaluation
     from speechscale.workers.progress import spinner
 
-    by = convention(preset, nll=nll, bos=bos, terminal=terminal, ties=ties, given=given)
-    asked = benchmarks_named(benchmark)
+    request = TextEvaluationRequest(
+        model=model,
+        benchmarks=benchmark,
+        out=out,
+        preset=preset,
+        switches={"nll": nll, "bos": bos, "terminal": terminal, "ties": ties, "given": given},
+        table=table,
+        tokens=tokens,
+        precision=precision,
+    )
     with spinner("scoring"):
-        found, _ = score_text(model_named(model, tokens), asked, out, by, table=table, precision=precision)
-    tell(found)
+        evaluation = run_text_evaluation(request)
+    for line in evaluation_lines(evaluation):
+        typer.echo(line)

@@ -1,4 +1,4 @@
-"""`speechscale eval`: zero-shot scores of models, and their losses; one file a verb."""
+"""`speechscale eval`: zero-shot scores and test losses of models; one file per verb."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from speechscale.cli.eval_run import run
 from speechscale.cli.eval_text import text
 
 evaluate = typer.Typer(
-    help="Zero-shot scores of models, and their losses.", no_args_is_help=True, rich_markup_mode=None
+    help="Zero-shot scores and test losses of models.", no_args_is_help=True, rich_markup_mode=None
 )
 evaluate.command()(prepare)
 evaluate.command()(run)

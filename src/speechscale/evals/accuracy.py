@@ -1,8 +1,8 @@
-"""Accuracies with intervals from per-item scores, by a convention.
+"""Accuracies with 95 % intervals from per-item scores, by a convention.
 
-What is sampled is the item (group): its voices and conditions repeat it. An accuracy is a ratio of sums over
-items, and its variance that of such a ratio (Taylor linearisation, the cluster "sandwich"). From it comes the number of
-independent answers that would be as uncertain, and with that number Wilson's interval, which stays inside [0, 1].
+The sampled unit is the item (group): its voices and conditions are repetitions. An accuracy is a ratio of sums over
+items, with the variance of such a ratio (Taylor linearisation, the cluster "sandwich"). The variance gives an effective
+number of independent answers, and this number Wilson's interval, which lies within [0, 1].
 """
 
 from __future__ import annotations
@@ -14,128 +14,131 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from speechscale.evals.conventions import PRESETS, Convention, judged
+from speechscale.evals.conventions import PRESETS, with_correct
 from speechscale.records.runs import Score
+from speechscale.records.scores import Convention, TaskAccuracy
 
 Z95 = 1.959963984540054  # two-sided 95 % of the normal distribution
-# Bands of word frequency of sWUGGY, as the official code cuts them: its names promise one more at either end.
+# Frequency bands of sWUGGY, cut as in the official code; their names promise one more at either end.
 BANDS = {"oov": (0, 1), "1-5": (1, 5), "6-20": (5, 20), "21-100": (20, 100), ">100": (100, math.inf)}
+_DEFAULT_CONDITIONS = ("", "seen", "dev")  # conditions that the name of a score omits
 
 
 @dataclass(frozen=True)
-class Accuracy:
-    """One number of a score table, and what it is the mean of."""
+class ItemAnswers:
+    """Answers per item: the sum over its pairs, and the number of its pairs."""
 
-    task: str
-    condition: str
-    part: str  # a phenomenon or a band; "" for the whole task
-    mean_over: str  # "phenomena" (macro), or "items" or "pairs" (micro)
-    score: Score
-
-
-@dataclass(frozen=True)
-class Answers:
-    """Per item: the sum of what its pairs count, and how many they are."""
-
-    right: np.ndarray  # float64 [items]
+    correct: np.ndarray  # float64 [items]
     pairs: np.ndarray  # float64 [items]
 
     @property
-    def mean(self) -> float:
-        return float(self.right.sum() / self.pairs.sum())
+    def accuracy(self) -> float:
+        """Share of the pairs that are answered correctly."""
+        return float(self.correct.sum() / self.pairs.sum())
 
     @property
-    def independent(self) -> float:
-        """The number of independent answers that are as uncertain; as many as items where all answers agree."""
-        variance = ((self.right - self.mean * self.pairs) ** 2).sum() / self.pairs.sum() ** 2
+    def effective_sample_size(self) -> float:
+        """Number of independent answers with the same variance; the number of items where all answers agree."""
+        variance = ((self.correct - self.accuracy * self.pairs) ** 2).sum() / self.pairs.sum() ** 2
         if variance == 0:
-            return float(len(self.right))
-        return min(self.mean * (1 - self.mean) / variance, self.pairs.sum())
+            return float(len(self.correct))
+        return float(min(self.accuracy * (1 - self.accuracy) / variance, self.pairs.sum()))
 
 
-def accuracies(scores: pl.DataFrame, by: Convention = PRESETS["official"]) -> dict[str, Score]:
-    """Headline scores by name: `task`, `task.part`, each with its condition appended (`_unseen`, `_test`) where it is
-    not the usual one: no condition, voices heard in training, or the split that everybody has the answers of. So
-    `sblimp` is one column for speech and text, whatever else a model was scored on.
+def headline_scores(scores: pl.DataFrame, convention: Convention = PRESETS["official"]) -> dict[str, Score]:
+    """The scores of a runs table by name, `task` or `task.part`.
 
-    Parts are phenomena where a task has several, and bands of frequency. Pairs without scores are left out; whoever
-    shows the result says how many (`evals/conventions.py: unscored`).
+    A condition is appended (`_unseen`, `_test`) unless it is the usual one: none, voices heard in training, or the
+    split with public answers. So `sblimp` is one column for speech and text. Parts are phenomena, where a task has
+    several, and frequency bands. Pairs without scores are left out; `unscored_pairs` names them.
     """
     result: dict[str, Score] = {}
-    for each in score_table(scores, by):
-        name = _name(each)
-        if name not in result or by.headline == "micro":  # the macro-average, where there is one, comes first
+    for each in task_accuracies(scores, convention):
+        name = _score_name(each)
+        # The macro-average precedes the micro-average of the same name.
+        if name not in result or convention.headline == "micro":
             result[name] = each.score
     return result
 
 
-def score_table(scores: pl.DataFrame, by: Convention) -> list[Accuracy]:
-    """Every task and condition: macro over phenomena where it has several, micro, and its parts."""
-    table = judged(scores, by).filter(pl.col("right").is_not_null())
+def task_accuracies(scores: pl.DataFrame, convention: Convention) -> list[TaskAccuracy]:
+    """Accuracies of every task and condition: macro over several phenomena, micro, and parts."""
+    answered = with_correct(scores, convention).filter(pl.col("correct").is_not_null())
     return [
         each
         for (task, condition), of_task in sorted(
-            table.group_by("task", "condition"), key=lambda pair: pair[0]
+            answered.group_by("task", "condition"), key=lambda group: group[0]
         )
-        for each in _of_task(str(task), str(condition), of_task, by)
+        for each in _accuracies_of(str(task), str(condition), of_task, convention)
     ]
 
 
-def _of_task(task: str, condition: str, table: pl.DataFrame, by: Convention) -> Iterator[Accuracy]:
-    micro = "pairs" if by.voices == "pairs" else "items"
-    phenomena = {str(name): _answers(part, by) for (name,), part in sorted(table.group_by("phenomenon"))}
+def _accuracies_of(
+    task: str, condition: str, answered: pl.DataFrame, convention: Convention
+) -> Iterator[TaskAccuracy]:
+    def accuracy(part: str, mean_over: str, score: Score) -> TaskAccuracy:
+        return TaskAccuracy(
+            task=task, condition=condition, part=part, mean_over=mean_over, **score.model_dump()
+        )
+
+    micro = "pairs" if convention.voices == "pairs" else "items"
+    phenomena = {
+        str(name): _item_answers(part, convention)
+        for (name,), part in sorted(answered.group_by("phenomenon"), key=lambda group: group[0])
+    }
     if len(phenomena) > 1:
-        yield Accuracy(task, condition, "", "phenomena", macro(list(phenomena.values())))
-    yield Accuracy(task, condition, "", micro, interval(_answers(table, by)))
+        yield accuracy("", "phenomena", macro_accuracy(list(phenomena.values())))
+    yield accuracy("", micro, micro_accuracy(_item_answers(answered, convention)))
     if len(phenomena) > 1:
         for name, answers in phenomena.items():
-            yield Accuracy(task, condition, name, micro, interval(answers))
-    known = table.filter(pl.col("frequency").is_not_null())
+            yield accuracy(name, micro, micro_accuracy(answers))
+    known = answered.filter(pl.col("frequency").is_not_null())
     if known.height:
         parts = {"in_vocabulary": (1.0, math.inf), **BANDS}
         for name, (low, high) in parts.items():
             part = known.filter((pl.col("frequency") >= low) & (pl.col("frequency") < high))
             if part.height:
-                yield Accuracy(task, condition, name, micro, interval(_answers(part, by)))
+                yield accuracy(name, micro, micro_accuracy(_item_answers(part, convention)))
 
 
-def _answers(table: pl.DataFrame, by: Convention) -> Answers:
-    """By item; where voices are averaged first, an item counts once."""
+def _item_answers(answered: pl.DataFrame, convention: Convention) -> ItemAnswers:
+    """Answers per item; where voices are averaged first, an item counts once."""
     item = ["phenomenon", "group_id"]
-    items = table.group_by(item).agg(pl.col("right").sum(), pairs=pl.len()).sort(item)
-    right, pairs = items["right"].to_numpy(), items["pairs"].to_numpy().astype(float)
-    return Answers(right, pairs) if by.voices == "pairs" else Answers(right / pairs, np.ones(len(pairs)))
+    items = answered.group_by(item).agg(pl.col("correct").sum(), pairs=pl.len()).sort(item)
+    correct, pairs = items["correct"].to_numpy(), items["pairs"].to_numpy().astype(float)
+    if convention.voices == "pairs":
+        return ItemAnswers(correct, pairs)
+    return ItemAnswers(correct / pairs, np.ones(len(pairs)))
 
 
-def interval(answers: Answers) -> Score:
-    """Accuracy with its Wilson (1927) score interval."""
-    mean, count = answers.mean, answers.independent
+def micro_accuracy(answers: ItemAnswers) -> Score:
+    """Mean over all items or pairs, with its Wilson (1927) score interval."""
+    mean, count = answers.accuracy, answers.effective_sample_size
     centre = (mean + Z95**2 / (2 * count)) / (1 + Z95**2 / count)
     half = Z95 / (1 + Z95**2 / count) * math.sqrt(mean * (1 - mean) / count + Z95**2 / (4 * count**2))
-    items = len(answers.right)
+    items = len(answers.correct)
     return Score(accuracy=mean, low=max(0.0, centre - half), high=min(1.0, centre + half), items=items)
 
 
-def macro(phenomena: list[Answers]) -> Score:
-    """Mean over phenomena; its interval from the items within them, which are what was sampled."""
-    mean = sum(answers.mean for answers in phenomena) / len(phenomena)
-    variance = sum(_variance(answers, 4 / len(phenomena)) for answers in phenomena) / len(phenomena) ** 2
-    half = Z95 * math.sqrt(variance)
-    items = sum(len(answers.right) for answers in phenomena)
+def macro_accuracy(phenomena: list[ItemAnswers]) -> Score:
+    """Mean over phenomena, with an interval from the items within them, which are what was sampled."""
+    mean = sum(answers.accuracy for answers in phenomena) / len(phenomena)
+    variance = sum(_adjusted_variance(answers, 4 / len(phenomena)) for answers in phenomena)
+    half = Z95 * math.sqrt(variance / len(phenomena) ** 2)
+    items = sum(len(answers.correct) for answers in phenomena)
     return Score(accuracy=mean, low=max(0.0, mean - half), high=min(1.0, mean + half), items=items)
 
 
-def _variance(answers: Answers, added: float) -> float:
-    """Variance of an accuracy with `added` answers put in, half of them right (Agresti & Coull 1998 add four in all),
-    so that it is not 0 when every item is right."""
-    count = answers.independent + added
-    estimate = (answers.mean * answers.independent + added / 2) / count
+def _adjusted_variance(answers: ItemAnswers, added: float) -> float:
+    """Variance of an accuracy with `added` pseudo-answers, half of them correct; above 0 where every item is correct.
+
+    Agresti & Coull 1998 add four in all.
+    """
+    count = answers.effective_sample_size + added
+    estimate = (answers.accuracy * answers.effective_sample_size + added / 2) / count
     return estimate * (1 - estimate) / count
 
 
-_USUAL = ("", "seen", "dev")  # conditions that a name need not say
-
-
-def _name(each: Accuracy) -> str:
+def _score_name(each: TaskAccuracy) -> str:
     part = f".{each.part}" if each.part else ""
-    return f"{each.task}{part}" + ("" if each.condition in _USUAL else f"_{each.condition}")
+    return f"{each.task}{part}" + ("" if each.condition in _DEFAULT_CONDITIONS else f"_{each.condition}")

@@ -1,4 +1,4 @@
-"""Two models on the same pairs: the difference of their accuracies, its interval, and whether it may be chance."""
+"""Paired comparison of two models: difference of accuracies, interval, and sign-flip permutation test."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ import polars as pl
 
 from speechscale.errors import UserError
 from speechscale.evals.accuracy import Z95
-from speechscale.evals.conventions import Convention, judged
+from speechscale.evals.conventions import with_correct
+from speechscale.records.scores import Convention
 
-_DRAWS = 20_000  # of signs; resolves p to about 0.001 near 0.05
-_EXACT = 14  # items that differ, up to which all patterns of signs are gone through
+_SIGN_DRAWS = 20_000  # resolves p to about 0.001 near 0.05
+_MOST_EXACT_ITEMS = 14  # differing items up to which all patterns of signs are enumerated
 _SEED = 0
 
 
-@dataclass(frozen=True)
-class Difference:
-    """Accuracy of the first model less that of the second, paired by item."""
+@dataclass(frozen=True, kw_only=True)
+class PairedDifference:
+    """Accuracy of the first model minus that of the second, paired by item, with its 95 % interval."""
 
     task: str
     condition: str
-    effect: float
+    difference: float
     low: float
     high: float
     p: float  # two-sided, of the sign-flip permutation test over items
@@ -31,65 +32,82 @@ class Difference:
     pairs: int
 
 
-def compare(first: pl.DataFrame, second: pl.DataFrame, by: Convention) -> list[Difference]:
-    """Each task and condition that both tables have, over the pairs that both have scored.
+def paired_differences(
+    first: pl.DataFrame, second: pl.DataFrame, convention: Convention
+) -> list[PairedDifference]:
+    """Differences of every task and condition in both score tables, over the pairs with a score in both.
 
-    Under the null hypothesis either model may have been either, item by item: the signs of the items' differences are
-    flipped. With one pair an item and no phenomena this is McNemar's exact test.
+    The null hypothesis exchanges the two models item by item, which flips the sign of the item's difference. With one
+    pair per item and no phenomena this is McNemar's exact test.
 
     Raises:
-        UserError: no pair is in both, or one is in a table twice.
+        UserError: no pair is in both tables, or a pair is twice in one table.
     """
     keys = ["task", "condition", "pair_id"]
     for table in (first, second):
-        twice = table.filter(pl.struct(keys).is_duplicated())
-        if twice.height:
+        repeated = table.filter(pl.struct(keys).is_duplicated())
+        if repeated.height:
             raise UserError(
-                f"{twice['task'][0]}/{twice['pair_id'][0]}: is in one score table twice; score again."
+                f"{repeated['task'][0]}/{repeated['pair_id'][0]}: is in one score table twice; score again."
             )
-    left = judged(first, by).drop_nulls("right")
-    right = judged(second, by).drop_nulls("right").select(*keys, pl.col("right").alias("other"))
-    both = left.join(right, on=keys).with_columns(difference=pl.col("right") - pl.col("other"))
+    left = with_correct(first, convention).drop_nulls("correct")
+    right = with_correct(second, convention).drop_nulls("correct")
+    both = left.join(right.select(*keys, pl.col("correct").alias("correct_second")), on=keys)
     if not both.height:
         raise UserError(
             "the two score tables have no pair in common; were the models scored on the same shards?"
         )
+    both = both.with_columns(difference=pl.col("correct") - pl.col("correct_second"))
     return [
-        _difference(str(task), str(condition), table, by)
+        _paired_difference(str(task), str(condition), table, convention)
         for (task, condition), table in sorted(both.group_by("task", "condition"), key=lambda pair: pair[0])
     ]
 
 
-def _difference(task: str, condition: str, table: pl.DataFrame, by: Convention) -> Difference:
+def _paired_difference(
+    task: str, condition: str, table: pl.DataFrame, convention: Convention
+) -> PairedDifference:
     items = table.group_by("phenomenon", "group_id").agg(pl.col("difference").sum(), pairs=pl.len())
     items = items.sort("phenomenon", "group_id")
-    if by.voices == "mean":
+    if convention.voices == "mean":
         items = items.with_columns(pl.col("difference") / pl.col("pairs"), pairs=pl.lit(1.0))
-    strata = items["phenomenon"] if by.headline == "macro" else pl.repeat("", items.height, eager=True)
+    macro = convention.headline == "macro"
+    strata = items["phenomenon"] if macro else pl.repeat("", items.height, eager=True)
     _, stratum = np.unique(strata.to_numpy(), return_inverse=True)
-    d, n = items["difference"].to_numpy(), items["pairs"].to_numpy().astype(float)
-    pairs_in = np.bincount(stratum, weights=n)
-    means = np.bincount(stratum, weights=d) / pairs_in
-    parts = (d - means[stratum] * n) / pairs_in[stratum] / len(means)
-    effect, half = float(means.mean()), Z95 * math.sqrt((parts**2).sum())
-    shares = d / pairs_in[stratum] / len(means)
-    return Difference(
-        task, condition, effect, effect - half, effect + half, _sign_flips(shares), items.height, table.height
+    differences, pairs = items["difference"].to_numpy(), items["pairs"].to_numpy().astype(float)
+    pairs_per_stratum = np.bincount(stratum, weights=pairs)
+    means = np.bincount(stratum, weights=differences) / pairs_per_stratum
+    residuals = (differences - means[stratum] * pairs) / pairs_per_stratum[stratum] / len(means)
+    contributions = differences / pairs_per_stratum[stratum] / len(means)
+    mean, half = float(means.mean()), Z95 * math.sqrt((residuals**2).sum())
+    return PairedDifference(
+        task=task,
+        condition=condition,
+        difference=mean,
+        low=mean - half,
+        high=mean + half,
+        p=_sign_flip_p_value(contributions),
+        items=items.height,
+        pairs=table.height,
     )
 
 
-def _sign_flips(shares: np.ndarray) -> float:
-    """The chance that shares of random sign add up to as much as they do (Monte Carlo: one is added to both counts)."""
-    shares = shares[shares != 0]
-    if not len(shares):
+def _sign_flip_p_value(contributions: np.ndarray) -> float:
+    """Probability that contributions with random signs sum to at least the observed absolute value.
+
+    Args:
+        contributions: float64 [items], which sum to the observed difference.
+    """
+    contributions = contributions[contributions != 0]
+    if not len(contributions):
         return 1.0
-    reached = abs(shares.sum()) * (1 - 1e-9)
-    if len(shares) <= _EXACT:
-        signs = (np.arange(2 ** len(shares))[:, None] >> np.arange(len(shares)) & 1) * 2 - 1
-        return float((np.abs(signs @ shares) >= reached).mean())
+    observed = abs(contributions.sum()) * (1 - 1e-9)
+    if len(contributions) <= _MOST_EXACT_ITEMS:
+        signs = (np.arange(2 ** len(contributions))[:, None] >> np.arange(len(contributions)) & 1) * 2 - 1
+        return float((np.abs(signs @ contributions) >= observed).mean())
     rng = np.random.default_rng(_SEED)
-    as_far = 0
-    for _ in range(_DRAWS // 1000):
-        signs = rng.integers(0, 2, (1000, len(shares)), dtype=np.int8) * 2 - 1
-        as_far += int((np.abs(signs @ shares) >= reached).sum())
-    return (as_far + 1) / (_DRAWS + 1)
+    as_extreme = 0
+    for _ in range(_SIGN_DRAWS // 1000):
+        signs = rng.integers(0, 2, (1000, len(contributions)), dtype=np.int8) * 2 - 1
+        as_extreme += int((np.abs(signs @ contributions) >= observed).sum())
+    return (as_extreme + 1) / (_SIGN_DRAWS + 1)  # Monte Carlo: one is added to both counts

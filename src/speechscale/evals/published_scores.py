@@ -1,4 +1,4 @@
-"""Scores that others published, each with the convention it was taken by, where that is known."""
+"""Published zero-shot scores, each with its convention as far as it is known."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _TWIST = "as quoted there; later papers give these StoryCloze scores, the benchm
 
 @dataclass(frozen=True)
 class ReportedConvention:
-    """By which convention a number was taken. "unknown": nobody has said it."""
+    """The convention of a published number; "unknown" where no source states it."""
 
     nll: str = "unknown"  # over the units scored
     before_first: str = "unknown"
@@ -20,8 +20,8 @@ class ReportedConvention:
 
 
 @dataclass(frozen=True)
-class Published:
-    """Accuracies in percent; None where not reported."""
+class PublishedScore:
+    """Accuracies of one system in percent; None where not reported."""
 
     system: str
     kind: str
@@ -30,22 +30,21 @@ class Published:
     sblimp: float | None
     tstorycloze: float | None
     sstorycloze: float | None
-    taken: ReportedConvention
+    convention: ReportedConvention
     source: str
 
 
 _UNKNOWN = ReportedConvention()
-_NONE = "-"  # people have no likelihoods
-# Scores submitted to ZeroSpeech may be any; ties and means are those of its evaluation (tasks/lm/syntactic.py).
+_NONE = "-"  # humans have no likelihoods
+# A ZeroSpeech submission may hold any score; ties and means are those of its evaluation (tasks/lm/syntactic.py).
 _ZEROSPEECH = ReportedConvention(ties="half in sBLIMP", sblimp_mean_over="items")
 _AS_ZEROSPEECH = ReportedConvention(ties="half in sBLIMP, presumably", sblimp_mean_over="items, presumably")
 # The released evaluate.py and model.py.
 _OF_STUDY = ReportedConvention("mean", "EOS", "not scored", "half (StoryCloze lost)", "phenomena")
 # slamkit's template `<S> $0 <S>` and the defaults of its metric.
 _SLAMKIT = ReportedConvention("mean", "<S>", "scored", "half", "pairs")
-_SPIRIT = ReportedConvention(
-    "mean"
-)  # normalised by length, text logits not masked: facebookresearch/spiritlm issue 14
+# Normalised by length, text logits not masked: facebookresearch/spiritlm issue 14.
+_SPIRIT = ReportedConvention("mean")
 
 _ROWS = (
     ("GSLM", "speech only", "100M", "", 54.2, 66.6, 53.3, _ZEROSPEECH, _STUDY),
@@ -83,4 +82,4 @@ _ROWS = (
     ("Pythia 6.9B", "text", "6.9B", "300B", 80.0, 97.5, 76.2, _UNKNOWN, _STUDY),
     ("Human", "", "", "", None, 90.2, 79.9, ReportedConvention(*5 * [_NONE]), _STUDY),
 )
-PUBLISHED = tuple(Published(*row) for row in _ROWS)
+PUBLISHED_SCORES = tuple(PublishedScore(*row) for row in _ROWS)

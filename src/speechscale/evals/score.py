@@ -1,4 +1,4 @@
-"""Per-item scores of one model: the likelihood of both members of every pair."""
+"""Per-item scores of a model: the likelihood of both members of every pair."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import polars as pl
 import torch
 
 from speechscale.errors import UserError
-from speechscale.evals.tasks import Pair, common_start
+from speechscale.evals.tasks import Pair, common_prefix_length
 from speechscale.model.likelihood import (
     ScoringRow,
     context_windows,
@@ -19,57 +19,61 @@ from speechscale.model.likelihood import (
     sum_by_slot,
 )
 from speechscale.model.protocol import LanguageModel
-from speechscale.records.scores import COLUMNS, LABELS
+from speechscale.records.scores import COLUMNS, LABELS, SpecialTokens
 
-_BUFFER = 2048  # pairs that are sorted by length together; bounds memory whatever their number
-_WORTH = 1 / 8  # of all tokens must be shared: a fork's mask costs a little
+_PAIRS_PER_BUFFER = 2048  # pairs that are sorted by length together; bounds memory
+_MIN_SHARED_FRACTION = 1 / 8  # of all tokens, from which one row for both members pays for its attention mask
 _PROMPT, _ENDING, _CLOSING = range(3)  # sections of a member
-_BOTH, _CORRECT, _WRONG = range(3)  # whose a sum is: of what the members share, or of one of them
+_BOTH, _CORRECT, _WRONG = range(3)  # whose tokens a sum counts: the shared ones, or those of one member
 
 
 def score_pairs(
-    model: LanguageModel,
-    pairs: Iterable[Pair],
-    *,
-    bos: int | None,
-    dtype: torch.dtype,
-    end: int | None = None,
-    offset: int = 0,
+    model: LanguageModel, pairs: Iterable[Pair], tokens: SpecialTokens, *, dtype: torch.dtype
 ) -> pl.DataFrame:
-    """The table of `records/scores.py`, one row a pair. What both members begin with is read once.
+    """The score table of `records/scores.py`, one row per pair. Tokens that both members begin with are read once.
 
     Args:
-        bos: the token before the first; without one the first is not scored.
-        end: the closing token, `bos` where it is not given. Its likelihood stands in columns of its own.
-        offset: the token of unit 0.
+        model: in evaluation mode.
+        pairs: token ids of both members, relative to `tokens.unit_0` where it is set.
+        tokens: special tokens. Without a token before the first, the first token of a member is not scored. The
+            likelihood of the closing token has columns of its own.
+        dtype: of the matrix products.
 
     Raises:
         UserError: tokens outside the vocabulary, or a prompt that is not shared; the pair is named.
     """
-    closing = end if end is not None else bos
-    if closing is None:
-        raise UserError("without a token before the first, the closing token must be said.")
     stream, tables = iter(pairs), [pl.DataFrame(schema=COLUMNS)]
-    while buffer := list(islice(stream, _BUFFER)):
-        tables.append(_scored(model, buffer, bos, closing, offset, dtype))
+    while buffer := list(islice(stream, _PAIRS_PER_BUFFER)):
+        tables.append(_score_buffer(model, buffer, tokens, dtype))
     return pl.concat(tables)
 
 
-def _scored(
-    model: LanguageModel, pairs: Sequence[Pair], bos: int | None, end: int, offset: int, dtype: torch.dtype
+def _score_buffer(
+    model: LanguageModel, pairs: Sequence[Pair], tokens: SpecialTokens, dtype: torch.dtype
 ) -> pl.DataFrame:
     rows: list[ScoringRow] = []
-    unread = 0 if bos is not None else 1  # leading tokens that are not scored
+    unscored = 0 if tokens.before_first is not None else 1  # leading tokens of a member that are only read
     for number, pair in enumerate(pairs):
-        _check(pair, offset, model.vocabulary)
-        if min(len(pair.correct), len(pair.wrong)) > unread:
-            members = [_framed(units, bos, end, offset) for units in (pair.correct, pair.wrong)]
-            rows += _rows(9 * number, members, (pair.prompt or 0) - unread, model)
+        _check(pair, tokens.unit_0 or 0, model.vocabulary)
+        if min(len(pair.correct), len(pair.wrong)) > unscored:
+            members = [_with_special_tokens(units, tokens) for units in (pair.correct, pair.wrong)]
+            rows += _pair_rows(9 * number, members, (pair.prompt or 0) - unscored, model)
     sums = sum_by_slot(model, rows, 9 * len(pairs), dtype).reshape(-1, 3, 3)
-    lengths = np.array([[len(pair.correct), len(pair.wrong)] for pair in pairs]) - unread
+    return _score_table(pairs, sums, unscored)
+
+
+def _score_table(pairs: Sequence[Pair], sums: np.ndarray, unscored: int) -> pl.DataFrame:
+    """Rows of the score table.
+
+    Args:
+        pairs: as scored.
+        sums: float64 [pairs, 3, 3], nats by pair, owner and section.
+        unscored: leading tokens of every member that were only read.
+    """
+    lengths = np.array([[len(pair.correct), len(pair.wrong)] for pair in pairs]) - unscored
     scored = (lengths > 0).all(axis=1) & np.isfinite(sums).all(axis=(1, 2))
     correct, wrong = (sums[:, _BOTH] + sums[:, own] for own in (_CORRECT, _WRONG))
-    prompts = [None if pair.prompt is None else max(0, pair.prompt - unread) for pair in pairs]
+    prompts = [None if pair.prompt is None else max(0, pair.prompt - unscored) for pair in pairs]
     table = pl.DataFrame(
         {name: [getattr(pair, name) for pair in pairs] for name in (*LABELS, "name_correct", "name_wrong")}
         | {
@@ -85,50 +89,57 @@ def _scored(
         },
         schema=COLUMNS | {"scored": pl.Boolean},
     )
-    of_scores = [name for name in COLUMNS if name.startswith("nll")]
-    known = pl.when("scored").then(pl.col(of_scores))
+    nll_columns = [name for name in COLUMNS if name.startswith("nll")]
+    known = pl.when("scored").then(pl.col(nll_columns))
     return table.with_columns(known).with_columns(
         pl.when(pl.col("units_prompt").is_not_null()).then("nll_prompt").alias("nll_prompt")
     )[list(COLUMNS)]
 
 
-def _framed(units: np.ndarray, bos: int | None, end: int, offset: int) -> np.ndarray:
-    before = [] if bos is None else [bos]
-    return np.concatenate([before, units.astype(np.int64) + offset, [end]]).astype(np.int64)
+def _with_special_tokens(units: np.ndarray, tokens: SpecialTokens) -> np.ndarray:
+    before = [] if tokens.before_first is None else [tokens.before_first]
+    ids = units.astype(np.int64) + (tokens.unit_0 or 0)
+    return np.concatenate([before, ids, [tokens.closing]]).astype(np.int64)
 
 
-def _rows(first: int, members: Sequence[np.ndarray], prompt: int, model: LanguageModel) -> list[ScoringRow]:
-    """Both members as one row that forks, where they share enough, or as rows of their own; twins that are the same
-    are read once, so that rounding cannot decide between them.
+def _pair_rows(
+    first_slot: int, members: Sequence[np.ndarray], prompt: int, model: LanguageModel
+) -> list[ScoringRow]:
+    """Both members as one row with a shared prefix, where they share enough, or as rows of their own.
+
+    Equal members are read once, so that rounding cannot decide between them.
 
     Args:
-        first: the pair's first slot, of nine: owner x section.
-        prompt: how many of the first predictions are of the prompt.
+        first_slot: the first of the nine sums of the pair, owner x section.
+        members: int64 [tokens] each, special tokens included.
+        prompt: number of predictions, from the first, that belong to the prompt.
+        model: says how much it reads at once, and whether a row can have a shared prefix.
     """
     sections = [_sections(len(member) - 1, prompt) for member in members]
     if np.array_equal(members[0], members[1]):
-        return list(context_windows(members[0], first + 3 * _BOTH + sections[0], model.context))
-    shared = common_start(*members)
+        return list(context_windows(members[0], first_slot + 3 * _BOTH + sections[0], model.context))
+    shared = common_prefix_length(*members)
     longest = max(map(len, members)) - 1
     if (
         model.supports_shared_prefix
         and longest <= model.context
-        and shared - 1 >= _WORTH * sum(map(len, members))
+        and shared - 1 >= _MIN_SHARED_FRACTION * sum(map(len, members))
     ):
-        trunk = sections[0][: shared - 1]
-        ends = [
-            (member[shared:], first + 3 * own + section[shared - 1 :])
+        prefix = sections[0][: shared - 1]
+        suffixes = [
+            (member[shared:], first_slot + 3 * own + section[shared - 1 :])
             for own, member, section in zip((_CORRECT, _WRONG), members, sections, strict=True)
         ]
-        return [shared_prefix_row(members[0][:shared], first + 3 * _BOTH + trunk, ends)]
+        return [shared_prefix_row(members[0][:shared], first_slot + 3 * _BOTH + prefix, suffixes)]
     return [
         row
         for own, member, section in zip((_CORRECT, _WRONG), members, sections, strict=True)
-        for row in context_windows(member, first + 3 * own + section, model.context)
+        for row in context_windows(member, first_slot + 3 * own + section, model.context)
     ]
 
 
 def _sections(predictions: int, prompt: int) -> np.ndarray:
+    """The section of each prediction, int64 [predictions]."""
     sections = np.full(predictions, _ENDING)
     sections[: max(0, prompt)] = _PROMPT
     sections[-1] = _CLOSING
@@ -146,6 +157,6 @@ def _check(pair: Pair, offset: int, vocabulary: int) -> None:
         or (pair.correct[: pair.prompt] != pair.wrong[: pair.prompt]).any()
     ):
         raise UserError(
-            f"{name}: its label says that both members begin with the same {pair.prompt} units, and they do not; make "
+            f"{name}: its label says that both members begin with the same {pair.prompt} units, but they do not; make "
             "the shards again."
         )

@@ -1,37 +1,37 @@
-"""Benchmark pairs from the labels that travel with every utterance; file names and row order mean nothing."""
+"""Benchmark pairs, joined by the labels of their utterances and never by file name or row order."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from speechscale.errors import UserError
 from speechscale.records.items import Label
 from speechscale.records.manifest import id_hash
-from speechscale.records.shards import Shard, unigram_identity
+from speechscale.records.shards import Shard, open_shards, unigram_identity
 
-_SHARED = ("group_id", "voice", "phenomenon", "condition", "prompt")  # labels that twins have in common
+_COMMON_LABELS = ("group_id", "voice", "phenomenon", "condition", "prompt")  # equal in both members of a pair
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Both members of a pair, as integer tokens without BOS and EOS, which the scorer adds; see `Label`."""
+    """Both members of a pair as token ids, without the BOS and EOS that the scorer adds. Labels: see `Label`."""
 
     task: str
     group_id: str
     pair_id: str
-    correct: np.ndarray
+    correct: np.ndarray  # integers [tokens]
     wrong: np.ndarray
     voice: str = ""
     phenomenon: str = ""
     condition: str = ""
     frequency: float | None = None
-    prompt: int | None = None  # leading tokens that both members share; None: not known
+    prompt: int | None = None  # leading tokens of the prompt, which both members share; None: unknown
     name_correct: str = ""  # of the recording: the stem of its file, or its id
     name_wrong: str = ""
 
@@ -43,14 +43,72 @@ class _Member:
     units: np.ndarray
 
 
-def read_pairs(shards: Sequence[Shard], unpaired: list[str]) -> Iterator[Pair]:
-    """Join members on (task, pair_id), as they come; what waits for its twin is all that is held of them.
+@dataclass(frozen=True)
+class Benchmarks:
+    """Labelled shards of several folders. `unpaired` and `unlabelled` are complete after `pairs` has been read."""
+
+    folders: list[list[Shard]]
+    tasks_of_folders: list[set[str]]  # in the order of `folders`
+    pairs: Iterator[Pair]
+    unpaired: list[str] = field(default_factory=list)  # task/pair_id of pairs that lack a member
+    unlabelled: Counter[str] = field(default_factory=Counter)  # pairs with an inferred prompt, by task
+
+    @property
+    def tasks(self) -> set[str]:
+        """Names of all tasks."""
+        return set().union(*self.tasks_of_folders)
+
+    def shards_of(self, task: str) -> list[Shard]:
+        """All shards of the folders with a task."""
+        return [
+            shard
+            for folder, tasks in zip(self.folders, self.tasks_of_folders, strict=True)
+            if task in tasks
+            for shard in folder
+        ]
+
+
+def open_benchmarks(
+    folders: Sequence[Path], *, given: Literal["nothing", "prompt"] = "nothing"
+) -> Benchmarks:
+    """Open folders of labelled shards.
 
     Args:
-        halves: gets the pairs of which a member is missing, when all shards are read.
+        folders: each with shards.
+        given: see `Convention`; with "prompt", prompts that no label states are inferred.
 
     Raises:
-        UserError: an utterance without labels, a member twice, twins with other labels, or no whole pair at all; the
+        UserError: no shards, an utterance without labels, or no pair with a prompt where prompts are given.
+    """
+    opened = [open_shards(folder) for folder in folders]
+    shards = [shard for folder in opened for shard in folder]
+    unpaired, unlabelled = list[str](), Counter[str]()
+    pairs = read_pairs(shards, unpaired)
+    if given == "prompt":
+        _require_prompt(with_inferred_prompts(read_pairs(shards, []), Counter()))
+        pairs = with_inferred_prompts(pairs, unlabelled)
+    return Benchmarks(opened, [_task_names(folder) for folder in opened], pairs, unpaired, unlabelled)
+
+
+def _require_prompt(pairs: Iterable[Pair]) -> None:
+    if not any(pair.prompt for pair in pairs):
+        raise UserError(
+            "no pair has a prompt: no label gives one, and no two members begin with the same unit; score without "
+            "--given prompt."
+        )
+
+
+def read_pairs(shards: Sequence[Shard], unpaired: list[str]) -> Iterator[Pair]:
+    """Join members on (task, pair_id), in the order of the shards.
+
+    Only members without their partner are held in memory.
+
+    Args:
+        shards: labelled shards.
+        unpaired: gets task/pair_id of the pairs that lack a member, after all shards are read.
+
+    Raises:
+        UserError: an utterance without labels, a member twice, partners with different labels, or no complete pair; the
             sentence names it.
     """
     waiting: dict[tuple[str, str], _Member] = {}
@@ -59,17 +117,17 @@ def read_pairs(shards: Sequence[Shard], unpaired: list[str]) -> Iterator[Pair]:
         for member in _members(shard):
             key = member.label.task, member.label.pair_id
             name = "/".join(key)
-            twin = waiting.pop(key, None)
-            if id_hash(name) in joined or (twin and twin.label.correct == member.label.correct):
+            partner = waiting.pop(key, None)
+            if id_hash(name) in joined or (partner and partner.label.correct == member.label.correct):
                 which = "correct" if member.label.correct else "wrong"
                 raise UserError(
                     f"{shard.folder}: {name} has two {which} members, of which {member.name} is one."
                 )
-            if twin is None:
+            if partner is None:
                 waiting[key] = member
                 continue
             joined.add(id_hash(name))
-            yield _pair(*(member, twin) if member.label.correct else (twin, member))
+            yield _pair(*(member, partner) if member.label.correct else (partner, member))
     unpaired += sorted("/".join(key) for key in waiting)
     if not joined:
         raise UserError(
@@ -77,33 +135,29 @@ def read_pairs(shards: Sequence[Shard], unpaired: list[str]) -> Iterator[Pair]:
         )
 
 
-def with_prompts(pairs: Iterable[Pair], unlabelled: Counter[str]) -> Iterator[Pair]:
-    """Where no label says how long the prompt is, it is what both members begin with.
+def with_inferred_prompts(pairs: Iterable[Pair], unlabelled: Counter[str]) -> Iterator[Pair]:
+    """Pairs with a prompt: the labelled one, else the tokens that both members begin with.
 
     Args:
-        unlabelled: counts such pairs, by task.
+        pairs: any pairs.
+        unlabelled: counts the pairs without a labelled prompt, by task.
     """
     for pair in pairs:
         if pair.prompt is None:
             unlabelled[pair.task] += 1
-            yield replace(pair, prompt=common_start(pair.correct, pair.wrong))
+            yield replace(pair, prompt=common_prefix_length(pair.correct, pair.wrong))
         else:
             yield pair
 
 
-def common_start(left: np.ndarray, right: np.ndarray) -> int:
-    """Leading tokens that both have; one is left for each to go on with."""
+def common_prefix_length(left: np.ndarray, right: np.ndarray) -> int:
+    """Number of leading tokens that two sequences share; at least one token is left in each."""
     most = max(0, min(len(left), len(right)) - 1)
     differing = np.flatnonzero(left[:most] != right[:most])
     return int(differing[0]) if len(differing) else most
 
 
-def tasks_of(shards: Sequence[Shard]) -> set[str]:
-    """The tasks that the labels name.
-
-    Raises:
-        UserError: an utterance without labels, named.
-    """
+def _task_names(shards: Sequence[Shard]) -> set[str]:
     return {_label(row, shard).task for shard in shards for row in shard.each_row()}
 
 
@@ -121,12 +175,12 @@ def _members(shard: Shard) -> Iterator[_Member]:
         label = _label(row, shard)
         units = shard.units[start : end - 1]
         if collapsed and label.prompt:
-            units = _without_seam(units, label.prompt)
+            units = _without_boundary_repeat(units, label.prompt)
         yield _Member(label, Path(row.get("source_audio_name") or row["id"]).stem, units)
 
 
-def _without_seam(units: np.ndarray, prompt: int) -> np.ndarray:
-    """Collapsed units never repeat; where prompt and ending were joined they may, and the ending loses its first."""
+def _without_boundary_repeat(units: np.ndarray, prompt: int) -> np.ndarray:
+    """Collapsed units without the repeated unit where a prompt and a separately encoded ending were joined."""
     if prompt < len(units) and units[prompt - 1] == units[prompt]:
         return np.delete(units, prompt)
     return units
@@ -134,7 +188,7 @@ def _without_seam(units: np.ndarray, prompt: int) -> np.ndarray:
 
 def _pair(correct: _Member, wrong: _Member) -> Pair:
     label = correct.label
-    differing = [name for name in _SHARED if getattr(label, name) != getattr(wrong.label, name)]
+    differing = [name for name in _COMMON_LABELS if getattr(label, name) != getattr(wrong.label, name)]
     if differing:
         raise UserError(
             f"{label.task}/{label.pair_id}: {correct.name} and {wrong.name} differ in {differing[0]}, which "

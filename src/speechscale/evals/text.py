@@ -1,4 +1,4 @@
-"""Written pairs as tokens of a text model, so that the scorer of units scores them."""
+"""Written pairs as token pairs of a text model, for the scorer that also scores units."""
 
 from __future__ import annotations
 
@@ -10,11 +10,16 @@ from speechscale.errors import UserError
 from speechscale.evals.tasks import Pair
 from speechscale.records.text_pairs import TextPair
 
-Tokenize = Callable[[str], np.ndarray]  # text to int64 [tokens]
+Tokenize = Callable[[str], np.ndarray]  # from text to int64 [tokens]
 
 
 def text_pairs(task: str, pairs: Sequence[TextPair], tokenize: Tokenize) -> Iterator[Pair]:
-    """Every member tokenized whole, prompt and ending with a space between them.
+    """Token pairs; each member is tokenized as a whole, with a space between prompt and ending.
+
+    Args:
+        task: name of the task.
+        pairs: written pairs.
+        tokenize: the tokenizer of the model, without special tokens.
 
     Raises:
         UserError: a text has no tokens; the sentence names the pair.
@@ -24,10 +29,12 @@ def text_pairs(task: str, pairs: Sequence[TextPair], tokenize: Tokenize) -> Iter
 
 
 def _pair(task: str, pair: TextPair, tokenize: Tokenize) -> Pair:
-    before = f"{pair.prompt} " if pair.prompt else ""
-    correct, wrong = (tokenize(before + ending) for ending in (pair.correct, pair.wrong))
+    prefix = f"{pair.prompt} " if pair.prompt else ""
+    correct, wrong = (tokenize(prefix + ending) for ending in (pair.correct, pair.wrong))
     if not len(correct) or not len(wrong):
-        raise UserError(f"{task}/{pair.pair_id}: a text without tokens; is the tokenizer the model's?")
+        raise UserError(
+            f"{task}/{pair.pair_id}: a text without tokens; does the tokenizer belong to the model?"
+        )
     return Pair(
         task,
         pair.group_id,
@@ -36,13 +43,15 @@ def _pair(task: str, pair: TextPair, tokenize: Tokenize) -> Pair:
         wrong,
         phenomenon=pair.phenomenon,
         frequency=pair.frequency,
-        prompt=_shared(tokenize(pair.prompt), correct, wrong) if pair.prompt else 0,
+        prompt=_shared_prompt_tokens(tokenize(pair.prompt), correct, wrong) if pair.prompt else 0,
     )
 
 
-def _shared(prompt: np.ndarray, correct: np.ndarray, wrong: np.ndarray) -> int:
-    """Tokens of the prompt that both members begin with: all of them, unless the tokenizer joins its last with what
-    follows. One is left for each ending."""
+def _shared_prompt_tokens(prompt: np.ndarray, correct: np.ndarray, wrong: np.ndarray) -> int:
+    """Number of prompt tokens that both members begin with; at least one token is left for each ending.
+
+    It is less than the length of the prompt where the tokenizer merges its last token with the ending.
+    """
     most = min(len(prompt), len(correct) - 1, len(wrong) - 1)
     differing = np.flatnonzero((correct[:most] != prompt[:most]) | (wrong[:most] != prompt[:most]))
     return int(differing[0]) if len(differing) else most

@@ -1,4 +1,4 @@
-"""A text language model on written benchmarks: its scores, its size, and the row of the runs table that says both."""
+"""Zero-shot scores of a text language model on written benchmarks, with its size and its row of the runs table."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING
 from speechscale.compute import Precision
 from speechscale.datasets.benchmarks.text import read_text_benchmark
 from speechscale.errors import UserError
-from speechscale.evals.accuracy import accuracies
-from speechscale.evals.conventions import PRESETS, Convention, unscored
-from speechscale.jobs.evaluate import Evaluation, beside, write_evaluation
-from speechscale.jobs.load_model import on_hub
-from speechscale.jobs.score_folder import existing_scores
-from speechscale.jobs.train_run import missing_note
+from speechscale.evals.conventions import PRESETS, convention_from_preset, unscored_pairs
+from speechscale.jobs.evaluate import Evaluation, write_evaluation
+from speechscale.jobs.load_model import parse_hub_id
 from speechscale.model.pythia import TOKENS_PER_STEP, checkpoint_warning, training_steps, unique_corpus_tokens
 from speechscale.records.runs import RECORD, ImportedRecipe, RunRecord, write_record
 from speechscale.records.runs_table import append_run
+from speechscale.records.score_folder import ScoringSetup, TaskScores, existing_scores, model_name
+from speechscale.records.scores import BenchmarkProvenance, Convention, SpecialTokens
 from speechscale.records.text_pairs import TextBenchmark
 
 if TYPE_CHECKING:
@@ -30,92 +29,127 @@ SERIES = "text"
 
 @dataclass(frozen=True)
 class TextModel:
-    """Which model, and what is known of its training."""
+    """A causal language model of Hugging Face, and what is known of its training."""
 
     name: str  # a folder, or an id of the Hugging Face hub
     revision: str | None = None  # branch, tag or commit of the hub
-    tokens: int | None = None  # seen; None: what Pythia says of the revision
+    tokens: int | None = None  # seen in training; None: as Pythia states for the revision
 
     @property
     def source(self) -> str:
+        """The model as the user names it: a folder, or `owner/name@revision`."""
         return f"{self.name}@{self.revision}" if self.revision else self.name
 
     @property
     def run(self) -> str:
+        """Name of the model in the runs table, without folder or owner."""
         name = Path(self.name).absolute().name
         return f"{name}@{self.revision}" if self.revision else name
 
     def tokens_seen(self) -> int:
-        """D.
+        """D, the tokens seen in training.
 
         Raises:
-            UserError: nobody says how many, or none.
+            UserError: the number is unknown, or 0.
         """
         steps = training_steps(self.name, self.revision)
         tokens = self.tokens if self.tokens is not None or steps is None else steps * TOKENS_PER_STEP
         if tokens is None:
             raise UserError(
-                f"{self.run}: nothing says how many tokens it has seen (branches stepN of EleutherAI/pythia-… do); say "
-                "it with --tokens."
+                f"{self.run}: the number of training tokens is unknown (known for branches stepN of "
+                "EleutherAI/pythia-…); give it with --tokens."
             )
         if tokens < 1:
             raise UserError(
-                f"{self.run}: has seen no token, so it has no place in a table of runs; leave --table out."
+                f"{self.run}: has seen no token, so it cannot be a row of a runs table; leave out --table."
             )
         return tokens
 
 
-def model_named(text: str, tokens: int | None = None) -> TextModel:
-    """A folder, or `owner/name@revision`.
+@dataclass(frozen=True, kw_only=True)
+class TextEvaluationRequest:
+    """Everything that `speechscale eval text` is asked for."""
+
+    model: str  # a folder, or owner/name@revision
+    benchmarks: Sequence[str]  # task=path
+    out: Path
+    preset: str = "official"
+    switches: Mapping[str, object]  # fields of `Convention`; None keeps the value of the preset
+    table: Path | None = None
+    tokens: int | None = None
+    precision: Precision = "auto"
+
+
+def run_text_evaluation(request: TextEvaluationRequest) -> Evaluation:
+    """Score a text model as `speechscale eval text` asks.
+
+    Raises:
+        UserError: a model or benchmark that is not named as it should be, or see `evaluate_text`.
+    """
+    convention = convention_from_preset(request.preset, **request.switches)
+    benchmarks = parse_benchmarks(request.benchmarks)
+    model = parse_text_model(request.model, request.tokens)
+    evaluation, _ = evaluate_text(
+        model, benchmarks, request.out, convention, table=request.table, precision=request.precision
+    )
+    return evaluation
+
+
+def parse_text_model(text: str, tokens: int | None = None) -> TextModel:
+    """A folder, or `owner/name@revision` of the Hugging Face hub.
 
     Raises:
         UserError: no such folder, and no revision.
     """
     if Path(text).exists():
         return TextModel(text, None, tokens)
-    return TextModel(*on_hub(text), tokens)
+    return TextModel(*parse_hub_id(text), tokens)
 
 
-def benchmarks_named(given: Sequence[str]) -> dict[str, Path]:
-    """`task=path` for every benchmark.
+def parse_benchmarks(options: Sequence[str]) -> dict[str, Path]:
+    """Paths of benchmarks by task, from `task=path`.
 
     Raises:
         UserError: not of that form, or a task twice.
     """
-    found: dict[str, Path] = {}
-    for text in given:
-        task, sign, path = text.partition("=")
-        if not (task and sign and path):
+    benchmarks: dict[str, Path] = {}
+    for text in options:
+        task, separator, path = text.partition("=")
+        if not (task and separator and path):
             raise UserError(f"--benchmark {text!r}: task=path is wanted, as in sblimp=blimp/data.")
-        if task in found:
+        if task in benchmarks:
             raise UserError(f"--benchmark {task} is given twice; keep one of the two.")
-        found[task] = Path(path)
-    return found
+        benchmarks[task] = Path(path)
+    return benchmarks
 
 
-def score_text(
+def evaluate_text(
     model: TextModel,
     benchmarks: Mapping[str, Path],
     out: Path,
-    by: Convention = PRESETS["official"],
+    convention: Convention = PRESETS["official"],
     *,
     table: Path | None = None,
     precision: Precision = "auto",
 ) -> tuple[Evaluation, RunRecord]:
-    """Score a model; `out` gets scores.parquet, scores.json and the model's record, in which other tasks stay, the
-    runs table a row.
+    """Score a text model, and add the scores to those of other tasks in a score folder and a runs table.
+
+    Args:
+        model: the model.
+        benchmarks: written benchmarks by task.
+        out: gets scores.parquet, scores.json and record.json.
+        convention: how the answer to a pair is decided.
+        table: runs table that gets a row; None: none.
+        precision: of the matrix products.
 
     Raises:
-        UserError: a benchmark or model that cannot be read; for a table, a model that does not say how many tokens it
-            has seen, or another convention than the study's. The sentence says which.
+        UserError: a benchmark or model that cannot be read; with a table, an unknown number of training tokens, or a
+            convention other than the official one.
     """
     started = time.perf_counter()
-    if table and by != PRESETS["official"]:
-        raise UserError(
-            f"{table}: scores of a runs table are all of the study's convention; leave --table out, or --preset and "
-            "its switches."
-        )
-    seen = model.tokens_seen() if table else model.tokens or 0
+    if table:
+        _require_official(convention, table)
+    tokens_seen = model.tokens_seen() if table else model.tokens or 0
     written = {task: read_text_benchmark(path) for task, path in benchmarks.items()}
 
     from speechscale.compute import choose_device, choose_dtype
@@ -125,39 +159,48 @@ def score_text(
     from speechscale.model.text_tokenizer import load_text_tokenizer
 
     tokenizer = load_text_tokenizer(model.name, model.revision)
-    scored = load_causal_model(model.name, model.revision, choose_device())
-    pairs = (pair for task, found in written.items() for pair in text_pairs(task, found.pairs, tokenizer))
-    bos = tokenizer.bos if by.bos else None
-    dtype = choose_dtype(precision, scored.device)
-    tokens = {"before_first": bos, "closing": tokenizer.eos}
-    kept = existing_scores(out, set(written), model.source, by, tokens)
-    scores = score_pairs(scored, pairs, bos=bos, end=tokenizer.eos, dtype=dtype)
-    facts = {
-        "precision": str(dtype).removeprefix("torch."),
-        "context": scored.context,
-    }
-    found = beside(
-        kept,
-        model.source,
-        by,
-        tokens,
-        scores,
-        unscored(scores, by),
-        _remarks(model, written),
-        {task: {"texts": str(path)} | facts for task, path in benchmarks.items()},
+    language_model = load_causal_model(model.name, model.revision, choose_device())
+    tokens = SpecialTokens(before_first=tokenizer.bos if convention.bos else None, closing=tokenizer.eos)
+    setup = ScoringSetup(model=model_name(model.source, out), convention=convention, tokens=tokens)
+    kept = existing_scores(out, set(written), setup).kept
+    dtype = choose_dtype(precision, language_model.device)
+    pairs = (pair for task, each in written.items() for pair in text_pairs(task, each.pairs, tokenizer))
+    scores = score_pairs(language_model, pairs, tokens, dtype=dtype)
+    new = TaskScores(
+        table=scores,
+        not_scored=tuple(unscored_pairs(scores, convention)),
+        warnings=_warnings(model, written),
+        benchmarks=_provenance(benchmarks, str(dtype).removeprefix("torch."), language_model.context),
     )
-    record = _record(model, seen, scored, found, time.perf_counter() - started)
-    write_evaluation(found, out)
+    evaluation = write_evaluation(model.source, setup, new, out, kept)
+    record = _record(model, tokens_seen, language_model, evaluation, time.perf_counter() - started)
     write_record(record, out / RECORD)
     if table:
         append_run(record, table)
-    return found, record
+    return evaluation, record
+
+
+def _require_official(convention: Convention, table: Path) -> None:
+    if convention != PRESETS["official"]:
+        raise UserError(
+            f"{table}: a runs table holds scores of the official convention only; leave out --table, or --preset and "
+            "its switches."
+        )
+
+
+def _provenance(
+    benchmarks: Mapping[str, Path], precision: str, context: int
+) -> dict[str, BenchmarkProvenance]:
+    return {
+        task: BenchmarkProvenance(texts=str(path), precision=precision, context=context)
+        for task, path in benchmarks.items()
+    }
 
 
 def _record(
-    model: TextModel, tokens: int, scored: HuggingFaceModel, found: Evaluation, seconds: float
+    model: TextModel, tokens: int, scored: HuggingFaceModel, evaluation: Evaluation, seconds: float
 ) -> RunRecord:
-    """The model as a run that others trained: without a loss, for it has none on our test set."""
+    """The model as an imported run, without a loss: it reads other tokens than the test set has."""
     from speechscale.model.counting import count_parameters
 
     size = count_parameters(scored.module, scored.context)
@@ -169,13 +212,13 @@ def _record(
         epoch_tokens=unique,
         status="imported",
         seconds=seconds,
-        scores=accuracies(found.table, found.convention),
-        note="; ".join(filter(None, (missing_note(found.missing), *found.remarks))),
+        scores=evaluation.headline_scores,
+        note="; ".join(filter(None, (evaluation.file.not_scored_note, *evaluation.file.warnings))),
     )
 
 
-def _remarks(model: TextModel, written: Mapping[str, TextBenchmark]) -> list[str]:
-    """What a reader of the scores must know."""
-    remarks = [f"{task}: {note}" for task, found in written.items() for note in found.notes]
-    why = checkpoint_warning(model.name, model.revision)
-    return [*remarks, *([why] if why else [])]
+def _warnings(model: TextModel, written: Mapping[str, TextBenchmark]) -> tuple[str, ...]:
+    """Notes of the benchmarks, and known doubts about the model."""
+    notes = [f"{task}: {note}" for task, found in written.items() for note in found.notes]
+    known_problem = checkpoint_warning(model.name, model.revision)
+    return (*notes, *([known_problem] if known_problem else []))

@@ -12,7 +12,7 @@ import numpy as np
 
 from speechscale.compute import choose_device, choose_dtype
 from speechscale.errors import UserError
-from speechscale.jobs.train_run import check_same_units
+from speechscale.jobs.load_model import check_same_units
 from speechscale.model.generate import Sampling, generate
 from speechscale.model.shape import ModelShape
 from speechscale.records.seal import sealed_folder, sha256_file, write_file

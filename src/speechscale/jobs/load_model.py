@@ -1,9 +1,9 @@
-"""Models to be scored, whoever made them: which tokens they take for units, and which units these are."""
+"""Loading of unit language models from any source, with the tokens that stand for units and the units' code book."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from speechscale.errors import UserError
-from speechscale.jobs.train_run import check_same_units
+from speechscale.records.scores import Convention, SpecialTokens
 from speechscale.records.shards import Shard, unigram_identity
 
 if TYPE_CHECKING:
@@ -21,96 +21,167 @@ if TYPE_CHECKING:
 
 _OFFICIAL, _SLAMKIT = "slm", "speech_language_model"  # model types in config.json
 _HUB_FILES = ("*.json", "*.safetensors")
+_ENDS = ("bos_token_id", "eos_token_id")  # where one is missing, the other has both roles
+_SLAMKIT_SPECIALS = (("pad", 0), ("bos", 1), ("eos", 1))  # defaults of its UnitLMConfig
 
 
 @dataclass(frozen=True)
 class UnitModel:
-    """A model, and how units are spelled to it: unit u is token u + offset."""
+    """A language model over units; unit u is token u + offset."""
 
-    name: str
+    name: str  # as the user named it
     model: LanguageModel
-    bos: int  # the token before the first
-    end: int  # the closing token
+    bos: int  # the token before the first unit
+    eos: int  # the closing token
     offset: int = 0
-    kmeans: str | None = None  # SHA-256 of the code book, where the model says it
-    unigram: str | None = None
-    ours: bool = False  # then what it does not say is a fault
+    kmeans: str | None = None  # SHA-256 of the code book, where the model records it
+    unigram: str | None = None  # SHA-256 of the unigram model, where the model records it
+    is_run: bool = False  # a run of this project, which must record its units
 
-    def check_units(self, shards: list[Shard]) -> str | None:
-        """A remark where nobody can know that the model speaks the units of the shards.
+    def check_same_units(self, shards: list[Shard]) -> str | None:
+        """Check that the model was trained on the units of shards.
+
+        Returns:
+            A warning where the model does not record its units; else None.
 
         Raises:
-            UserError: it does not.
+            UserError: the model was trained on other units.
         """
-        theirs = unigram_identity(shards[0])
-        if self.unigram != theirs and (self.ours or self.unigram):
+        unigram = unigram_identity(shards[0])
+        if self.unigram != unigram and (self.is_run or self.unigram):
             raise UserError(
-                f"{self.name}: was trained on other tokens than the shards hold; give them the model's with "
-                "`speechscale unigram --model`, or units where it was trained on units."
+                f"{self.name}: was trained on other tokens than the shards hold; tokenize them with the "
+                "model of the run (`speechscale unigram --model`), or give shards of units if it was trained on units."
             )
-        if self.ours or self.kmeans:
+        if self.is_run or self.kmeans:
             check_same_units(Path(self.name), self.kmeans, shards[0].preprocessing)
             return None
-        return "the model does not say which code book its units are of, so the shards' is taken to be it"
+        return "the model does not record the code book of its units; that of the shards is assumed"
 
-    def spelled(self, units: np.ndarray) -> np.ndarray:
-        """Units of a sample, its EOS included, as tokens."""
-        return np.append(units[:-1].astype(np.int64) + self.offset, self.end)
+    def special_tokens(self, convention: Convention) -> SpecialTokens:
+        """The tokens around every sequence that is scored by a convention."""
+        bos = self.bos if convention.bos else None
+        return SpecialTokens(before_first=bos, closing=self.eos, unit_0=self.offset)
+
+    def to_token_ids(self, units: np.ndarray) -> np.ndarray:
+        """Token ids, int64 [units], of the units of a sample, its EOS included."""
+        return np.append(units[:-1].astype(np.int64) + self.offset, self.eos)
+
+
+def check_same_units(model: Path, code_book: str | None, encoding: Mapping[str, Any]) -> None:
+    """Check that a model was trained on units of the code book that shards were encoded with.
+
+    Shards and model may both lack the hash of their code book; such a pair passes.
+
+    Args:
+        model: path of the model, for error messages.
+        code_book: SHA-256 of the code book of the model's units; None where the model does not record it.
+        encoding: `preprocessing` of the shards.
+
+    Raises:
+        UserError: the code books differ, or only one of the two is known.
+    """
+    theirs = encoding["kmeans"]["sha256"]
+    if theirs == code_book:
+        return
+    if code_book is None:
+        raise UserError(
+            f"{model}: does not record the code book of its units; `speechscale import` it again with "
+            f"--code-book (the shards': {str(theirs)[:12]}…)."
+        )
+    raise UserError(
+        f"{model}: was trained on units of another code book ({code_book[:12]}…) than the shards' "
+        f"({str(theirs)[:12]}…); encode them with the model's."
+    )
+
+
+def open_model_for_shards(
+    source: str, folders: Sequence[list[Shard]], unit_offset: int | None = None
+) -> tuple[UnitModel, list[str]]:
+    """Open a model on the default device to read the units of shards.
+
+    Args:
+        source: see `open_unit_model`.
+        folders: opened folders of shards.
+        unit_offset: token of unit 0, for Hugging Face models whose config.json does not name it.
+
+    Returns:
+        The model, and warnings where it does not record its units.
+
+    Raises:
+        UserError: no model, or one that was trained on other units.
+    """
+    from speechscale.compute import choose_device
+
+    model = open_unit_model(source, choose_device(), unit_offset)
+    warnings = {warning for shards in folders if (warning := model.check_same_units(shards))}
+    return model, sorted(warnings)
 
 
 def open_unit_model(source: str, device: torch.device, unit_offset: int | None = None) -> UnitModel:
-    """A run of ours (its folder or its safetensors), the study's release (its folder or safetensors), or a causal
-    language model of Hugging Face (a folder, or `owner/name@revision` of the hub).
+    """Open a run, the release of the study, or a causal language model of Hugging Face over units.
+
+    Args:
+        source: folder or safetensors of a run or of the release; for Hugging Face a folder, or `owner/name@revision`.
+        device: where the weights go.
+        unit_offset: token of unit 0, for Hugging Face models whose config.json does not name it.
 
     Raises:
-        UserError: none of these, or one that does not say where its units begin.
+        UserError: none of these, or a model that does not say where its units begin.
     """
     path = Path(source)
     if not path.exists():
-        path = _from_hub(source)
+        path = _download(source)
     folder = path.parent if path.is_file() else path
     config = _config(folder)
     kind = config.get("model_type")
     if not config:
-        return _of_ours(source, path, device)
+        return _open_run(source, path, device)
     if kind == _OFFICIAL or (kind == "llama" and "speechscale" in config):
-        return _of_interchange(source, folder, device)
-    return _of_hugging_face(source, folder, config, device, unit_offset)
+        return _open_interchange(source, folder, device)
+    return _open_hugging_face(source, folder, config, device, unit_offset)
 
 
-def _of_ours(source: str, path: Path, device: torch.device) -> UnitModel:
+def _open_run(source: str, path: Path, device: torch.device) -> UnitModel:
     from speechscale.train.checkpoint import MODEL, load_model
 
     model, provenance = load_model(path / MODEL if path.is_dir() else path)
     eos = model.shape.eos
     return UnitModel(
-        source, model.to(device), eos, eos, 0, provenance.get("kmeans"), provenance.get("unigram"), ours=True
+        source,
+        model.to(device),
+        eos,
+        eos,
+        0,
+        provenance.get("kmeans"),
+        provenance.get("unigram"),
+        is_run=True,
     )
 
 
-def _of_interchange(source: str, folder: Path, device: torch.device) -> UnitModel:
+def _open_interchange(source: str, folder: Path, device: torch.device) -> UnitModel:
     from speechscale.model.interchange import import_model
 
-    model, said = import_model(folder)
+    model, recorded = import_model(folder)
     eos = model.shape.eos
-    return UnitModel(source, model.to(device), eos, eos, 0, said.get("kmeans"))
+    return UnitModel(source, model.to(device), eos, eos, 0, recorded.get("kmeans"))
 
 
-def _of_hugging_face(
+def _open_hugging_face(
     source: str, folder: Path, config: Mapping[str, Any], device: torch.device, unit_offset: int | None
 ) -> UnitModel:
-    """slamkit puts PAD and <S> before the units, TWIST names an offset; of others it must be said."""
+    """Slamkit puts PAD and <S> before the units, TWIST names an offset; other models need `unit_offset`."""
     from speechscale.model.hugging_face import load_causal_model, load_slamkit_model
 
     if config.get("model_type") == _SLAMKIT:
         base = config["base_config"]
-        pad, bos, end = (base.get(f"{name}_token_id", usual) for name, usual in _SLAMKIT_SPECIALS)
-        offset = max(pad, bos, end) + 1 if unit_offset is None else unit_offset
-        return UnitModel(source, load_slamkit_model(folder, device), bos, end, offset)
+        pad, bos, eos = (base.get(f"{name}_token_id", default) for name, default in _SLAMKIT_SPECIALS)
+        offset = max(pad, bos, eos) + 1 if unit_offset is None else unit_offset
+        return UnitModel(source, load_slamkit_model(folder, device), bos, eos, offset)
     offset = config.get("offset") if unit_offset is None else unit_offset
     if not isinstance(offset, int):
         raise UserError(
-            f"{source}: its config.json names no offset, so nobody knows which token unit 0 is; say it with "
+            f"{source}: its config.json names no offset, so the token of unit 0 is unknown; give it with "
             "--unit-offset."
         )
     named = [token for name in _ENDS if isinstance(token := config.get(name), int)]
@@ -118,12 +189,8 @@ def _of_hugging_face(
         raise UserError(
             f"{source}: its config.json names no token that begins or ends a sequence (bos_token_id, eos_token_id)."
         )
-    bos, end = named[0], named[-1]
-    return UnitModel(source, load_causal_model(str(folder), None, device), bos, end, offset)
-
-
-_ENDS = ("bos_token_id", "eos_token_id")  # where one is named alone, it is both
-_SLAMKIT_SPECIALS = (("pad", 0), ("bos", 1), ("eos", 1))  # defaults of its UnitLMConfig
+    bos, eos = named[0], named[-1]
+    return UnitModel(source, load_causal_model(str(folder), None, device), bos, eos, offset)
 
 
 def _config(folder: Path) -> dict[str, Any]:
@@ -139,23 +206,23 @@ def _config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def on_hub(source: str) -> tuple[str, str]:
-    """Name and revision of a model of the Hugging Face hub, `owner/name@revision`.
+def parse_hub_id(source: str) -> tuple[str, str]:
+    """Name and revision of `owner/name@revision`, a model on the Hugging Face hub.
 
     Raises:
-        UserError: no revision, which nobody should have to guess afterwards.
+        UserError: not of this form. A name without a revision may hold another model tomorrow.
     """
     name, at, revision = source.rpartition("@")
     if not at or "/" not in name or not revision:
         raise UserError(
-            f"{source}: no such folder or file; of the Hugging Face hub, owner/name@revision is wanted (@main says "
-            "that the latest is meant), for a name alone may hold another model tomorrow."
+            f"{source}: no such folder or file; for a model of the Hugging Face hub, owner/name@revision is wanted "
+            "(@main for the latest), because a name alone may hold another model tomorrow."
         )
     return name, revision
 
 
-def _from_hub(source: str) -> Path:
-    name, revision = on_hub(source)
+def _download(source: str) -> Path:
+    name, revision = parse_hub_id(source)
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
@@ -163,6 +230,6 @@ def _from_hub(source: str) -> Path:
         return Path(snapshot_download(name, revision=revision, allow_patterns=list(_HUB_FILES)))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise UserError(
-            f"{source}: cannot be fetched from the Hugging Face hub ({str(error).strip().splitlines()[0]}); where "
-            "it is out of reach, give a folder."
+            f"{source}: cannot be fetched from the Hugging Face hub ({str(error).strip().splitlines()[0]}); without "
+            "access to it, give a folder."
         ) from error

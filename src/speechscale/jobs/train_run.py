@@ -6,16 +6,15 @@ import json
 import os
 import platform
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Literal, TypedDict
 
 from speechscale.errors import CannotWrite, UserError
 from speechscale.records.runs import RECORD, RunRecord, read_record, write_record
-from speechscale.records.scores import write_scores
-from speechscale.records.shards import Shard, open_shards, unigram_identity
+from speechscale.records.shards import open_shards
 from speechscale.train.spec import OnStep, RunSpec, open_corpora
 from speechscale.train.torchrun import train_with_torchrun
 
@@ -150,6 +149,7 @@ def read_progress(folder: Path) -> float | None:
 
 
 def _train_and_score(task: TrainingTask) -> RunRecord:
+    from speechscale.jobs.evaluate import score_run
     from speechscale.train.checkpoint import TrunkCheckpointMissing
 
     try:
@@ -158,7 +158,7 @@ def _train_and_score(task: TrainingTask) -> RunRecord:
         record = _train_without_trunk(task)
     if record.status != "done" or task.benchmarks is None:
         return record
-    return score_run(record, task.folder, open_shards(task.benchmarks))
+    return score_run(record, task.folder, task.benchmarks)
 
 
 def _train(task: TrainingTask, spec: RunSpec) -> RunRecord:
@@ -185,61 +185,6 @@ def _train_without_trunk(task: TrainingTask) -> RunRecord:
 def _write_record(record: RunRecord, task: TrainingTask) -> None:
     write_record(record, task.folder / RECORD)
     (task.folder / _PROGRESS).unlink(missing_ok=True)
-
-
-def score_run(record: RunRecord, folder: Path, benchmarks: list[Shard]) -> RunRecord:
-    """Score the model in `folder`, keep the per-item scores there, and put the accuracies into the record."""
-    from speechscale.compute import choose_device, choose_dtype
-    from speechscale.evals.accuracy import accuracies
-    from speechscale.evals.conventions import PRESETS, unscored
-    from speechscale.evals.score import score_pairs
-    from speechscale.evals.tasks import read_pairs
-    from speechscale.train.checkpoint import MODEL, load_model
-
-    device = choose_device()
-    model, provenance = load_model(folder / MODEL)
-    encoding = benchmarks[0].preprocessing
-    check_same_units(folder / MODEL, provenance["kmeans"], encoding)
-    if unigram_identity(benchmarks[0]) != provenance.get("unigram"):
-        raise UserError(
-            f"{folder / MODEL}: was trained on other tokens than the benchmarks hold; give them the model's with "
-            "`speechscale unigram --model`, or units where it was trained on units."
-        )
-    unpaired: list[str] = []
-    dtype = choose_dtype("auto", device)
-    scores = score_pairs(
-        model.to(device), read_pairs(benchmarks, unpaired), bos=encoding["eos_token"], dtype=dtype
-    )
-    write_scores(scores, folder / "scores.parquet")
-    by = PRESETS["official"]
-    note = missing_note([*unpaired, *unscored(scores, by)])
-    return record.model_copy(update={"scores": accuracies(scores, by), "note": note})
-
-
-def missing_note(missing: list[str]) -> str:
-    return f"{len(missing)} pairs were not scored, the first {missing[0]}" if missing else ""
-
-
-def check_same_units(model: Path, code_book: str | None, encoding: Mapping[str, Any]) -> None:
-    """Whether a model was trained on units of the code book (SHA-256) that shards were encoded with.
-
-    Units that others made may come without the hash of their code book, and so may a model of them: these are let pass.
-
-    Raises:
-        UserError: it was not, or only one of the two says.
-    """
-    theirs = encoding["kmeans"]["sha256"]
-    if theirs == code_book:
-        return
-    if code_book is None:
-        raise UserError(
-            f"{model}: does not know which code book its units are of; `speechscale import` it again with "
-            f"--code-book (the shards': {str(theirs)[:12]}…)."
-        )
-    raise UserError(
-        f"{model}: was trained on units of another code book ({code_book[:12]}…) than the shards' "
-        f"({str(theirs)[:12]}…); encode them with the model's."
-    )
 
 
 def _unfinished(

@@ -1,19 +1,26 @@
-"""Per-item scores: what every accuracy is computed from, kept so that intervals can be drawn later.
+"""Scores of a model on benchmarks: likelihoods per pair (scores.parquet) and accuracies by a convention (scores.json).
 
-One row a pair of recordings. Log-likelihoods are kept as sums with their lengths, the closing token and the prompt by
-themselves, so that any convention (evals/conventions.py) but the token before the first can be applied afterwards
-without the model. A pair without scores is a row of nulls.
+The table has one row per pair of recordings. Log-likelihoods are sums, stored with the number of units; the closing
+token and the prompt have columns of their own. Any convention can therefore be applied later without the model, except
+another choice of the token before the first. A pair without scores is a row of nulls.
 """
 
 from __future__ import annotations
 
+import json
 from io import BytesIO
 from pathlib import Path
+from typing import Any, Literal
 
 import polars as pl
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from speechscale.errors import UserError
-from speechscale.records.seal import write_file
+from speechscale.records.runs import Score
+from speechscale.records.seal import write_file, write_json
+
+SCORE_TABLE, SCORES_FILE = "scores.parquet", "scores.json"
+SCHEMA: Literal["speechscale.scores/2"] = "speechscale.scores/2"
 
 Types = dict[str, pl.DataType | type[pl.DataType]]
 LABELS: Types = {  # as in `records/items.py`
@@ -25,32 +32,137 @@ LABELS: Types = {  # as in `records/items.py`
     "condition": pl.String,
     "frequency": pl.Float64,
 }
-COLUMNS: Types = (
-    LABELS
-    | {
-        "name_correct": pl.String,  # of the recording: the stem of its file, or its id
-        "name_wrong": pl.String,
-        "nll_correct": pl.Float64,  # summed negative log-likelihood, nats, without the closing token
-        "units_correct": pl.Int64,  # units scored, without the closing token
-        "nll_end_correct": pl.Float64,  # of the closing token
-        "nll_wrong": pl.Float64,
-        "units_wrong": pl.Int64,
-        "nll_end_wrong": pl.Float64,
-        "nll_prompt": pl.Float64,  # of the prompt as labelled, or as guessed (--given prompt); null where not known
-        "units_prompt": pl.Int64,
-    }
-)
+COLUMNS: Types = LABELS | {
+    "name_correct": pl.String,  # of the recording: the stem of its file, or its id
+    "name_wrong": pl.String,
+    "nll_correct": pl.Float64,  # summed negative log-likelihood, nats, without the closing token
+    "units_correct": pl.Int64,  # units scored, without the closing token
+    "nll_end_correct": pl.Float64,  # of the closing token
+    "nll_wrong": pl.Float64,
+    "units_wrong": pl.Int64,
+    "nll_end_wrong": pl.Float64,
+    "nll_prompt": pl.Float64,  # of the prompt as labelled or inferred (--given prompt); null where unknown
+    "units_prompt": pl.Int64,
+}
 
 
-def write_scores(table: pl.DataFrame, path: Path) -> None:
-    """Write per-item scores as Parquet."""
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class Convention(_Model):
+    """How two likelihoods become a correct or wrong answer, and many answers an accuracy.
+
+    Sources of the presets: docs/evaluation.md.
+    """
+
+    preset: str = "official"  # the preset that the switches were set from
+    nll: Literal["mean", "sum"] = "mean"  # over the tokens scored
+    bos: bool = True  # a token before the first unit; without it the first unit is not scored
+    terminal: bool = False  # whether the closing token is scored
+    ties: Literal["half", "lost", "by-task"] = "by-task"  # by-task: half, but lost in StoryCloze
+    given: Literal["nothing", "prompt"] = "nothing"  # prompt: only the ending is scored
+    voices: Literal["mean", "pairs"] = "mean"  # mean within an item first, or all pairs of recordings alike
+    headline: Literal["macro", "micro"] = "macro"  # over phenomena, or over items
+
+
+class _Sparse(_Model):
+    """A model whose optional fields are left out of JSON where they do not apply."""
+
+    @model_serializer(mode="wrap")
+    def _without_absent(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields = type(self).model_fields
+        values: dict[str, Any] = handler(self)
+        return {key: value for key, value in values.items() if value is not None or fields[key].is_required()}
+
+
+class SpecialTokens(_Sparse):
+    """Token ids around every scored sequence, and where the units begin."""
+
+    before_first: int | None  # None: the convention has no such token
+    closing: int
+    unit_0: int | None = None  # token of unit 0; None for text models
+
+
+class BenchmarkProvenance(_Sparse):
+    """The data and the numerics behind the scores of one task."""
+
+    shards: str | None = None  # hash of the content of the shards
+    texts: str | None = None  # path of a written benchmark
+    precision: str
+    context: int  # tokens
+    prompts_not_labelled: int | None = None  # pairs whose prompt was inferred; only with --given prompt
+
+
+class TaskAccuracy(_Model):
+    """One accuracy of a task, in [0, 1], with its 95 % interval over items, and what it is the mean of."""
+
+    task: str
+    condition: str
+    part: str  # a phenomenon or a frequency band; "" for the whole task
+    mean_over: str  # "phenomena" (macro), or "items" or "pairs" (micro)
+    accuracy: float
+    low: float
+    high: float
+    items: int
+    chance: float = 0.5
+
+    @property
+    def score(self) -> Score:
+        """The number with its interval, as run records keep it."""
+        return Score(
+            accuracy=self.accuracy, low=self.low, high=self.high, items=self.items, chance=self.chance
+        )
+
+
+class ScoresFile(_Model):
+    """Content of scores.json: the accuracies of one model by one convention."""
+
+    schema_: Literal["speechscale.scores/2"] = Field(
+        default=SCHEMA, validation_alias="schema", serialization_alias="schema"
+    )
+    model: str  # as it was named; "." for the run in whose folder the file is
+    convention: Convention
+    tokens: SpecialTokens
+    benchmarks: dict[str, BenchmarkProvenance] = {}  # by task
+    pairs: int  # rows of the score table
+    not_scored: tuple[str, ...] = ()  # pairs without a score, task/pair_id of each
+    warnings: tuple[str, ...] = Field(default=(), validation_alias="remarks", serialization_alias="remarks")
+    scores: tuple[TaskAccuracy, ...]
+
+    @property
+    def not_scored_note(self) -> str:
+        """How many pairs have no score, and the first of them; empty where all have one."""
+        count = len(self.not_scored)
+        return f"{count} pairs were not scored, the first {self.not_scored[0]}" if count else ""
+
+
+def write_scores_file(scores: ScoresFile, path: Path) -> None:
+    """Write scores.json."""
+    write_json(path, scores.model_dump(mode="json", by_alias=True))
+
+
+def read_scores_file(path: Path) -> ScoresFile:
+    """Read scores.json.
+
+    Raises:
+        UserError: the file is missing, or not of schema speechscale.scores/2.
+    """
+    try:
+        return ScoresFile.model_validate(json.loads(Path(path).read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: not a file of schema {SCHEMA} ({error}).") from error
+
+
+def write_score_table(table: pl.DataFrame, path: Path) -> None:
+    """Write the score table as Parquet."""
     buffer = BytesIO()
     table.select([pl.col(name).cast(kind) for name, kind in COLUMNS.items()]).write_parquet(buffer)
     write_file(path, buffer.getvalue())
 
 
-def read_scores(path: Path) -> pl.DataFrame:
-    """Read per-item scores.
+def read_score_table(path: Path) -> pl.DataFrame:
+    """Read a score table, with exactly the columns of `COLUMNS`.
 
     Raises:
         UserError: the file is not a score table.
