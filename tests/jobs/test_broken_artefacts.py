@@ -15,7 +15,7 @@ from tricks import hear_noise, list_utterances
 
 from speechscale.errors import UserError
 from speechscale.jobs.encode import encode_all
-from speechscale.jobs.verify import check_all
+from speechscale.jobs.verify import verify_all
 from speechscale.records.shards import open_shard, open_shards
 from speechscale.units.encode import ShardTask, encode_shard, plan_shards
 from speechscale.workers.local import LocalBackend
@@ -25,7 +25,7 @@ GOOD = {"id": "a", "dataset": "d", "split": "train", "audio": "a.wav", "duration
 
 
 def problems(*paths: Path) -> list[str]:
-    return [problem for found in check_all(paths) for problem in found]
+    return [problem for found in verify_all(paths) for problem in found.problems]
 
 
 def is_a_sentence(problem: str, path: Path) -> None:
@@ -253,21 +253,33 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda f: (f / "meta.json").write_bytes((f / "meta.json").read_bytes()[:50]),
         "not a shard of units",
     ),
-    "meta.json is an array": (lambda f: (f / "meta.json").write_text("[]"), "not a JSON object"),
-    "another schema": (lambda f: change_meta(f, schema_version=1), "schema_version is 1, wanted 2"),
-    "no schema": (lambda f: change_meta(f, schema_version=None), "schema_version is None, wanted 2"),
-    "no checksums": (lambda f: change_meta(f, checksums=None), "checksums is None, wanted an object"),
-    "no preprocessing": (lambda f: change_meta(f, preprocessing=None), "preprocessing is None"),
-    "no count": (lambda f: change_meta(f, num_samples=None), "num_samples is None, wanted a count"),
-    "a count in words": (lambda f: change_meta(f, num_audio_steps="many"), "num_audio_steps is 'many'"),
-    "a negative count": (lambda f: change_meta(f, num_skipped=-1), "num_skipped is -1"),
+    "meta.json is an array": (
+        lambda f: (f / "meta.json").write_text("[]"),
+        "the whole: Input should be a valid dictionary",
+    ),
+    "another schema": (lambda f: change_meta(f, schema_version=1), "schema_version: wanted 2; found 1"),
+    "no schema": (lambda f: change_meta(f, schema_version=None), "schema_version: Field required"),
+    "no checksums": (lambda f: change_meta(f, checksums=None), "checksums: Field required"),
+    "no preprocessing": (lambda f: change_meta(f, preprocessing=None), "preprocessing: Field required"),
+    "no count": (lambda f: change_meta(f, num_samples=None), "num_samples: Field required"),
+    "a count in words": (
+        lambda f: change_meta(f, num_audio_steps="many"),
+        "num_audio_steps: Input should be a valid integer; found 'many'",
+    ),
+    "a negative count": (
+        lambda f: change_meta(f, num_skipped=-1),
+        "num_skipped: Input should be greater than or equal to 0; found -1",
+    ),
     "another count": (lambda f: change_meta(f, num_skipped=7), "meta.json says 7"),
-    "no vocabulary": (lambda f: change_meta(f, preprocessing={"vocab_size": None}), "vocab_size is None"),
+    "no vocabulary": (
+        lambda f: change_meta(f, preprocessing={"vocab_size": None}),
+        "preprocessing: vocab_size is None, wanted a count",
+    ),
     "a smaller vocabulary": (
         lambda f: change_meta(f, preprocessing={"vocab_size": 8}),
         "the vocabulary allows 0 to 7",
     ),
-    "a checksum outside": (lambda f: change_meta(f, checksums={"../../x": "0"}), "lies outside"),
+    "a checksum outside": (lambda f: change_meta(f, checksums={"../../x": "0"}), "is outside the folder"),
     "a unit beyond the vocabulary": (lambda f: put_unit(f, 0, 10), "units span"),
     "a negative unit": (lambda f: put_unit(f, 0, -1), "units span -1"),
     "no EOS at the end": (lambda f: put_unit(f, -1, 0), "units must end in EOS"),
@@ -399,7 +411,9 @@ def test_shards_of_other_makers_may_keep_waveforms(shard: Path) -> None:
 def test_sealed_folders_and_folders_of_nothing(tmp_path: Path) -> None:
     from speechscale.records.seal import sealed_folder
 
-    with sealed_folder(tmp_path / "corpus", schema="corpus/1", spec={}, parents={}) as aside:
+    with sealed_folder(
+        tmp_path / "corpus", schema="corpus/1", stage="story corpus", spec={}, parents={}
+    ) as aside:
         (aside / "a.txt").write_text("a")
         (aside / "b.txt").write_text("b")
     assert problems(tmp_path / "corpus") == []
@@ -408,7 +422,7 @@ def test_sealed_folders_and_folders_of_nothing(tmp_path: Path) -> None:
     found = problems(tmp_path)
     assert len(found) == 2 and "a.txt: differs from its seal" in found[0] and "b.txt: missing" in found[1]
     (tmp_path / "corpus" / "seal.json").write_text("{}")
-    assert "lists no files, so it is no seal" in problems(tmp_path)[0]
+    assert "seal.json: not a seal (schema: Field required" in problems(tmp_path)[0]
     (tmp_path / "bare").mkdir()
     (problem,) = problems(tmp_path / "bare")
     is_a_sentence(problem, tmp_path / "bare")

@@ -24,20 +24,20 @@ SCHEMA = "test/1"
 
 
 def make(folder: Path, spec: dict) -> None:
-    with sealed_folder(folder, schema=SCHEMA, spec=spec, parents={"parent": "abc"}) as aside:
+    with sealed_folder(folder, schema=SCHEMA, stage="encode", spec=spec, parents={"parent": "abc"}) as aside:
         (aside / "a.txt").write_text("content")
         assert not folder.exists()
 
 
 def test_a_sealed_folder_knows_what_made_it(tmp_path: Path) -> None:
     folder = tmp_path / "made"
-    assert not is_up_to_date(folder, schema=SCHEMA, spec={"k": 1}, parents={"parent": "abc"})
+    assert not is_up_to_date(folder, schema=SCHEMA, stage="encode", spec={"k": 1}, parents={"parent": "abc"})
     make(folder, {"k": 1})
-    assert is_up_to_date(folder, schema=SCHEMA, spec={"k": 1}, parents={"parent": "abc"})
+    assert is_up_to_date(folder, schema=SCHEMA, stage="encode", spec={"k": 1}, parents={"parent": "abc"})
     with pytest.raises(UserError, match=r"spec\.k: found 1, wanted 2"):
-        is_up_to_date(folder, schema=SCHEMA, spec={"k": 2}, parents={"parent": "abc"})
+        is_up_to_date(folder, schema=SCHEMA, stage="encode", spec={"k": 2}, parents={"parent": "abc"})
     with pytest.raises(UserError, match=r"parents\.parent: found 'abc', wanted 'abd'"):
-        is_up_to_date(folder, schema=SCHEMA, spec={"k": 1}, parents={"parent": "abd"})
+        is_up_to_date(folder, schema=SCHEMA, stage="encode", spec={"k": 1}, parents={"parent": "abd"})
 
 
 def test_an_error_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -80,8 +80,8 @@ def test_unwritable_place_is_a_sentence() -> None:
 
 def test_leftovers_of_a_kill_are_removed_and_nothing_else(tmp_path: Path) -> None:
     make(tmp_path / "deep" / "made", {})
-    (tmp_path / "deep" / ".aside-x-1").mkdir()
-    (tmp_path / ".aside-y-2").write_text("half")
+    (tmp_path / "deep" / ".staging-x-1").mkdir()
+    (tmp_path / ".staging-y-2").write_text("half")
     remove_leftovers(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["deep"]
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["made"]

@@ -12,14 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from speechscale.errors import UserError
-from speechscale.records.shards import (
-    Sample,
-    Skip,
-    open_shard,
-    open_shards,
-    verify_shard,
-    write_shard,
-)
+from speechscale.records.shard_verification import verify_shard
+from speechscale.records.shards import Sample, Skip, open_shard, open_shards, write_shard
 
 MADE = {"vocab_size": 12, "eos_token": 10, "pad_token": 11, "kmeans": {"sha256": "k"}}
 
@@ -101,7 +95,7 @@ def test_damage_is_found(tmp_path: Path) -> None:
 
 def test_shards_in_the_making_are_not_seen_and_unlike_ones_refused(tmp_path: Path) -> None:
     write_shard(tmp_path / "shard-00000", [sample("a", [1])], [], MADE)
-    write_shard(tmp_path / ".aside-shard-00001", [sample("b", [1])], [], MADE)
+    write_shard(tmp_path / ".staging-shard-00001", [sample("b", [1])], [], MADE)
     assert len(open_shards(tmp_path)) == 1
     write_shard(tmp_path / "shard-00001", [sample("b", [1])], [], MADE | {"kmeans": {"sha256": "other"}})
     with pytest.raises(UserError, match=r"kmeans\.sha256: found 'other', wanted 'k'"):

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from speechscale.errors import UserError
-from speechscale.records.shards import Sample, Skip, encoding_of, open_shards, verify_shard, write_shard
+from speechscale.records.shard_verification import verify_shard
+from speechscale.records.shards import Sample, Skip, encoding_of, open_shards, write_shard
 from speechscale.tokens.batches import Windows
 from speechscale.tokens.text import CHARACTERS, TEXT_VOCABULARY, characters, write_subset, write_text
 

@@ -335,7 +335,7 @@ def test_shards_name_the_model_and_bfloat16_tells_what_it_changes(small: Path, t
         manifest, tmp_path, book, tmp_path / "out", hear_sounds, seconds=60, computing=coarse
     )
     assert encode_shard(task) == (4, 1)
-    meta = open_shard(task.folder).meta["preprocessing"]
+    meta = open_shard(task.folder).preprocessing
     assert meta["precision"] == "bfloat16" and meta["unit_extractor"] == identity
     assert [meta[f"hubert_{key}"] for key in ("model", "revision", "layer", "normalize")] == [
         str(small),

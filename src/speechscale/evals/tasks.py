@@ -104,7 +104,7 @@ def tasks_of(shards: Sequence[Shard]) -> set[str]:
     Raises:
         UserError: an utterance without labels, named.
     """
-    return {_label(row, shard).task for shard in shards for row in shard.each_row()}
+    return {_label(row, shard).task for shard in shards for row in shard.iterate_rows()}
 
 
 def _label(row: Mapping[str, Any], shard: Shard) -> Label:
@@ -117,7 +117,7 @@ def _label(row: Mapping[str, Any], shard: Shard) -> Label:
 def _members(shard: Shard) -> Iterator[_Member]:
     ends = np.cumsum(shard.lengths)
     collapsed = bool(shard.preprocessing.get("collapsed")) and unigram_identity(shard) is None
-    for row, start, end in zip(shard.each_row(), ends - shard.lengths, ends, strict=True):
+    for row, start, end in zip(shard.iterate_rows(), ends - shard.lengths, ends, strict=True):
         label = _label(row, shard)
         units = shard.units[start : end - 1]
         if collapsed and label.prompt:

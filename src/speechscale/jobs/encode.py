@@ -185,8 +185,8 @@ def _failures(out: Path) -> dict[str, str]:
 def summarise(shards: Sequence[Shard]) -> Encoded:
     return Encoded(
         shards=len(shards),
-        samples=sum(shard.meta["num_samples"] for shard in shards),
-        skipped=sum(shard.meta["num_skipped"] for shard in shards),
-        units=sum(shard.meta["num_audio_steps"] for shard in shards),
+        samples=sum(shard.meta.num_samples for shard in shards),
+        skipped=sum(shard.meta.num_skipped for shard in shards),
+        units=sum(shard.meta.num_audio_steps for shard in shards),
         seconds=sum(shard.seconds or 0.0 for shard in shards),
     )

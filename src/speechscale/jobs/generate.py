@@ -91,7 +91,7 @@ def write_continuations(
         "prompt": None if prompt is None else {**asdict(prompt), "shards": str(prompt.shards)},
     }
     parents = {"model": sha256_file(run / MODEL)}
-    with sealed_folder(out, schema=GENERATED_SCHEMA, spec=spec, parents=parents) as aside:
+    with sealed_folder(out, schema=GENERATED_SCHEMA, stage="generate", spec=spec, parents=parents) as aside:
         made = generate(model.to(device), [first] * count, most, sampling, dtype)
         rows = [
             _write_one(aside, number, first, units, model.shape, speak) for number, units in enumerate(made)

@@ -25,6 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from speechscale.errors import UserError
 from speechscale.records.seal import atomic_write
+from speechscale.records.validation import first_fault, shortened
 
 SAMPLE_RATE = 16_000  # Hz; what every waveform that passes a door is sampled at
 
@@ -246,15 +247,9 @@ def _parse(line: bytes, where: str) -> Utterance:
         utterance.id.encode()
         return utterance
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "the line"
-        why = f"{field}: {first['msg']}; found {_shortened(repr(first.get('input')))}"
+        why = first_fault(error, "the line")
     except UnicodeEncodeError as error:  # JSON can escape half a character, which no file can hold
         why = f"id: no text ({error.reason})"
     except (ValueError, RecursionError) as error:
-        why = f"not a JSON object ({_shortened(str(error))})"
+        why = f"not a JSON object ({shortened(str(error))})"
     raise UserError(f"{where}: {why}. Correct the line, or write the manifest again.")
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= 80 else f"{text[:77]}…"

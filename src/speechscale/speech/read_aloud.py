@@ -31,7 +31,7 @@ from speechscale.records.manifest import (
     cut_manifest,
     write_manifest,
 )
-from speechscale.records.seal import atomic_write, identity, is_up_to_date, sealed_folder, write_json
+from speechscale.records.seal import atomic_write, is_up_to_date, seal_identity, sealed_folder, write_json
 from speechscale.speech.texts import Source, Text
 from speechscale.speech.waveforms import load_waveforms
 
@@ -86,9 +86,9 @@ def write_texts(source: Source, reading: Reading, folder: Path) -> None:
         UserError: the folder was made from something else, ids are repeated, or there is nothing to speak.
     """
     spec = {"source": source.identity(), **vars(reading), "voices": list(reading.voices)}
-    if is_up_to_date(folder, schema=TEXTS_SCHEMA, spec=spec, parents={}):
+    if is_up_to_date(folder, schema=TEXTS_SCHEMA, stage="speech", spec=spec, parents={}):
         return
-    with sealed_folder(folder, schema=TEXTS_SCHEMA, spec=spec, parents={}) as aside:
+    with sealed_folder(folder, schema=TEXTS_SCHEMA, stage="speech", spec=spec, parents={}) as aside:
         with atomic_write(aside / SKIPS) as skips:
             utterances = _speakable(source.texts(), reading, skips)
             count = write_manifest(utterances, aside / MANIFEST, source=source.name)
@@ -128,7 +128,7 @@ class PartTask:
 
 def plan_parts(out: Path, seconds: float, format: Format) -> list[PartTask]:
     """Cut the texts of a folder into parts of about `seconds` of speech, as far as that can be foreseen."""
-    parent = identity(out / TEXTS)
+    parent = seal_identity(out / TEXTS)
     stretches = cut_manifest(out / TEXTS / MANIFEST, seconds)
     return [
         PartTask(out / "audio" / f"part-{number:05d}", stretch, format, parent)
@@ -142,7 +142,9 @@ def is_spoken(task: PartTask) -> bool:
     Raises:
         UserError: it stands, but was made otherwise.
     """
-    return is_up_to_date(task.folder, schema=PART_SCHEMA, spec=_spec(task), parents={"texts": task.texts})
+    return is_up_to_date(
+        task.folder, schema=PART_SCHEMA, stage="speech", spec=_spec(task), parents={"texts": task.texts}
+    )
 
 
 def speak_part(task: PartTask) -> None:
@@ -150,7 +152,7 @@ def speak_part(task: PartTask) -> None:
     counts = {"spoken": 0, "skipped": 0, "samples": 0}
     with (
         sealed_folder(
-            task.folder, schema=PART_SCHEMA, spec=_spec(task), parents={"texts": task.texts}
+            task.folder, schema=PART_SCHEMA, stage="speech", spec=_spec(task), parents={"texts": task.texts}
         ) as aside,
         (aside / MANIFEST).open("wb") as listed,
         (aside / SKIPS).open("wb") as skips,

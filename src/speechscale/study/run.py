@@ -213,7 +213,13 @@ def study_facts(spec: StudySpec, folder: StudyFolder) -> dict[str, Any]:
 
 
 def make_corpus_folder(world: WorldSpec, folder: StudyFolder) -> None:
-    if not is_up_to_date(folder.corpus, schema=CORPUS_SCHEMA, spec=world.model_dump(mode="json"), parents={}):
+    if not is_up_to_date(
+        folder.corpus,
+        schema=CORPUS_SCHEMA,
+        stage="story corpus",
+        spec=world.model_dump(mode="json"),
+        parents={},
+    ):
         write_corpus(world, folder.corpus)
 
 

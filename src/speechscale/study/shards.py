@@ -10,7 +10,8 @@ from pathlib import Path
 from speechscale.errors import UserError
 from speechscale.jobs.train_run import TrainingTask
 from speechscale.records.seal import differing_fields, write_json
-from speechscale.records.shards import Shard, encoding_of, open_shards, shards_identity, verify_shard
+from speechscale.records.shard_verification import verify_shard
+from speechscale.records.shards import Shard, encoding_of, open_shards, shards_identity
 from speechscale.study.ladder import ladder_runs
 from speechscale.study.spec import CorpusSpec, StudySpec
 from speechscale.tokens.mixture import Corpus, Mixture

@@ -27,7 +27,7 @@ class Corpus:
     @property
     def units(self) -> int:
         """How many of its units are used; from the shards' meta alone."""
-        held = sum(shard.meta["num_audio_steps"] for shard in self.shards)
+        held = sum(shard.meta.num_audio_steps for shard in self.shards)
         return held if self.limit is None else min(held, self.limit)
 
 
@@ -101,7 +101,7 @@ def _demand_same_units(corpora: Sequence[Corpus]) -> None:
 def _demand_different_speech(corpora: Sequence[Corpus]) -> None:
     seen: dict[str, Shard] = {}
     for corpus in corpora:
-        here = {shard.meta["checksums"]["audio.bin"]: shard for shard in corpus.shards if len(shard.lengths)}
+        here = {shard.meta.checksums["audio.bin"]: shard for shard in corpus.shards if len(shard.lengths)}
         for content in seen.keys() & here.keys():
             raise UserError(
                 f"{here[content].folder}: the same speech is in {seen[content].folder}, so its tokens would count as "

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from speechscale.errors import UserError
+from speechscale.records.revisions import STAGE_REVISIONS, revisions_of
 from speechscale.records.seal import sha256_json
 from speechscale.records.shards import (
     Sample,
@@ -51,7 +52,8 @@ def write_text(source: Path, out: Path) -> None:
     if not any(row.get("transcript") for shard in shards for row in shard.rows()):
         raise UserError(f"{source}: no transcripts in these shards; encode a manifest that has them.")
     first = _first_pairs(shards)
-    _write(shards, out, lambda shard: _texts(shard, first), {**_ENCODING, **vocabulary_of(CHARACTERS)})
+    changes = {**_ENCODING, **vocabulary_of(CHARACTERS), "revisions": revisions_of("text tokens")}
+    _write(shards, out, lambda shard: _texts(shard, first), changes)
 
 
 def write_subset(source: Path, out: Path, dataset: str) -> None:
@@ -64,7 +66,8 @@ def write_subset(source: Path, out: Path, dataset: str) -> None:
     found = sorted({row["dataset"] for shard in shards for row in shard.rows()})
     if dataset not in found:
         raise UserError(f"{source}: no utterance of {dataset!r} here; found {', '.join(found)}.")
-    _write(shards, out, lambda shard: _of(shard, dataset), {"selected": {"dataset": dataset}})
+    selected = {"dataset": dataset, "revision": STAGE_REVISIONS["subset"]}
+    _write(shards, out, lambda shard: _of(shard, dataset), {"selected": selected})
 
 
 def characters(text: str) -> np.ndarray:
@@ -74,7 +77,7 @@ def characters(text: str) -> np.ndarray:
 
 def _write(shards: list[Shard], out: Path, select: _Select, changes: Mapping[str, Any]) -> None:
     for shard in shards:
-        identity = {"name": shard.folder.name, "sha256": sha256_json(dict(shard.meta["checksums"]))}
+        identity = {"name": shard.folder.name, "sha256": sha256_json(shard.meta.checksums)}
         preprocessing = {**shard.preprocessing, **changes, "source_shard": identity}
         folder = out / shard.folder.name
         if not is_written(folder, preprocessing):

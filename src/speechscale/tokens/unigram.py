@@ -22,6 +22,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from speechscale.errors import UserError
+from speechscale.records.revisions import revisions_of
 from speechscale.records.seal import (
     differing_fields,
     is_up_to_date,
@@ -87,7 +88,7 @@ def is_learnt(task: UnigramTask) -> bool:
         UserError: it stands, but was made from something else.
     """
     spec, parents = task.provenance()
-    return is_up_to_date(task.folder, schema=SCHEMA, spec=spec, parents=parents)
+    return is_up_to_date(task.folder, schema=SCHEMA, stage="unigram", spec=spec, parents=parents)
 
 
 def learn_unigram(task: UnigramTask) -> int:
@@ -101,7 +102,7 @@ def learn_unigram(task: UnigramTask) -> int:
     sample = sample_utterances(shards, task.spec.units, task.spec.seed)
     model = train_unigram(sample, clusters, task.spec)
     spec, parents = task.provenance()
-    with sealed_folder(task.folder, schema=SCHEMA, spec=spec, parents=parents) as aside:
+    with sealed_folder(task.folder, schema=SCHEMA, stage="unigram", spec=spec, parents=parents) as aside:
         (aside / MODEL).write_bytes(model)
     return sum(map(len, sample))
 
@@ -312,7 +313,7 @@ def plan_tokens(shards: Path, unigram: Path, out: Path) -> list[TokenTask]:
         UserError: no model there, or it was learnt from units that were made otherwise.
     """
     sources = _shards_of_units(shards)
-    learnt = read_seal(unigram, SCHEMA)["spec"]
+    learnt = read_seal(unigram, SCHEMA).spec
     differing = differing_fields(encoding_of(sources[0]), learnt["encoding"])
     if differing:
         raise UserError(
@@ -329,9 +330,13 @@ def plan_tokens(shards: Path, unigram: Path, out: Path) -> list[TokenTask]:
                 **source.preprocessing,
                 **vocabulary_of(vocabulary),
                 "unigram": identity,
+                "revisions": {
+                    **source.preprocessing.get("revisions", {}),
+                    **revisions_of("unigram tokens"),
+                },
                 "source_shard": {
                     "name": source.folder.name,
-                    "sha256": sha256_json(dict(source.meta["checksums"])),
+                    "sha256": sha256_json(source.meta.checksums),
                 },
             },
         )

@@ -17,6 +17,7 @@ import numpy as np
 from speechscale.compute import DEFAULT_OPTIONS, ComputeOptions
 from speechscale.errors import SampleFault, UserError
 from speechscale.records.manifest import SAMPLE_RATE, ManifestSlice, Utterance, cut_manifest
+from speechscale.records.revisions import revisions_of
 from speechscale.records.seal import sha256_file, sha256_json
 from speechscale.records.shards import Sample, Skip, is_written, vocabulary_of, write_shard
 from speechscale.units.collapse import close, collapse
@@ -71,6 +72,7 @@ def plan_shards(
         "plan_num_shards": len(stretches),
         "assignment_sha256": sha256_json([[piece.start, piece.end, piece.count] for piece in stretches]),
         "precision": computing.precision,
+        "revisions": revisions_of("encode"),
         **encoding(book, code_book),
     }
     gpu = computing.device != "cpu" and book.encoder["name"] != MelEncoder.name

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from speechscale.errors import SampleFault, UserError, nearest
+from speechscale.records.revisions import revisions_of
 from speechscale.records.seal import atomic_directory, atomic_write, sha256_file
 from speechscale.records.shards import Sample, Shard, Skip, is_written, vocabulary_of, write_shard
 from speechscale.units.collapse import close, collapse
@@ -45,6 +46,7 @@ class Foreign:
         return {
             "manifest_sha256": sha256_file(source),
             "source_format": self.format,
+            "revisions": revisions_of("import units"),
             "sample_rate": None,
             "frame_rate": self.frame_rate,
             "unit_extractor": {"name": self.made_by},

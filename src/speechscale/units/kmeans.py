@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from speechscale.compute import DEFAULT_OPTIONS, ComputeOptions, available_cores, choose_device
 from speechscale.errors import UserError
+from speechscale.records.revisions import revisions_of
 from speechscale.records.seal import differing_fields, sha256_file, write_file
 from speechscale.units.encoders import Encoder
 
@@ -58,6 +59,7 @@ class CodeBook:
     mean: np.ndarray
     scale: float
     encoder: dict[str, Any]  # the identity of the encoder whose frames these are
+    revisions: Mapping[str, int] = field(default_factory=dict)  # of its stage; empty for books of other tools
 
     def assign(self, frames: np.ndarray) -> np.ndarray:
         """The unit of each frame, int16 [frames]."""
@@ -109,7 +111,8 @@ def train_kmeans(
             if size < len(frames):
                 clusters.settle(size, spec.iterations, spec.clusters / size)
         clusters.settle(len(frames), spec.iterations, spec.tolerance, afresh=True)
-    return CodeBook(clusters.centroids.cpu().numpy(), points.mean, points.scale, encoder)
+    centroids = clusters.centroids.cpu().numpy()
+    return CodeBook(centroids, points.mean, points.scale, encoder, revisions_of("k-means"))
 
 
 class _Points:
@@ -365,7 +368,11 @@ def save_code_book(book: CodeBook, path: Path) -> None:
         "mean": np.ascontiguousarray(book.mean, dtype=np.float32),
         "scale": np.array([book.scale], dtype=np.float64),
     }
-    write_file(path, save(tensors, metadata={"encoder": json.dumps(book.encoder, sort_keys=True)}))
+    # The code identity is in the quality report: it must not change the hash of this file, which names its units.
+    metadata = {"encoder": json.dumps(book.encoder, sort_keys=True)}
+    if book.revisions:
+        metadata["revisions"] = json.dumps(dict(book.revisions), sort_keys=True)
+    write_file(path, save(tensors, metadata=metadata))
 
 
 def load_code_book(path: Path) -> CodeBook:
@@ -378,11 +385,13 @@ def load_code_book(path: Path) -> CodeBook:
 
     try:
         with safe_open(path, framework="numpy") as file:
-            encoder = json.loads((file.metadata() or {})["encoder"])
+            metadata = file.metadata() or {}
+            encoder = json.loads(metadata["encoder"])
+            revisions = json.loads(metadata.get("revisions", "{}"))
             centroids, mean, scale = (file.get_tensor(name) for name in ("centroids", "mean", "scale"))
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise UserError(f"{path}: not a code book of speechscale kmeans ({error}).") from error
-    return CodeBook(centroids, mean, float(scale[0]), encoder)
+    return CodeBook(centroids, mean, float(scale[0]), encoder, revisions)
 
 
 def code_book_identity(path: Path) -> dict[str, str]:

@@ -13,6 +13,7 @@ without meaning have about (P - 1)(K - 1) / 2n nats of mutual information (Mille
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -22,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from speechscale.errors import UserError
+from speechscale.records.code import CodeIdentity, code_identity
 from speechscale.records.manifest import Utterance
 from speechscale.records.seal import write_json
 from speechscale.units.collapse import collapse
@@ -200,5 +202,14 @@ def quality_path(code_book: Path) -> Path:
 
 
 def write_quality(quality: Quality, code_book: Path) -> None:
-    """Write the report beside its code book."""
-    write_json(quality_path(code_book), asdict(quality))
+    """Write the report next to its code book, with the identity of the code that made both."""
+    write_json(quality_path(code_book), {**asdict(quality), "code": code_identity().model_dump()})
+
+
+def read_code(code_book: Path) -> CodeIdentity | None:
+    """The code that made a code book; None where its report does not exist or does not say."""
+    try:
+        report = json.loads(quality_path(code_book).read_text(encoding="utf-8"))
+        return CodeIdentity.model_validate(report["code"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -71,7 +71,9 @@ class Corpus:
 def write_corpus(spec: WorldSpec, folder: Path) -> None:
     """Write the manifests of `make_corpus` as one sealed folder."""
     corpus = make_corpus(spec)
-    with sealed_folder(folder, schema=CORPUS_SCHEMA, spec=spec.model_dump(mode="json"), parents={}) as aside:
+    with sealed_folder(
+        folder, schema=CORPUS_SCHEMA, stage="story corpus", spec=spec.model_dump(mode="json"), parents={}
+    ) as aside:
         write_manifest(corpus.train, aside / TRAIN)
         write_manifest(corpus.test, aside / TEST)
         write_manifest(corpus.benchmarks, aside / BENCHMARKS)
