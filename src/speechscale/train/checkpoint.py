@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from speechscale.errors import UserError
 from speechscale.model.shape import ModelShape
 from speechscale.model.transformer import Transformer
+from speechscale.records.code import code_identity
 from speechscale.records.runs import RunRecord
 from speechscale.records.seal import differing_fields, write_file
 from speechscale.train.processes import ALONE, World, share_like, whole
@@ -43,6 +44,7 @@ def save_model(
     tensors = {name: _gathered(value, world) for name, value in model.state_dict().items()}
     header = {
         "shape": model.shape.model_dump(),
+        "code": code_identity().model_dump(),
         "provenance": provenance,
         "record": record.model_dump(mode="json"),
     }
@@ -120,7 +122,12 @@ def save_training(
         for name, value in state.items():
             tensors[f"optimizer.{number}.{name}"] = _gathered(torch.as_tensor(value), world)
     if world.writes:
-        header = {"provenance": provenance, "step": progress.step, "curve": progress.curve}
+        header = {
+            "code": code_identity().model_dump(),
+            "provenance": provenance,
+            "step": progress.step,
+            "curve": progress.curve,
+        }
         _save(tensors, checkpoint_at(folder, progress.step), header)
 
 
@@ -136,8 +143,8 @@ def load_training(
     """Put model and optimiser where a checkpoint left them, each process its share.
 
     Raises:
-        UserError: no checkpoint, truncated, of another shape, or of a run with another spec, data or code version; the
-            fields are named.
+        UserError: no checkpoint, truncated, of another shape, or of a run with another spec, data or revision of the
+            training; the fields are named.
     """
     tensors, header = _load(path)
     _refuse_another(path, header.get("provenance"), provenance)

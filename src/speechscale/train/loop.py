@@ -18,9 +18,9 @@ from typing import Any
 
 import torch
 
-from speechscale import __version__
 from speechscale.compute import choose_device, peak_flops
 from speechscale.errors import UserError
+from speechscale.records.revisions import revisions_of
 from speechscale.records.runs import CurvePoint, RunRecord
 from speechscale.records.seal import differing_fields, exclusive_lock, remove_leftovers, write_error
 from speechscale.records.shards import Shard, encoding_of, shards_identity, unigram_identity
@@ -270,7 +270,7 @@ def _provenance(spec: RunSpec, corpora: Sequence[Corpus], test: Sequence[Shard])
         raise UserError(f"training and test speech were encoded differently: {'; '.join(differing)}.")
     identities = [shards_identity(list(corpus.shards)) for corpus in corpora]
     return {
-        "code_version": __version__,
+        "revisions": revisions_of("train"),
         "spec": spec.what(),
         "train": identities[0] if len(corpora) == 1 else identities,
         "test": shards_identity(list(test)),
