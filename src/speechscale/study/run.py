@@ -23,7 +23,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from speechscale import __version__
 from speechscale.errors import UserError
 from speechscale.jobs.encode import encode_all, learn_code_book, summarise
 from speechscale.jobs.samples import write_samples
@@ -36,8 +35,10 @@ from speechscale.jobs.train_run import (
     train_and_score_run,
 )
 from speechscale.laws import fit_table
+from speechscale.records.code import code_identity
 from speechscale.records.law import read_law, write_law
 from speechscale.records.manifest import Utterance, read_manifest
+from speechscale.records.revisions import comparable, require_revisions, revisions_of
 from speechscale.records.runs import (
     RunRecord,
     read_curves,
@@ -73,6 +74,7 @@ from speechscale.study.series import series_shards
 from speechscale.study.shards import ShardFolders, check_given, given_folders, training_tasks, verify_shards
 from speechscale.study.spec import StudySpec
 from speechscale.units.encode import plan_shards
+from speechscale.units.kmeans import load_code_book
 from speechscale.units.learn import CodeBookTask
 from speechscale.workers.failures import Failure
 from speechscale.workers.pool import Backend, Workload, try_tasks
@@ -162,7 +164,7 @@ def claim(spec: StudySpec, folder: StudyFolder) -> None:
     """Make the folder this study's, or make sure that it is.
 
     Raises:
-        UserError: it was made by another spec or code version; the sentence names the fields.
+        UserError: it was made by another spec; the sentence names the fields.
     """
     path = folder.root / "study.json"
     if not path.exists():
@@ -172,7 +174,7 @@ def claim(spec: StudySpec, folder: StudyFolder) -> None:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({error}); choose another output folder.") from error
-    wanted = {"schema": STUDY_SCHEMA, "code_version": __version__, "spec": spec.model_dump(mode="json")}
+    wanted = {"schema": STUDY_SCHEMA, "spec": spec.model_dump(mode="json")}
     differing = differing_fields({key: found.get(key) for key in wanted}, wanted)
     if differing:
         raise UserError(
@@ -186,7 +188,7 @@ def write_study(spec: StudySpec, folder: StudyFolder, seconds: dict[str, float])
         folder.root / "study.json",
         {
             "schema": STUDY_SCHEMA,
-            "code_version": __version__,
+            "code": code_identity().model_dump(),
             "name": spec.name,
             "title": spec.title,
             "question": spec.question,
@@ -224,8 +226,16 @@ def make_corpus_folder(world: WorldSpec, folder: StudyFolder) -> None:
 
 
 def learn_units(spec: StudySpec, folder: StudyFolder) -> None:
-    """k-means on a seeded sample of the training utterances."""
-    if not folder.code_book.exists():
+    """k-means on a seeded sample of the training utterances.
+
+    Raises:
+        UserError: there is a code book that another revision of k-means made.
+    """
+    if folder.code_book.exists():
+        found = load_code_book(folder.code_book).revisions
+        if found:  # code books of other tools have none
+            require_revisions(folder.code_book, found, revisions_of("k-means"))
+    else:
         encoder = spec.units.encoder()
         train = folder.corpus / TRAIN
         learn_code_book(
@@ -319,17 +329,17 @@ def fit_laws(spec: StudySpec, folder: StudyFolder, records: Sequence[RunRecord])
         )
     runs, curves = folder.root / "runs.csv", folder.root / "curves.csv"
     provenance = {
-        "code_version": __version__,
+        "revisions": revisions_of("fit"),
         "runs": sha256_file(runs),
         "curves": sha256_file(curves),
         **spec.laws.model_dump(),
     }
-    if folder.law.exists() and read_law(folder.law).get("provenance") == provenance:
+    if folder.law.exists() and comparable(read_law(folder.law).get("provenance") or {}) == provenance:
         return
     law = fit_table(
         read_table(runs), curves=read_curves(curves), bootstrap=spec.laws.bootstrap, seed=spec.laws.seed
     )
-    write_law({**law, "provenance": provenance}, folder.law)
+    write_law({**law, "provenance": {**provenance, "code": code_identity().model_dump()}}, folder.law)
 
 
 def _listen_to(folder: StudyFolder) -> list[Utterance]:
