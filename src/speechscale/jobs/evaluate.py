@@ -16,6 +16,7 @@ from speechscale.evals.accuracy import Accuracy, score_table
 from speechscale.evals.conventions import PRESETS, Convention, unscored
 from speechscale.jobs.score_folder import SCHEMA, SCORES, SUMMARY, ExistingScores, existing_scores
 from speechscale.jobs.train_run import RECORD, missing_note
+from speechscale.records.revisions import made_by
 from speechscale.records.runs import read_record, write_record
 from speechscale.records.scores import write_scores
 from speechscale.records.seal import write_json
@@ -153,6 +154,7 @@ def write_evaluation(found: Evaluation, out: Path) -> None:
     write_scores(found.table, out / SCORES)
     told = {
         "schema": SCHEMA,
+        **made_by("score"),
         "model": found.model,
         "convention": found.convention.model_dump(),
         "tokens": dict(found.tokens),

@@ -14,6 +14,7 @@ from speechscale.errors import UserError
 from speechscale.evals.accuracy import accuracies
 from speechscale.evals.conventions import PRESETS, Convention, unscored
 from speechscale.jobs.train_run import RECORD
+from speechscale.records.revisions import require_revisions, revisions_of
 from speechscale.records.runs import RunRecord, Score
 from speechscale.records.scores import COLUMNS, read_scores
 
@@ -69,6 +70,7 @@ def existing_scores(
         missing, told = unscored(kept, PRESETS["official"]), False
     else:
         said, told = _said(out / SUMMARY, others), True
+        require_revisions(out / SUMMARY, said.get("revisions", {}), revisions_of("score"))
         missing = [name for name in said["not_scored"] if not _of(tasks, name, "/")]
     wanted: dict[str, Any] = {"model": model, "convention": by.model_dump(), "tokens": dict(tokens)}
     if _same(model, said["model"]):

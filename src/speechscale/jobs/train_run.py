@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from speechscale.errors import CannotWrite, UserError
+from speechscale.records.revisions import require_revisions, revisions_of
 from speechscale.records.runs import RunRecord, read_record, write_record
 from speechscale.records.scores import write_scores
 from speechscale.records.shards import Shard, open_shards, unigram_identity
@@ -38,11 +39,16 @@ class TrainingTask:
 
 
 def is_done(task: TrainingTask) -> bool:
-    """Whether the run needs no more work; a failed one is tried again, a diverged one is a result."""
+    """Whether the run needs no more work; a failed one is tried again, a diverged one is a result.
+
+    Raises:
+        UserError: another revision of training or scoring made the record.
+    """
     path = task.folder / RECORD
     if not path.exists():
         return False
     record = read_record(path)
+    require_revisions(task.folder, record.revisions, revisions_of("train", "score"), record.code)
     if task.spec.processes > 1 and task.benchmarks is not None and record.status == "done":
         return bool(record.scores)  # the processes leave a record when they have trained
     return record.status != "failed"
@@ -62,20 +68,19 @@ def train_and_score_run(task: TrainingTask) -> RunRecord:
         raise
     except Exception as error:
         return record_failure(task, f"{type(error).__name__}: {error}", time.perf_counter() - started)
-    _leave(record, task)
-    return record
+    return _leave(record, task)
 
 
 def record_failure(task: TrainingTask, why: str, seconds: float = 0.0) -> RunRecord:
     """Put a run on record that was not brought to its end."""
     record = _unfinished(task, "failed", why, seconds)
-    _leave(record, task)
-    return record
+    return _leave(record, task)
 
 
-def _leave(record: RunRecord, task: TrainingTask) -> None:
-    write_record(record, task.folder / RECORD)
+def _leave(record: RunRecord, task: TrainingTask) -> RunRecord:
+    written = write_record(record, task.folder / RECORD)
     (task.folder / _PROGRESS).unlink(missing_ok=True)
+    return written
 
 
 def fraction_done(task: TrainingTask) -> float:

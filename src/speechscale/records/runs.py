@@ -11,7 +11,9 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from speechscale.errors import UserError, nearest
+from speechscale.records.code import CodeIdentity, code_identity
 from speechscale.records.frames import as_frame, read_frame, separator_of
+from speechscale.records.revisions import Stage, revisions_of
 from speechscale.records.seal import file_lock, write_file, write_json
 
 Status = Literal[
@@ -112,18 +114,29 @@ class RunRecord(BaseModel):
     curve: tuple[CurvePoint, ...] = ()
     scores: dict[str, Score] = {}
     note: str = ""  # why a run diverged or failed
+    code: CodeIdentity | None = None  # that trained and scored; None before the record is first written
+    revisions: dict[str, int] = {}  # of the stages that made it
 
     def row(self) -> dict[str, object]:
         """The run as one row of the runs table."""
-        row = self.model_dump(exclude={"curve", "scores", "note"})
+        row = self.model_dump(exclude={"curve", "scores", "note", "code", "revisions"})
         for name, score in sorted(self.scores.items()):
             row[name] = score.accuracy
             row[f"{name}_items"] = score.items
         return row
 
 
-def write_record(record: RunRecord, path: Path) -> None:
+def write_record(record: RunRecord, path: Path) -> RunRecord:
+    """Write a record, and return it as written: the first time, the code and the revisions of its stages are added.
+
+    Raises:
+        CannotWrite: the operating system refuses.
+    """
+    if record.code is None:
+        stages: tuple[Stage, ...] = ("score",) if record.status == "imported" else ("train", "score")
+        record = record.model_copy(update={"code": code_identity(), "revisions": revisions_of(*stages)})
     write_json(path, record.model_dump(mode="json"))
+    return record
 
 
 def read_record(path: Path) -> RunRecord:

@@ -1,0 +1,127 @@
+"""Reuse by revision: another revision is refused with both numbers, another commit is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from speechscale.errors import UserError
+from speechscale.records import code, revisions
+from speechscale.records.code import CodeIdentity, code_identity
+from speechscale.records.revisions import Stage, comparable, made_by, require_revisions, revisions_of
+from speechscale.records.runs import RunRecord, read_record, write_record
+from speechscale.records.seal import is_up_to_date, read_seal, seal_identity, sealed_folder
+from speechscale.records.shards import (
+    Sample,
+    encoding_of,
+    is_written,
+    open_shard,
+    shards_identity,
+    write_shard,
+)
+
+OTHER = CodeIdentity(version="0.0.9", source="0" * 64, commit="f" * 40, clean=True)
+PREPROCESSING = {"vocab_size": 12, "eos_token": 10, "pad_token": 11, "kmeans": {"sha256": "k"}}
+RECORD = {
+    **{"run": "r", "series": "s", "status": "done", "preset": "paper", "seed": 0},
+    **dict.fromkeys(("params", "params_total", "tokens", "unique_tokens", "steps"), 1),
+    **dict.fromkeys(("epochs", "flops", "flops_exact", "loss", "loss_se", "bits_per_second", "seconds"), 1.0),
+}
+
+
+def at_another_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(code, "_adopted", OTHER)
+
+
+def at_another_revision(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(revisions.STAGE_REVISIONS, stage, revisions.STAGE_REVISIONS[stage] + 1)
+
+
+def write_sealed(folder: Path) -> None:
+    with sealed_folder(folder, schema="test/1", stage="speech", spec={"k": 1}, parents={}) as staging:
+        (staging / "a.txt").write_text("content")
+
+
+def sealed_is_up_to_date(folder: Path) -> bool:
+    return is_up_to_date(folder, schema="test/1", stage="speech", spec={"k": 1}, parents={})
+
+
+def preprocessing() -> dict[str, Any]:
+    return {**PREPROCESSING, "revisions": revisions_of("encode")}
+
+
+def write_units(folder: Path) -> None:
+    write_shard(folder, [Sample("a", np.array([1, 10]), 1.0, {})], [], preprocessing())
+
+
+def test_sealed_folder_of_another_commit_is_reused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_sealed(tmp_path / "here")
+    at_another_commit(monkeypatch)
+    write_sealed(tmp_path / "there")
+    assert sealed_is_up_to_date(tmp_path / "here")
+    assert read_seal(tmp_path / "there").code == OTHER != read_seal(tmp_path / "here").code
+    assert seal_identity(tmp_path / "there") == seal_identity(tmp_path / "here")
+
+
+def test_sealed_folder_of_another_revision_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_sealed(tmp_path / "here")
+    before = seal_identity(tmp_path / "here")
+    at_another_revision("speech", monkeypatch)
+    with pytest.raises(UserError) as error:
+        sealed_is_up_to_date(tmp_path / "here")
+    assert str(error.value) == (
+        f"{tmp_path / 'here'}: was made by revision 1 of the stage 'speech'; this code has revision 2, whose results "
+        f"differ. Remove it to make it again, or continue with the code that made it ({code_identity()}), or choose "
+        "another output folder."
+    )
+    write_sealed(tmp_path / "again")
+    assert seal_identity(tmp_path / "again") != before
+
+
+def test_shard_of_another_commit_is_reused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_units(tmp_path / "here")
+    at_another_commit(monkeypatch)
+    write_units(tmp_path / "there")
+    assert is_written(tmp_path / "here", preprocessing())
+    here, there = (open_shard(tmp_path / name) for name in ("here", "there"))
+    assert there.meta.code == OTHER != here.meta.code
+    assert shards_identity([here]) == shards_identity([there]) and encoding_of(here) == encoding_of(there)
+
+
+def test_shard_of_another_revision_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_units(tmp_path / "here")
+    at_another_revision("encode", monkeypatch)
+    with pytest.raises(UserError, match=r"revision 1 of the stage 'encode'; this code has revision 2"):
+        is_written(tmp_path / "here", preprocessing())
+    write_units(tmp_path / "there")
+    assert encoding_of(open_shard(tmp_path / "there")) != encoding_of(open_shard(tmp_path / "here"))
+
+
+def test_record_keeps_the_code_that_first_wrote_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "record.json"
+    write_record(RunRecord.model_validate(RECORD), path)
+    own = code_identity()
+    at_another_commit(monkeypatch)
+    write_record(read_record(path).model_copy(update={"note": "scored again"}), path)
+    record = read_record(path)
+    assert (record.code, record.note) == (own, "scored again")
+    assert record.revisions == revisions_of("train", "score")
+
+
+def test_unknown_revision_is_refused() -> None:
+    require_revisions(Path("x"), {"train": 1, "fit": 7}, {"train": 1})
+    with pytest.raises(
+        UserError, match=r"^x: was made by an unknown revision of the stage 'train'; .*another"
+    ):
+        require_revisions(Path("x"), {}, {"train": 1})
+
+
+def test_provenance_is_compared_without_the_code() -> None:
+    made = made_by("train", "score")
+    assert made == {"code": code_identity().model_dump(), "revisions": {"train": 1, "score": 1}}
+    assert comparable(made) == {"revisions": {"train": 1, "score": 1}}
