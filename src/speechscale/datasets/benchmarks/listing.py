@@ -115,7 +115,7 @@ class _Waiting:
 
     def check(self, scratch: BinaryIO, skip: Callable[[Skip], None]) -> np.ndarray:
         """Whether each pair can be used, in the order of `_lines`; those that cannot be are told to `skip`."""
-        repeated = self.ids.suspects()
+        repeated = self.ids.duplicate_hashes()
         usable = []
         for pair, lines in self._lines(scratch):
             problem = _problem(pair, lines, repeated)

@@ -90,7 +90,7 @@ def _spool(
             utterance = splitting.before_the_draw(entry)
             ids.add(utterance.id)
             scratch.write(utterance.model_dump_json(exclude_defaults=True).encode() + b"\n")
-    return ids.suspects()
+    return ids.duplicate_hashes()
 
 
 def _reading(corpus: Corpus) -> Iterator[Entry]:
