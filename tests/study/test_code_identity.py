@@ -47,7 +47,7 @@ def test_laws_are_fitted_again_for_a_new_revision_only(
     spec: StudySpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "runs.csv").write_text(TABLE)
-    (tmp_path / "curves.csv").write_text("run,series,flops,loss\n")
+    (tmp_path / "curves.csv").write_text(TABLE)
     fits = []
 
     def count(*tables: Any, **options: Any) -> Any:
