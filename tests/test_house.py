@@ -114,12 +114,12 @@ def test_rooms_import_only_through_their_doors(path: Path) -> None:
     assert imported_rooms(path) <= DOORS[room] | {room, "errors"}
 
 
-def test_no_room_imports_one_below_it() -> None:
+def test_no_room_imports_a_later_one() -> None:
     order = list(DOORS)
     assert all(order.index(door) < order.index(room) for room, doors in DOORS.items() for door in doors)
 
 
-def test_modules_import_each_other_in_one_direction() -> None:
+def test_module_imports_have_no_circle() -> None:
     """No circle, not even one that is hidden in a function or under TYPE_CHECKING."""
     graph = {module_of(path): imported_modules(path) for path in SOURCE.rglob("*.py")}
     TopologicalSorter(graph).prepare()
@@ -141,7 +141,7 @@ def loaded_by(statement: str) -> set[str]:
         "import speechscale.study.spec, speechscale.study.ladder, speechscale.study.summary, speechscale.study.status",
     ],
 )
-def test_torch_stays_out_of_the_light_rooms(statement: str) -> None:
+def test_light_rooms_do_not_import_torch(statement: str) -> None:
     assert "torch" not in loaded_by(statement)
 
 
@@ -167,7 +167,7 @@ def test_architecture_maps_every_file() -> None:
     assert not missing, f"not in the map of files: {missing}"
 
 
-def test_the_map_names_only_files_that_exist() -> None:
+def test_architecture_names_only_existing_files() -> None:
     page = (ROOT / "docs" / "ARCHITECTURE.md").read_text(encoding="utf-8")
     named = [line.split("`")[1] for line in page.splitlines() if line.startswith("- `")]
     assert named and not [name for name in named if not ((SOURCE / name).exists() or (ROOT / name).exists())]

@@ -44,7 +44,7 @@ def results(folder: Path) -> dict[str, object]:
     return units | {r.run: (r.loss, r.loss_se, r.curve, r.scores) for r in records}
 
 
-def test_everything_is_there(study: Path) -> None:
+def test_study_folder_is_complete(study: Path) -> None:
     for part in ("train", "test", "benchmarks"):
         for shard in open_shards(study / "units" / part):
             verify_shard(shard.folder)
@@ -62,14 +62,14 @@ def test_everything_is_there(study: Path) -> None:
     assert "<audio" in page and "Toy" in page
 
 
-def test_run_record_says_what_each_number_is(study: Path) -> None:
+def test_run_record_has_all_counts(study: Path) -> None:
     record = read_record(next(iter(sorted(study.glob("runs/*-of-*/record.json")))))
     assert record.flops == 6.0 * record.params * record.tokens < record.flops_exact
     assert record.epochs == pytest.approx(record.tokens / record.unique_tokens) and record.epochs > 1.9
     assert record.bits_per_second and record.loss_se
 
 
-def test_a_second_run_does_nothing_again(study: Path, spec: Path) -> None:
+def test_second_run_repeats_no_stage(study: Path, spec: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in study.glob("runs/*/record.json")}
     before |= {
         path: path.stat().st_mtime_ns for path in [*study.glob("units/**/meta.json"), study / "law.json"]
@@ -79,7 +79,7 @@ def test_a_second_run_does_nothing_again(study: Path, spec: Path) -> None:
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_interrupted_and_run_again_ends_the_same(
+def test_interrupted_study_ends_with_the_same_results(
     study: Path, spec: Path, tmp_path: Path, how: signal.Signals
 ) -> None:
     delay = {signal.SIGINT: 2.5, signal.SIGTERM: 7.0, signal.SIGKILL: 9.0}[how]
@@ -116,7 +116,7 @@ def test_status_and_plan(study: Path, spec: Path) -> None:
     assert "total" in planned and len(planned.strip().splitlines()) == 8
 
 
-def test_bad_study_starts_nothing(tmp_path: Path) -> None:
+def test_invalid_study_starts_nothing(tmp_path: Path) -> None:
     bad = tmp_path / "bad.toml"
     bad.write_text(STUDY.replace("prose", "proze"))
     done = speechscale("study", "run", bad, "-o", tmp_path / "out", expect=1)
@@ -129,7 +129,7 @@ def test_output_that_cannot_be_written(spec: Path) -> None:
     assert "cannot be written" in done.stderr and "Traceback" not in done.stderr
 
 
-def test_verbs_one_after_another(study: Path, tmp_path: Path) -> None:
+def test_commands_reproduce_the_stages_of_a_study(study: Path, tmp_path: Path) -> None:
     """Synthesize, manifest, kmeans, encode, train, eval, fit, plan, report: each by itself."""
     text = tmp_path / "lines.txt"
     text.write_text("The dog sleeps.\n\nThe cats sleep near the house.\n" + "A girl sings.\n" * 30)
@@ -174,7 +174,7 @@ def test_verbs_one_after_another(study: Path, tmp_path: Path) -> None:
     assert page.exists()
 
 
-def test_encode_with_nothing_left_fails(tmp_path: Path, study: Path) -> None:
+def test_encode_fails_when_no_utterance_is_left(tmp_path: Path, study: Path) -> None:
     manifest = tmp_path / "m.jsonl"
     manifest.write_text('{"id": "a", "dataset": "d", "split": "s", "audio": "gone.wav"}\n')
     book = study / "units" / "code_book.safetensors"
@@ -193,7 +193,7 @@ def test_help_shows_an_example(verb: str) -> None:
     assert f"speechscale {verb} " in speechscale(*verb.split(), "--help").stdout.split("Example", 1)[1]
 
 
-def test_a_model_goes_out_comes_back_and_scores_the_same(study: Path, tmp_path: Path) -> None:
+def test_exported_and_imported_model_has_the_same_scores(study: Path, tmp_path: Path) -> None:
     best = max(study.glob("runs/*"), key=lambda run: read_record(run / "record.json").params)
     speechscale("export", best, "-o", tmp_path / "llama")
     book = study / "units" / "code_book.safetensors"
@@ -202,7 +202,7 @@ def test_a_model_goes_out_comes_back_and_scores_the_same(study: Path, tmp_path: 
     assert read_record(tmp_path / "back" / "record.json").scores == read_record(best / "record.json").scores
 
 
-def test_a_model_speaks(study: Path, tmp_path: Path) -> None:
+def test_generate_writes_units_and_sound(study: Path, tmp_path: Path) -> None:
     run = next(study.glob("runs/*"))
     units = study / "units"
     how = [

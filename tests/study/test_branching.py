@@ -12,7 +12,7 @@ from speechscale.errors import UserError
 from speechscale.jobs.train_run import RECORD, TrainingTask, is_done, train_and_score_run
 from speechscale.records.runs import RunRecord, read_record, write_record
 from speechscale.records.shards import Sample, write_shard
-from speechscale.study.branching import prune_trunks, waves
+from speechscale.study.branching import prune_trunks, trunks_then_branches
 from speechscale.study.ladder import ladder_runs
 from speechscale.study.spec import StudySpec, read_study
 from speechscale.study.summary import ladder_table
@@ -30,7 +30,7 @@ def study(tmp_path: Path, recipe: str) -> StudySpec:
     return read_study(path)
 
 
-def test_the_budgets_of_a_size_share_a_trunk_where_they_read_the_same_corpus(tmp_path: Path) -> None:
+def test_budgets_of_a_size_share_a_trunk_when_they_read_the_same_corpus(tmp_path: Path) -> None:
     runs = ladder_runs(study(tmp_path, 'schedule = "wsd"'))
     smallest = {run.run: run for run in runs if run.dim == 16}
     assert {name: run.trunk for name, run in smallest.items()} == {
@@ -48,7 +48,7 @@ def test_the_budgets_of_a_size_share_a_trunk_where_they_read_the_same_corpus(tmp
     assert first == sorted(first, reverse=True) and sum(first) == 12  # every trunk before every branch
 
 
-def test_a_plan_prices_the_steps_that_are_made(tmp_path: Path) -> None:
+def test_plan_counts_the_flops_of_the_steps_that_are_trained(tmp_path: Path) -> None:
     """N = 3,376 and 512 tokens an update: the trunk makes 62 steps, its branches 31 - 25 and 15 - 12."""
     text = ladder_table(study(tmp_path, 'schedule = "wsd"'))
     header, *lines = (line.split() for line in text.splitlines())
@@ -63,8 +63,8 @@ def test_a_plan_prices_the_steps_that_are_made(tmp_path: Path) -> None:
     assert "branch" not in ladder_table(study(tmp_path, ""))
 
 
-def test_recipes_that_do_not_fit(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"the run 3\.38k-8k cannot be: a warm-up of 14 steps does not fit"):
+def test_impossible_recipes_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"the run 3\.38k-8k is impossible: a warm-up of 14 steps does not fit"):
         ladder_runs(study(tmp_path, 'schedule = "wsd"\nwarmup = 14'))
     with pytest.raises(UserError, match=r"ladder\.decay = 1\.0"):
         study(tmp_path, "decay = 1.0")
@@ -128,8 +128,8 @@ def ended(task: TrainingTask, status: str, note: str = "") -> RunRecord:
     )
 
 
-def test_branches_wait_for_all_trunks(tasks: list[TrainingTask]) -> None:
-    assert [[task.spec.run for task in wave] for wave in waves(tasks)] == [["r20"], ["r15", "r10"]]
+def test_branches_start_after_all_trunks(tasks: list[TrainingTask]) -> None:
+    assert [[task.spec.run for task in wave] for wave in trunks_then_branches(tasks)] == [["r20"], ["r15", "r10"]]
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_branches_wait_for_all_trunks(tasks: list[TrainingTask]) -> None:
         ("diverged", "its trunk r20 diverged before this run leaves it (no memory)"),
     ],
 )
-def test_a_branch_ends_as_its_trunk_did(tasks: list[TrainingTask], status: str, said: str) -> None:
+def test_branch_has_the_status_of_its_failed_trunk(tasks: list[TrainingTask], status: str, said: str) -> None:
     """It fails with a trunk that failed, and is tried again; where the trunk diverged it would have itself."""
     trunk, branch, _ = tasks
     write_record(ended(trunk, status, "no memory"), trunk.folder / RECORD)
@@ -149,7 +149,7 @@ def test_a_branch_ends_as_its_trunk_did(tasks: list[TrainingTask], status: str, 
     assert is_done(branch) == (status == "diverged")
 
 
-def test_a_trunk_keeps_what_an_unfinished_branch_needs(tasks: list[TrainingTask]) -> None:
+def test_trunk_checkpoints_are_kept_for_unfinished_branches(tasks: list[TrainingTask]) -> None:
     trunk, *branches = tasks
     trunk.folder.mkdir(parents=True)
     for step in (8, 12):
@@ -162,7 +162,7 @@ def test_a_trunk_keeps_what_an_unfinished_branch_needs(tasks: list[TrainingTask]
         assert list(checkpoints(trunk.folder)) == ([8, 12] if status == "failed" else [])
 
 
-def test_a_run_of_one_step_has_no_trunk() -> None:
+def test_run_of_one_step_has_no_trunk() -> None:
     common = {"layers": 1, "dim": 16, "heads": 1, "context": 32, "batch": 4, "schedule": "wsd"}
     short, long = (
         RunSpec.model_validate({**common, "run": f"r{steps}", "tokens": steps * 128}) for steps in (1, 20)

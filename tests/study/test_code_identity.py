@@ -14,7 +14,8 @@ from speechscale.errors import UserError
 from speechscale.records.code import code_identity
 from speechscale.records.revisions import STAGE_REVISIONS
 from speechscale.study import run
-from speechscale.study.run import StudyFolder, claim, fit_laws
+from speechscale.study.folder import StudyFolder
+from speechscale.study.run import fit_laws
 from speechscale.study.spec import StudySpec
 
 TABLE = "run,params,tokens,loss\n" + "".join(
@@ -24,7 +25,7 @@ TABLE = "run,params,tokens,loss\n" + "".join(
 
 @pytest.fixture
 def spec() -> StudySpec:
-    return StudySpec.model_validate(tomllib.loads(STUDY.replace("peak_rate", "peak_lr")))
+    return StudySpec.model_validate(tomllib.loads(STUDY))
 
 
 def at_another_commit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -35,12 +36,12 @@ def at_another_commit(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_study_of_another_commit_is_continued(
     spec: StudySpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    claim(spec, StudyFolder(tmp_path))
+    StudyFolder(tmp_path).claim(spec)
     at_another_commit(monkeypatch)
-    claim(spec, StudyFolder(tmp_path))
+    StudyFolder(tmp_path).claim(spec)
     other = spec.model_copy(update={"question": "Another one?"})
     with pytest.raises(UserError, match=r"these differ: spec\.question: found 'Does it run\?'"):
-        claim(other, StudyFolder(tmp_path))
+        StudyFolder(tmp_path).claim(other)
 
 
 def test_laws_are_fitted_again_for_a_new_revision_only(

@@ -32,7 +32,7 @@ PUBLISHED = [
 MILLIONS = {(512, 6): 20.71, (768, 12): 85.34, (1024, 12): 154.68, (1024, 24): 308.85, (2048, 16): 823.18}
 
 
-def test_every_run_of_the_table_and_no_other() -> None:
+def test_ladder_has_exactly_the_runs_of_the_table() -> None:
     found = {
         (run.dim, run.layers, run.batch, run.batch * run.context, run.tokens) for run in ladder_runs(STUDY)
     }
@@ -40,7 +40,7 @@ def test_every_run_of_the_table_and_no_other() -> None:
     assert found == wanted and len(found) == 31
 
 
-def test_steps_times_tokens_per_update_leave_nothing_over() -> None:
+def test_budgets_are_whole_steps() -> None:
     for run in ladder_runs(STUDY):
         assert run.tokens_seen == run.tokens == run.steps * run.batch * 2050
         assert warmup_steps(run.steps) == max(100, run.steps // 100)
@@ -69,7 +69,7 @@ def test_flops_of_the_curve_and_of_the_two_long_runs() -> None:
     assert sum(flops.values()) == pytest.approx(by_hand, rel=1e-3)
 
 
-def test_one_epoch_and_several() -> None:
+def test_runs_of_one_and_of_several_epochs() -> None:
     """14 runs see less than the corpus; the smallest size goes to ten epochs in steps of two."""
     epochs = {run.run: run.tokens / (unique_tokens(STUDY, run) or 1) for run in ladder_runs(STUDY)}
     assert sum(value < 1 for value in epochs.values()) == 14
@@ -77,7 +77,7 @@ def test_one_epoch_and_several() -> None:
     assert sorted(round(value) for value in several) == [2, 4, 6, 8, 10]
 
 
-def test_hours_and_cost_before_anything_starts() -> None:
+def test_plan_gives_hours_and_cost() -> None:
     lines = ladder_table(STUDY, Machine("H100", 0.4 * 989e12, 2.0)).splitlines()
     assert len(lines) == 1 + 31 + 1 + 1 and lines[0].split()[-2:] == ["hours", "cost"]
     exact, hours, cost = (float(cell.replace(",", "")) for cell in lines[-2].split()[-3:])
@@ -95,6 +95,6 @@ def test_hours_and_cost_before_anything_starts() -> None:
         (None, 0.4, 2.0, "a price without a GPU"),
     ],
 )
-def test_impossible_machines(gpu: str | None, mfu: float, price: float | None, said: str) -> None:
+def test_impossible_machines_are_refused(gpu: str | None, mfu: float, price: float | None, said: str) -> None:
     with pytest.raises(UserError, match=said):
         check_machine(gpu, mfu, price)

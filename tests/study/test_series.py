@@ -101,7 +101,7 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StudySpec:
     return read_study(Path("study.toml"))
 
 
-def test_runs_of_all_series_have_names_sizes_and_budgets_of_their_own(study: StudySpec) -> None:
+def test_runs_of_each_series_have_their_own_names_sizes_and_budgets(study: StudySpec) -> None:
     runs = {run.run: run for run in ladder_runs(study)}
     params = study.shape(study.ladder.sizes[0]).params
     assert {run.series: run.dim for run in runs.values()} == {
@@ -167,25 +167,25 @@ def test_series_are_trained_scored_and_compared(study: StudySpec) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ('name = "pieces"', 'name = "speech"', "two series are called 'speech'"),
+        ('name = "pieces"', 'name = "speech"', "two series have the name 'speech'"),
         ('tokens = "characters"', 'tokens = "letters"', "series.3.tokens = 'letters'"),
         ("unigram = { vocabulary = 40 }", "unigram = { vocabulry = 40 }", "did you mean 'vocabulary'"),
         ("{ tokens = 1_280, unique = 1_024 }", "{ epochs = 2 }", "a budget in epochs needs `unique`"),
         (
             "dim = 8, heads = 1, batch = 4",
             "dim = 8, heads = 1, batch = 4, processes = 3",
-            "cannot be shared evenly",
+            "cannot be divided evenly",
         ),
     ],
 )
-def test_series_that_cannot_be_meant(study: StudySpec, old: str, new: str, said: str) -> None:
+def test_invalid_series_are_refused(study: StudySpec, old: str, new: str, said: str) -> None:
     assert old in STUDY
     Path("study.toml").write_text(STUDY.replace(old, new))
     with pytest.raises(UserError, match=said):
         read_study(Path("study.toml"))
 
 
-def test_a_part_of_the_corpus_that_is_not_there(study: StudySpec) -> None:
+def test_unknown_dataset_is_refused(study: StudySpec) -> None:
     Path("study.toml").write_text(STUDY.replace('dataset = "stories"', 'dataset = "poems"'))
     with pytest.raises(UserError, match="no utterance of 'poems' here; found prose, stories"):
         run_study(read_study(Path("study.toml")), Path("out"), backend=LocalBackend(1))

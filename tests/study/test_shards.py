@@ -18,7 +18,7 @@ from speechscale.jobs.train_run import TrainingTask, is_done, train_and_score_ru
 from speechscale.records.runs import read_record
 from speechscale.records.shards import Sample, open_shards, write_shard
 from speechscale.study.run import run_study, train_all
-from speechscale.study.shards import given_folders, training_tasks
+from speechscale.study.shards import input_shard_folders, training_tasks
 from speechscale.study.spec import SPEECH, StudySpec, read_study
 from speechscale.train.mixed import mixed
 from speechscale.train.spec import to_toml
@@ -88,12 +88,12 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
 
 def tasks_of(spec: StudySpec) -> list[TrainingTask]:
     assert spec.corpus
-    return training_tasks(spec, {SPEECH: given_folders(spec.corpus)}, Path("runs").absolute())
+    return training_tasks(spec, {SPEECH: input_shard_folders(spec.corpus)}, Path("runs").absolute())
 
 
-def test_a_study_of_given_shards_ends_in_a_report(write: Write) -> None:
+def test_study_of_input_shards_writes_a_report(write: Write) -> None:
     said: list[str] = []
-    report = run_study(write(), Path("out"), backend=LocalBackend(2), say=said.append)
+    report = run_study(write(), Path("out"), backend=LocalBackend(2), log=said.append)
     assert len(said) == 4 and all(" done " in line for line in said)
     page = report.read_text()
     assert "nothing to listen to" in page
@@ -115,7 +115,7 @@ def test_a_study_of_given_shards_ends_in_a_report(write: Write) -> None:
     )  # a corpus of terabytes is read whole once
 
 
-def test_a_mixture_is_trained_by_its_weights(write: Write) -> None:
+def test_mixture_is_trained_with_its_weights(write: Write) -> None:
     mixture = "[[corpus.mixture]]\nshards = 'train'\nweight = 3.0\n[[corpus.mixture]]\nshards = 'more'\nweight = 1.0\n"
     spec = write(("[ladder]", mixture + "[ladder]"), ('train = "train"\n', ""), ("= 2_600", "= 5_200"))
     tasks = tasks_of(spec)
@@ -145,14 +145,14 @@ def test_a_mixture_is_trained_by_its_weights(write: Write) -> None:
         ),
     ],
 )
-def test_shards_that_are_not_what_the_file_says(write: Write, old: str, new: str, said: str) -> None:
+def test_input_shards_that_differ_from_the_spec_are_refused(write: Write, old: str, new: str, said: str) -> None:
     counters("other", 7, {**MADE, "kmeans": {"name": "k", "sha256": "x"}})
     with pytest.raises(UserError, match=said):
         run_study(write((old, new)), Path("out"), backend=LocalBackend(1))
     assert not Path("out").exists()
 
 
-def test_a_damaged_shard_stops_before_the_ladder(write: Write) -> None:
+def test_damaged_shard_is_refused_before_training(write: Write) -> None:
     spec = write()
     units = np.fromfile("train/shard-0/audio.bin", dtype="<i2")
     units[3] += 1
@@ -169,12 +169,12 @@ def test_a_damaged_shard_stops_before_the_ladder(write: Write) -> None:
         (
             "batch = 4",
             "batch = 4, processes = 3",
-            "batch = 4 sequences cannot be shared evenly by processes = 3",
+            "batch = 4 sequences cannot be divided evenly among processes = 3",
         ),
         ("curve = 1", "curve = 1\nprocesses = 8", "size 0: batch = 4 .* processes = 8"),
     ],
 )
-def test_files_that_cannot_be_meant(write: Write, old: str, new: str, said: str) -> None:
+def test_invalid_specs_are_refused(write: Write, old: str, new: str, said: str) -> None:
     with pytest.raises(UserError, match=said):
         write((old, new))
 
@@ -187,7 +187,7 @@ def outcomes(spec: StudySpec, tasks: list[TrainingTask], folder: str, backend: B
 
 
 @pytest.mark.slow
-def test_ray_gives_the_records_of_this_machine_failures_included(write: Write) -> None:
+def test_ray_and_local_workers_give_the_same_records_failures_included(write: Write) -> None:
     """One run diverges and one fails; the others are the same wherever they are made, byte for byte."""
     ray = pytest.importorskip("ray")
     spec = write()

@@ -89,12 +89,12 @@ def test_impossible_shape(tmp_path: Path) -> None:
         ('voices_unseen = ["en-us+f2"]', 'voices_unseen = ["en-us"]', "keep them apart"),
     ],
 )
-def test_values_are_not_bent_into_shape(tmp_path: Path, old: str, new: str, key: str) -> None:
+def test_values_are_not_coerced(tmp_path: Path, old: str, new: str, key: str) -> None:
     assert old in SMOKE
     assert key in rejected(tmp_path, SMOKE.replace(old, new, 1))
 
 
-def test_two_runs_of_one_name_are_refused(tmp_path: Path) -> None:
+def test_two_runs_with_one_name_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "study.toml"
     path.write_text(SMOKE.replace("{ tokens = 16_000 }", "{ tokens = 8_000 }"))
     with pytest.raises(UserError, match="a run of the same name"):
@@ -127,7 +127,7 @@ def test_budgets_in_tokens_per_parameter_and_in_epochs(tmp_path: Path) -> None:
         ("", "size 0 has no runs"),
     ],
 )
-def test_budgets_that_say_too_much_or_too_little(tmp_path: Path, budgets: str, said: str) -> None:
+def test_budgets_with_too_many_or_too_few_keys_are_refused(tmp_path: Path, budgets: str, said: str) -> None:
     with pytest.raises(UserError, match=said):
         ladder_of(tmp_path, budgets)
 
@@ -135,7 +135,7 @@ def test_budgets_that_say_too_much_or_too_little(tmp_path: Path, budgets: str, s
 GIVEN = '[corpus]\ntrain = "a"\ntest = "b"\nbenchmarks = "c"\nvocabulary = 66\nunique_tokens = 1000\n'
 
 
-def test_a_study_has_one_corpus(tmp_path: Path) -> None:
+def test_study_has_exactly_one_corpus(tmp_path: Path) -> None:
     assert "one of the tables [world]" in rejected(tmp_path, SMOKE.replace("[units]", GIVEN + "[units]", 1))
     without = SMOKE[: SMOKE.index("[world]")] + SMOKE[SMOKE.index("[units]") :]
     assert "one of the tables [world]" in rejected(tmp_path, without)
@@ -143,7 +143,7 @@ def test_a_study_has_one_corpus(tmp_path: Path) -> None:
     assert "'corpus.tset'" in said and "did you mean 'test'?" in said
 
 
-def test_epochs_of_given_shards(tmp_path: Path) -> None:
+def test_budgets_in_epochs_of_input_shards(tmp_path: Path) -> None:
     path = tmp_path / "study.toml"
     text = (
         SMOKE[: SMOKE.index("[world]")] + GIVEN + SMOKE[SMOKE.index("[units]") : SMOKE.index("budgets = [")]
@@ -178,7 +178,7 @@ def test_run_file(tmp_path: Path) -> None:
         read_run(path)
 
 
-def test_the_encoder_of_a_study_is_mel_unless_it_names_a_hubert(tmp_path: Path) -> None:
+def test_encoder_of_a_study_is_mel_unless_it_names_a_hubert(tmp_path: Path) -> None:
     path = tmp_path / "study.toml"
     path.write_text(SMOKE)
     assert read_study(path).units.encoder()["name"] == "mel"

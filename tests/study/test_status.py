@@ -17,7 +17,7 @@ from speechscale.records.runs import RunRecord, write_record
 from speechscale.records.seal import write_json
 from speechscale.study.ladder import flops_trained, ladder_runs
 from speechscale.study.spec import StudySpec
-from speechscale.study.status import standing, status_table
+from speechscale.study.status import status_table, study_status
 from speechscale.train.spec import RunSpec
 
 SPEC = {
@@ -63,9 +63,9 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_every_run_and_the_whole(folder: Path) -> None:
+def test_status_of_every_run_and_the_total(folder: Path) -> None:
     """60 steps of 128 tokens at 640 a second: 12 s; with 50 more steps of the run that waits, 22 s."""
-    now = standing(folder)
+    now = study_status(folder)
     training, waiting, done = now.runs
     assert training.cells()[1:] == ("training", "40/100", "2.6100", "640", "0.2%", "0:00:12", "")
     assert waiting.cells()[1:] == ("waiting", "0/50", "", "", "", "", "")
@@ -73,26 +73,26 @@ def test_every_run_and_the_whole(folder: Path) -> None:
     spec = StudySpec.model_validate(SPEC)
     flops = sum(flops_trained(spec, run) for run in ladder_runs(spec))
     assert now.total() == (
-        f"1 of 3 runs ended, {50 / 160:.1%} of {flops:.2e} FLOPs; 0:00:22 left at the pace of the runs under way"
+        f"1 of 3 runs ended, {50 / 160:.1%} of {flops:.2e} FLOPs; 0:00:22 left at the speed of the runs in progress"
     )
 
 
-def test_who_is_gone_does_not_train(folder: Path) -> None:
+def test_run_of_a_dead_process_is_waiting(folder: Path) -> None:
     path = next(folder.glob("runs/*/progress.json"))
     told = json.loads(path.read_text())
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     path.write_text(json.dumps(told | {"pid": ended.pid}))
-    assert standing(folder).runs[0].status == "waiting" and "left at" not in standing(folder).total()
+    assert study_status(folder).runs[0].status == "waiting" and "left at" not in study_status(folder).total()
     path.write_text(json.dumps(told | {"host": "another machine"}))
-    assert standing(folder).runs[0].status == "training"
+    assert study_status(folder).runs[0].status == "training"
     os.utime(path, (0, 0))
-    assert standing(folder).runs[0].status == "waiting"
-    with pytest.raises(UserError, match="no study here"):
+    assert study_status(folder).runs[0].status == "waiting"
+    with pytest.raises(UserError, match="`speechscale study run` makes a study folder"):
         status_table(folder / "runs")
 
 
-def test_a_terminal_is_kept_up_to_date_until_all_runs_have_ended(folder: Path) -> None:
+def test_watch_updates_the_terminal_until_all_runs_have_ended(folder: Path) -> None:
     command = [str(Path(sys.executable).with_name("speechscale")), "study", "status", str(folder), "--watch"]
     piped = subprocess.run(command, capture_output=True, text=True, check=True)
     assert piped.stdout.rstrip() == status_table(folder) and piped.stderr == ""

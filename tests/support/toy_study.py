@@ -32,8 +32,8 @@ preset = "modern"
 curve = 1
 checkpoint_steps = 5
 sizes = [
-  { layers = 1, dim = 16, heads = 1, batch = 4, peak_rate = 4e-3 },
-  { layers = 2, dim = 32, heads = 1, batch = 4, peak_rate = 4e-3 },
+  { layers = 1, dim = 16, heads = 1, batch = 4, peak_lr = 4e-3 },
+  { layers = 2, dim = 32, heads = 1, batch = 4, peak_lr = 4e-3 },
 ]
 budgets = [{ tokens = 6_000 }, { tokens = 12_000 }, { tokens = 12_000, unique = 6_000 }]
 [laws]

@@ -1,4 +1,4 @@
-"""The local engine: what fails is tried again or told, and a lost worker costs its own task alone."""
+"""The scheduler with local workers: retries, failures and lost workers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def tried(*tricks: Trick, workers: int = 2) -> dict[int, tuple[int, float] | Fai
     return {trick.number: outcome for trick, outcome in outcomes}
 
 
-def test_what_may_pass_is_tried_again_gentler_and_then_told(tmp_path: Path) -> None:
+def test_retryable_failures_are_retried_with_smaller_tasks_then_reported(tmp_path: Path) -> None:
     """2 of 3 tries fail: a result with a quarter of the size. 3 of 3: a failure; the others are done all the same."""
     causes = {
         "killed": "lost worker",
@@ -75,7 +75,7 @@ def test_worker_with_other_code_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
         list(run_tasks(identity_of_worker, [0], backend=LocalBackend(1), label="identities"))
 
 
-def test_a_mistake_is_told_at_once_with_its_place(tmp_path: Path) -> None:
+def test_programming_error_is_reported_at_once_with_its_line(tmp_path: Path) -> None:
     outcomes = tried(Trick(0, tmp_path, "mistake", 9), Trick(1, tmp_path))
     assert outcomes[1] == (1, 8.0)
     assert str(outcomes[0]).startswith("error: ZeroDivisionError: a mistake (tricks.py:")
@@ -83,20 +83,22 @@ def test_a_mistake_is_told_at_once_with_its_place(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("how", "error"), [("disk full", CannotWrite), ("bad input", UserError)])
-def test_what_would_meet_every_task_stops_at_once(how: str, error: type[UserError], tmp_path: Path) -> None:
+def test_error_that_affects_every_task_stops_at_once(
+    how: str, error: type[UserError], tmp_path: Path
+) -> None:
     with pytest.raises(error):
         tried(*(Trick(n, tmp_path, how, 9) for n in range(20)), workers=1)
     assert sum(tries(tmp_path, n) for n in range(20)) <= 2
 
 
-def test_a_lost_worker_takes_no_other_task_with_it(tmp_path: Path) -> None:
+def test_lost_worker_affects_only_its_own_task(tmp_path: Path) -> None:
     """One place after another loses its process; nobody else is tried twice."""
     outcomes = tried(*(Trick(n, tmp_path, "killed", n % 3 == 0) for n in range(9)))
     assert sorted(outcomes) == list(range(9))
     assert [tries(tmp_path, n) for n in range(9)] == [2, 1, 1, 2, 1, 1, 2, 1, 1]
 
 
-def test_run_tasks_raises_what_a_task_raises_and_gives_up_on_one_that_kills(tmp_path: Path) -> None:
+def test_run_tasks_raises_task_errors_and_gives_up_on_a_task_that_kills_its_workers(tmp_path: Path) -> None:
     def run(trick: Trick) -> list[object]:
         return list(run_tasks(perform, [trick], backend=LocalBackend(1), label="ladder"))
 
@@ -108,7 +110,7 @@ def test_run_tasks_raises_what_a_task_raises_and_gives_up_on_one_that_kills(tmp_
     assert list(run_tasks(perform, [], backend=LocalBackend(1), label="none")) == []
 
 
-def test_workers_have_one_thread_and_no_more_tasks_than_places() -> None:
+def test_workers_have_one_thread_and_are_no_more_than_asked_for() -> None:
     tricks = [Trick(n, Path()) for n in range(8)]
     done = list(run_tasks(process_of, tricks, backend=LocalBackend(2), label="who"))
     assert {result[2] for _, result in done} == {"1"}
@@ -116,7 +118,7 @@ def test_workers_have_one_thread_and_no_more_tasks_than_places() -> None:
     assert os.getpid() not in {result[0] for _, result in done}
 
 
-def test_each_place_has_its_gpu() -> None:
+def test_each_slot_has_its_gpu() -> None:
     """Four places on the GPUs 2 and 5: two processes each; the name is set before anything can load CUDA."""
     pool = _LocalPool(4, ["2", "5"], processes=1)
     workers = [pool.spawn(place) for place in range(4)]
@@ -127,7 +129,7 @@ def test_each_place_has_its_gpu() -> None:
         pool.terminate()
 
 
-def test_a_place_has_a_gpu_for_each_process_of_its_task() -> None:
+def test_slot_has_a_gpu_for_each_process_of_its_task() -> None:
     pool = _LocalPool(2, ["2", "5", "6", "7"], processes=2)
     workers = [pool.spawn(place) for place in range(2)]
     try:
@@ -142,7 +144,7 @@ def test_a_place_has_a_gpu_for_each_process_of_its_task() -> None:
         slots_for(4, 3, 64)
 
 
-def test_a_worker_that_was_lost_while_idle_is_replaced(tmp_path: Path) -> None:
+def test_worker_killed_while_idle_is_replaced(tmp_path: Path) -> None:
     tricks = [Trick(n, tmp_path) for n in range(3)]
     outcomes = try_tasks(process_of, tricks, LocalBackend(1), Workload("who"))
     _, first = next(outcomes)
@@ -153,7 +155,7 @@ def test_a_worker_that_was_lost_while_idle_is_replaced(tmp_path: Path) -> None:
     assert len(rest) == 2 and all(not isinstance(r, Failure) and r[0] != first[0] for r in rest)
 
 
-def test_workers_that_cannot_begin_are_a_sentence(tmp_path: Path) -> None:
+def test_workers_that_cannot_start_give_a_clear_error(tmp_path: Path) -> None:
     """A script without a main guard starts itself again in every worker, which spawning refuses."""
     script = tmp_path / "script.py"
     script.write_text(
@@ -164,7 +166,7 @@ def test_workers_that_cannot_begin_are_a_sentence(tmp_path: Path) -> None:
     assert "worker processes end before they start work" in done.stderr.splitlines()[-1]
 
 
-def test_engines_are_chosen_by_name() -> None:
+def test_backends_are_chosen_by_name() -> None:
     assert isinstance(choose_backend("local", 3), LocalBackend)
     assert available_cores() >= 1
     with pytest.raises(UserError, match="it must be local or ray"):
@@ -173,7 +175,7 @@ def test_engines_are_chosen_by_name() -> None:
         choose_backend("local", None, "auto")
 
 
-def test_without_ray_the_other_engine_is_a_sentence() -> None:
+def test_missing_ray_gives_a_clear_error() -> None:
     code = (
         "import sys; sys.modules['ray'] = None\n"
         "from speechscale.workers.choose import choose_backend\n"

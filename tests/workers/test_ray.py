@@ -1,4 +1,4 @@
-"""The same tasks on Ray: the same bytes, and a killed worker changes nothing but time."""
+"""The scheduler with Ray workers: the same bytes as local workers, also when workers are killed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def backend() -> Iterator[Backend]:
     ray.shutdown()
 
 
-def test_shards_are_those_of_the_local_engine_whoever_is_killed(
+def test_ray_and_local_workers_write_the_same_shards_when_workers_are_killed(
     backend: Backend, plan: Plan, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     names = ("a", "kill1", "b", "c", "bad", "d", "e")
@@ -47,7 +47,7 @@ def test_shards_are_those_of_the_local_engine_whoever_is_killed(
 
 
 @pytest.mark.slow
-def test_what_fails_on_ray_fails_as_it_does_here(backend: Backend, tmp_path: Path) -> None:
+def test_failures_on_ray_match_local_failures(backend: Backend, tmp_path: Path) -> None:
     tricks = [
         Trick(0, tmp_path, "memory", 2),
         Trick(1, tmp_path, "killed", 3),
@@ -75,7 +75,7 @@ def nowhere(_: Trick) -> None:
     """A task of a module that only this process has."""
 
 
-def test_an_installation_that_differs_is_a_sentence(
+def test_different_installation_gives_a_clear_error(
     backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(nowhere, "__module__", "missing_there")
@@ -94,7 +94,7 @@ def test_workers_are_actors_of_one_thread(backend: Backend) -> None:
 
 
 @pytest.mark.slow
-def test_a_machine_that_is_lost_is_done_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tasks_of_a_lost_machine_run_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two raylets of one CPU each; one is killed while both workers are busy. The other does the rest."""
     from ray.cluster_utils import Cluster
 

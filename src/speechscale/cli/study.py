@@ -16,16 +16,18 @@ def run(
     spec: Spec,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder.  [default: work/NAME]")] = None,
     engine: Annotated[
-        Literal["local", "ray"], typer.Option(help="local: processes of this machine; ray: a cluster.")
+        Literal["local", "ray"], typer.Option(help="local: processes on this machine; ray: a cluster.")
     ] = "local",
     ray_address: Annotated[
-        str | None, typer.Option(help="Of the cluster.  [default: RAY_ADDRESS, else a Ray started here]")
+        str | None,
+        typer.Option(help="Address of a cluster.  [default: RAY_ADDRESS, else Ray starts here]"),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Tasks at a time.  [default: one a GPU in training, or core]")
+        int | None,
+        typer.Option(min=1, help="Worker processes.  [default: one per GPU in training, else per core]"),
     ] = None,
 ) -> None:
-    """Do what is not done yet: speech, units, ladder, scores, laws, report. Interrupt it and run it again to go on.
+    """Complete a study: speech, units, ladder, scores, laws, report. If interrupted, run it again to continue.
 
     On a cluster, every machine needs the same installation and the same files under the same paths.
 
@@ -42,15 +44,15 @@ def run(
 
     parsed = read_study(spec)
     folder = out or Path("work") / parsed.name
-    run_study(parsed, folder, backend=choose_backend(engine, workers, ray_address), say=typer.echo)
+    run_study(parsed, folder, backend=choose_backend(engine, workers, ray_address), log=typer.echo)
     typer.echo(summary(folder))
 
 
 @study.command()
 def plan(
     spec: Spec,
-    gpu: Annotated[str | None, typer.Option(help="Name of a GPU, such as H100: hours on it.")] = None,
-    mfu: Annotated[float, typer.Option(help="Share of the GPU's peak that training reaches.")] = 0.4,
+    gpu: Annotated[str | None, typer.Option(help="Name of a GPU, such as H100: adds hours.")] = None,
+    mfu: Annotated[float, typer.Option(help="Fraction of the GPU's peak that training reaches (MFU).")] = 0.4,
     price: Annotated[float | None, typer.Option(help="Price of one GPU hour.")] = None,
 ) -> None:
     """List the runs of a study and what they cost, before anything starts.
@@ -78,7 +80,7 @@ def status(
         bool, typer.Option("--watch", help="Keep the table up to date, until all runs have ended.")
     ] = False,
 ) -> None:
-    """Say of every run what is done, going on or left, with loss, speed and remaining time.
+    """Show the progress of every run, with loss, speed and remaining time.
 
     Examples:
 

@@ -1,4 +1,4 @@
-"""Trunks and branches as the tasks of a ladder: what is done before what, and what a trunk may drop in the end."""
+"""Trunks and branches of a WSD ladder as tasks: their order, and the checkpoints that are no longer needed."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from speechscale.jobs.train_run import TrainingTask, is_done
 
 
-def waves(tasks: Sequence[TrainingTask]) -> list[list[TrainingTask]]:
-    """The tasks that need no other, then the branches, which begin with what their trunks leave."""
+def trunks_then_branches(tasks: Sequence[TrainingTask]) -> list[list[TrainingTask]]:
+    """Two groups: tasks that depend on no other, then branches, which start from the checkpoints of their trunks."""
     return [[task for task in tasks if (task.spec.trunk is not None) == branch] for branch in (False, True)]
 
 

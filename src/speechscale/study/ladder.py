@@ -1,4 +1,4 @@
-"""Which runs a study makes, largest first, and what they cost."""
+"""The runs of a study, most expensive first, and their cost."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from speechscale.train.spec import RunSpec
 
 
 def ladder_runs(study: StudySpec) -> list[RunSpec]:
-    """Every size with every budget, the dearest first, so that no long run is left for the end.
+    """Every size with every budget, the most expensive first, so that no long run is left for the end.
 
-    Of schedule `wsd` the longest run of a size is a trunk, and the others are its branches: they come after all trunks.
+    With the schedule `wsd`, the longest run of a size is a trunk and the others are its branches, after all trunks.
 
     Raises:
-        UserError: two runs would share a name, and so a folder; or the warm-up does not fit into a run.
+        UserError: two runs would have the same name and folder, or the warm-up does not fit into a run.
     """
     runs = [
         _run(study, series, size, tokens, unique)
@@ -27,10 +27,10 @@ def ladder_runs(study: StudySpec) -> list[RunSpec]:
         for tokens, unique in _budgets(study, series, size)
     ]
     names = [run.run for run in runs]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
+    duplicates = sorted({name for name in names if names.count(name) > 1})
+    if duplicates:
         raise UserError(
-            f"ladder: two sizes or budgets make a run of the same name ({', '.join(twice)}); leave one out."
+            f"ladder: two sizes or budgets give a run of the same name ({', '.join(duplicates)}); remove one."
         )
     return sorted(
         with_trunks(runs), key=lambda run: (run.trunk is not None, -flops_trained(study, run), run.run)
@@ -38,19 +38,19 @@ def ladder_runs(study: StudySpec) -> list[RunSpec]:
 
 
 def flops_trained(study: StudySpec, run: RunSpec) -> float:
-    """Exact FLOPs of the steps that the run itself makes; a branch takes its first ones from its trunk."""
+    """Exact training FLOPs of the steps that the run itself makes; a branch starts from a checkpoint of its trunk."""
     return run.shape(study.vocabulary_of(run.series)).flops_exact(tokens_trained(run))
 
 
 def unique_tokens(study: StudySpec, run: RunSpec) -> int | None:
-    """How many different tokens a run has to read; None where the corpus does not say before it is made."""
+    """Number of different tokens that a run may read; None where it is unknown before the corpus is made."""
     derived = {series.name for series in study.series if series.derived}
-    whole = study.corpus.unique_tokens if study.corpus and run.series not in derived else None
-    return run.unique_tokens or whole
+    of_corpus = study.corpus.unique_tokens if study.corpus and run.series not in derived else None
+    return run.unique_tokens or of_corpus
 
 
 def _budgets(study: StudySpec, series: SeriesSpec, size: SizeSpec) -> Iterator[tuple[int, int | None]]:
-    """Tokens to see and the limit of the corpus, of every run of a size."""
+    """Tokens seen and the limit of unique tokens, for every run of a size."""
     for budget in study.ladder_of(series).budgets:
         yield _tokens(study, size, budget), budget.unique
     for steps in size.steps:
@@ -63,7 +63,7 @@ def _tokens(study: StudySpec, size: SizeSpec, budget: BudgetSpec) -> int:
     if budget.tokens_per_parameter is not None:
         return round(budget.tokens_per_parameter * study.shape(size).params)
     unique = budget.unique or (study.corpus.unique_tokens if study.corpus else None)
-    assert budget.epochs is not None and unique is not None  # the spec was checked
+    assert budget.epochs is not None and unique is not None  # guaranteed by the validation of the spec
     return round(budget.epochs * unique)
 
 
@@ -83,18 +83,18 @@ def _run(study: StudySpec, series: SeriesSpec, size: SizeSpec, tokens: int, uniq
             **size.model_dump(exclude={"steps", "processes"}),
         )
     except ValidationError as error:
-        why = error.errors()[0]["msg"].removeprefix("Value error, ")
-        raise UserError(f"ladder: the run {name} cannot be: {why}.") from error
+        reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise UserError(f"ladder: the run {name} is impossible: {reason}.") from error
 
 
 def run_name(params: int, tokens: int, unique: int | None) -> str:
-    """`804k-2.56M` is 804 k parameters on 2.56 M tokens; `-of-320k` when the corpus was limited."""
+    """`804k-2.56M` is 804 k parameters on 2.56 M tokens; `-of-320k` means at most 320 k unique tokens."""
     name = f"{_short(params)}-{_short(tokens)}"
     return name if unique is None else f"{name}-of-{_short(unique)}"
 
 
 def _short(count: int) -> str:
-    """Three digits and a unit."""
+    """A count with three digits and a suffix."""
     for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
         if count >= size:
             return f"{count / size:.3g}{letter}"

@@ -1,27 +1,10 @@
-"""Do what a study asks for and is not done yet: corpus, units, ladder, laws, report.
-
-Everything is published whole or not at all, so the folder can be left at any instant and picked up again. Layout:
-
-    study.json  stages.json          the spec and facts; seconds per stage
-    corpus/                          manifests of train, test, benchmarks (sealed)
-    units/code_book.safetensors      k-means centroids; .quality.json tells how good they are
-    units/{train,test,benchmarks}/   shards
-    series/<series>/                 shards of the series that are made from these (`series.py`)
-    runs/<run>/                      record.json, scores.parquet, model.safetensors
-    runs.csv  curves.csv  law.json   what the laws are fitted to, and the laws
-    samples/  samples.json           utterances to listen to
-    report.html
-
-A study of given shards has no corpus/, units/ and samples/; `verified.json` keeps in mind that its shards are whole.
-"""
+"""The stages of a study: each does what is not done yet, from the corpus to the report."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from speechscale.errors import UserError
 from speechscale.jobs.encode import encode_all, learn_code_book, summarise
@@ -47,15 +30,9 @@ from speechscale.records.runs import (
     write_curves,
     write_table,
 )
-from speechscale.records.seal import (
-    differing_fields,
-    exclusive_lock,
-    is_up_to_date,
-    remove_leftovers,
-    sha256_file,
-    write_json,
-)
+from speechscale.records.seal import exclusive_lock, is_up_to_date, remove_leftovers, sha256_file
 from speechscale.records.shards import open_shards
+from speechscale.records.study import StudyFacts
 from speechscale.report import write_report
 from speechscale.speech.storyworld.corpus import (
     BENCHMARKS,
@@ -68,10 +45,17 @@ from speechscale.speech.storyworld.corpus import (
 )
 from speechscale.speech.synthesis.alignments import phone_timings
 from speechscale.speech.waveforms import load_waveforms
-from speechscale.study.branching import prune_trunks, waves
+from speechscale.study.branching import prune_trunks, trunks_then_branches
+from speechscale.study.folder import StudyFolder
 from speechscale.study.ladder import flops_trained, ladder_runs
-from speechscale.study.series import series_shards
-from speechscale.study.shards import ShardFolders, check_given, given_folders, training_tasks, verify_shards
+from speechscale.study.series import shards_by_series
+from speechscale.study.shards import (
+    ShardFolders,
+    check_input_shards,
+    input_shard_folders,
+    training_tasks,
+    verify_shards,
+)
 from speechscale.study.spec import StudySpec
 from speechscale.units.encode import plan_shards
 from speechscale.units.kmeans import load_code_book
@@ -80,59 +64,42 @@ from speechscale.workers.failures import Failure
 from speechscale.workers.pool import Backend, Workload, try_tasks
 from speechscale.workers.progress import StageTimer, spinner
 
-STUDY_SCHEMA = "speechscale.study/1"
-PARTS = {"train": TRAIN, "test": TEST, "benchmarks": BENCHMARKS}
-Say = Callable[[str], None]
+MANIFESTS = {"train": TRAIN, "test": TEST, "benchmarks": BENCHMARKS}
+Log = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class StudyFolder:
-    """Where everything lies."""
+def run_study(spec: StudySpec, root: Path, *, backend: Backend, log: Log = lambda _: None) -> Path:
+    """Complete the study in a folder: corpus, units, series, ladder, laws, report.
 
-    root: Path
+    Args:
+        spec: the study.
+        root: its folder, new or of the same spec.
+        backend: where workers run.
+        log: receives a line per finished part.
 
-    @property
-    def corpus(self) -> Path:
-        return self.root / "corpus"
-
-    @property
-    def code_book(self) -> Path:
-        return self.root / "units" / "code_book.safetensors"
-
-    def units(self, part: str) -> Path:
-        return self.root / "units" / part
-
-    @property
-    def law(self) -> Path:
-        return self.root / "law.json"
-
-
-def run_study(spec: StudySpec, root: Path, *, backend: Backend, say: Say = lambda _: None) -> Path:
-    """Bring a study folder to its end; returns the report's path.
+    Returns:
+        The path of the report.
 
     Raises:
-        UserError: the folder belongs to another spec (the fields are named) or is in use, given shards are not what the
-            spec says, or a run failed; in the last case everything else is done first.
+        UserError: the folder belongs to another spec (the sentence names the fields) or is in use, the input shards
+            differ from the spec, or a run failed; in the last case everything else is done first.
     """
-    folder = StudyFolder(root.absolute())  # workers may stand elsewhere
-    ladder_runs(spec)
+    folder = StudyFolder(root.absolute())  # workers may have another working directory
+    ladder_runs(spec)  # refuses an impossible ladder before any work
     if spec.corpus:
-        check_given(spec, spec.corpus)
+        check_input_shards(spec, spec.corpus)
     elif spec.world and not folder.corpus.exists():
         check_voices(spec.world)
-    claim(spec, folder)
+    folder.claim(spec)
     with exclusive_lock(folder.root):
         remove_leftovers(folder.root)
-        clock = StageTimer(_stages(folder))
+        timer = StageTimer(folder.stage_seconds())
         try:
-            records = _stages_to_laws(spec, folder, clock, backend, say)
-            with clock.stage("report"), spinner("report"):
-                if spec.world:
-                    write_samples(folder.root, folder.code_book, _listen_to(folder), load_waveforms)
-                write_study(spec, folder, clock.seconds)
-                report = write_report(folder.root)
+            records = _run_stages(spec, folder, timer, backend, log)
+            with timer.stage("report"), spinner("report"):
+                report = make_report(spec, folder, timer.seconds)
         finally:
-            write_json(folder.root / "stages.json", clock.seconds)
+            folder.write_stage_seconds(timer.seconds)
     failed = [f"{record.run} ({record.note})" for record in records if record.status == "failed"]
     if failed:
         raise UserError(
@@ -141,87 +108,30 @@ def run_study(spec: StudySpec, root: Path, *, backend: Backend, say: Say = lambd
     return report
 
 
-def _stages_to_laws(
-    spec: StudySpec, folder: StudyFolder, clock: StageTimer, backend: Backend, say: Say
+def _run_stages(
+    spec: StudySpec, folder: StudyFolder, timer: StageTimer, backend: Backend, log: Log
 ) -> list[RunRecord]:
+    """All stages before the report."""
     if spec.world:
-        with clock.stage("corpus"), spinner("corpus"):
-            make_corpus_folder(spec.world, folder)
-        with clock.stage("k-means"):
+        with timer.stage("corpus"), spinner("corpus"):
+            make_corpus(spec.world, folder)
+        with timer.stage("k-means"):
             learn_units(spec, folder)
-        with clock.stage("speech to units"):
-            encode_parts(spec, folder, backend, say)
-    with clock.stage("series"):
-        shards = series_shards(spec, shard_folders(spec, folder), folder.root / "series", say)
-    with clock.stage("ladder: train and score"):
-        records = run_ladder(spec, folder, shards, backend, say)
-    with clock.stage("laws"), spinner("laws"):
+        with timer.stage("speech to units"):
+            encode_parts(spec, folder, backend, log)
+    with timer.stage("series"):
+        shards = shards_by_series(spec, shard_folders(spec, folder), folder.series, log)
+    with timer.stage("ladder: train and score"):
+        records = run_ladder(spec, folder, shards, backend, log)
+    with timer.stage("laws"), spinner("laws"):
         fit_laws(spec, folder, records)
     return records
 
 
-def claim(spec: StudySpec, folder: StudyFolder) -> None:
-    """Make the folder this study's, or make sure that it is.
-
-    Raises:
-        UserError: it was made by another spec; the sentence names the fields.
-    """
-    path = folder.root / "study.json"
-    if not path.exists():
-        write_study(spec, folder, {})
-        return
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); choose another output folder.") from error
-    wanted = {"schema": STUDY_SCHEMA, "spec": spec.model_dump(mode="json")}
-    differing = differing_fields({key: found.get(key) for key in wanted}, wanted)
-    if differing:
-        raise UserError(
-            f"{folder.root}: was made by another spec; these differ: {'; '.join(differing)}. "
-            "Choose another folder with --out, or remove this one."
-        )
-
-
-def write_study(spec: StudySpec, folder: StudyFolder, seconds: dict[str, float]) -> None:
-    write_json(
-        folder.root / "study.json",
-        {
-            "schema": STUDY_SCHEMA,
-            "code": code_identity().model_dump(),
-            "name": spec.name,
-            "title": spec.title,
-            "question": spec.question,
-            "spec": spec.model_dump(mode="json"),
-            "facts": study_facts(spec, folder) if seconds else {},
-            "stages": [{"name": name, "seconds": spent} for name, spent in seconds.items()],
-        },
-    )
-
-
-def study_facts(spec: StudySpec, folder: StudyFolder) -> dict[str, Any]:
-    """What the report says of corpus and units; None where given shards do not tell."""
-    shards = [shard for part in shard_folders(spec, folder).train for shard in open_shards(part)]
-    train = summarise(shards)
-    facts = folder.corpus / "facts.json"
-    return {
-        **(json.loads(facts.read_text(encoding="utf-8")) if facts.exists() else {}),
-        "audio_hours": train.seconds / 3600 or None,
-        "units": train.units,
-        "units_per_second": train.units / train.seconds if train.seconds else None,
-        "vocabulary": shards[0].preprocessing["vocab_size"],
-        "skipped": train.skipped,
-    }
-
-
-def make_corpus_folder(world: WorldSpec, folder: StudyFolder) -> None:
-    if not is_up_to_date(
-        folder.corpus,
-        schema=CORPUS_SCHEMA,
-        stage="story corpus",
-        spec=world.model_dump(mode="json"),
-        parents={},
-    ):
+def make_corpus(world: WorldSpec, folder: StudyFolder) -> None:
+    """The manifests of the story world."""
+    spec = world.model_dump(mode="json")
+    if not is_up_to_date(folder.corpus, schema=CORPUS_SCHEMA, stage="story corpus", spec=spec, parents={}):
         write_corpus(world, folder.corpus)
 
 
@@ -236,24 +146,25 @@ def learn_units(spec: StudySpec, folder: StudyFolder) -> None:
         if found:  # code books of other tools have none
             require_revisions(folder.code_book, found, revisions_of("k-means"))
     else:
-        encoder = spec.units.encoder()
-        train = folder.corpus / TRAIN
-        learn_code_book(
-            CodeBookTask(
-                train,
-                folder.corpus,
-                encoder,
-                spec.units.kmeans,
-                folder.code_book,
-                load_waveforms,
-                timings=phone_timings,
-            )
+        task = CodeBookTask(
+            folder.corpus / TRAIN,
+            folder.corpus,
+            spec.units.encoder(),
+            spec.units.kmeans,
+            folder.code_book,
+            load_waveforms,
+            timings=phone_timings,
         )
+        learn_code_book(task)
 
 
-def encode_parts(spec: StudySpec, folder: StudyFolder, backend: Backend, say: Say) -> None:
-    """Every manifest to shards; refuses to go on when a part has nothing left."""
-    for part, manifest in PARTS.items():
+def encode_parts(spec: StudySpec, folder: StudyFolder, backend: Backend, log: Log) -> None:
+    """Every manifest to shards.
+
+    Raises:
+        UserError: no utterance of a part could be encoded.
+    """
+    for part, manifest in MANIFESTS.items():
         tasks = plan_shards(
             folder.corpus / manifest,
             folder.corpus,
@@ -263,97 +174,118 @@ def encode_parts(spec: StudySpec, folder: StudyFolder, backend: Backend, say: Sa
             seconds=60 * spec.units.minutes_per_shard,
         )
         encoded = encode_all(tasks, backend, label=f"{part}: speech to units")
-        say(f"{part:>10}: {encoded}")
+        log(f"{part:>10}: {encoded}")
 
 
 def shard_folders(spec: StudySpec, folder: StudyFolder) -> ShardFolders:
-    """Where the shards of the study lie: in its folder, or where its file says."""
+    """The shards of the study: in its folder, or the input shards of its spec."""
     if spec.corpus:
-        return given_folders(spec.corpus)
+        return input_shard_folders(spec.corpus)
     return ShardFolders((folder.units("train"),), folder.units("test"), folder.units("benchmarks"))
 
 
 def run_ladder(
-    spec: StudySpec, folder: StudyFolder, shards: Mapping[str, ShardFolders], backend: Backend, say: Say
+    spec: StudySpec, folder: StudyFolder, shards: Mapping[str, ShardFolders], backend: Backend, log: Log
 ) -> list[RunRecord]:
-    """Train and score every run that has no record yet; a failed or diverged run stays on record."""
-    tasks = training_tasks(spec, shards, folder.root / "runs")
+    """Train and score every run without a record, and write the runs table and the learning curves."""
+    tasks = training_tasks(spec, shards, folder.runs)
     missing = [task for task in tasks if not is_done(task)]
-    if missing:  # once for all of them: a damaged shard would cost the whole ladder
-        noted = folder.root / "verified.json" if spec.corpus else None
+    if missing:  # verify once for all runs: a damaged shard would cost the whole ladder
         every = {shard.folder: shard for of_series in shards.values() for shard in of_series.shards()}
-        verify_shards(list(every.values()), backend, noted)
+        verify_shards(list(every.values()), backend, folder.verified if spec.corpus else None)
     for record in train_all(missing, spec, backend):
-        loss = f"loss {record.loss:.4f}" if record.loss is not None else record.note
-        say(f"{record.run:>18}  {record.status:<8}  {loss}  {record.seconds:6.1f} s")
+        outcome = f"loss {record.loss:.4f}" if record.loss is not None else record.note
+        log(f"{record.run:>18}  {record.status:<8}  {outcome}  {record.seconds:6.1f} s")
     if not spec.ladder.keep_trunks:
         prune_trunks(tasks)
     records = [read_record(task.folder / RECORD) for task in sorted(tasks, key=lambda task: task.spec.run)]
-    write_table(records, folder.root / "runs.csv")
-    write_curves(records, folder.root / "curves.csv")
+    write_table(records, folder.runs_table)
+    write_curves(records, folder.curves_table)
     return records
 
 
 def train_all(tasks: Sequence[TrainingTask], spec: StudySpec, backend: Backend) -> Iterator[RunRecord]:
-    """Train and score, trunks before their branches; yields records as runs end.
+    """Train and score runs, trunks before their branches.
 
-    A run that fails, though its worker was lost for it, is on record as failed; the others go on.
+    A run that fails, or whose worker died, is recorded as failed; the others continue.
+
+    Yields:
+        The record of each run when it ends.
     """
 
     def cost(task: TrainingTask) -> float:
         return flops_trained(spec, task.spec)
 
-    for wave in waves(tasks):
-        for processes in sorted({task.spec.processes for task in wave}, reverse=True):
-            outcomes = try_tasks(
-                train_and_score_run,
-                [task for task in wave if task.spec.processes == processes],
-                backend,
-                Workload(
-                    label="ladder" if processes == 1 else f"ladder, {processes} processes per run",
-                    gpu=any(task.spec.device != "cpu" for task in wave),
-                    processes=processes,
-                    weight=cost,
-                    fraction=fraction_done,
-                ),
+    for group in trunks_then_branches(tasks):
+        for processes in sorted({task.spec.processes for task in group}, reverse=True):
+            workload = Workload(
+                label="ladder" if processes == 1 else f"ladder, {processes} processes per run",
+                gpu=any(task.spec.device != "cpu" for task in group),
+                processes=processes,
+                weight=cost,
+                fraction=fraction_done,
             )
-            for task, outcome in outcomes:
+            of_size = [task for task in group if task.spec.processes == processes]
+            for task, outcome in try_tasks(train_and_score_run, of_size, backend, workload):
                 yield record_failure(task, str(outcome)) if isinstance(outcome, Failure) else outcome
 
 
 def fit_laws(spec: StudySpec, folder: StudyFolder, records: Sequence[RunRecord]) -> None:
-    """The laws of the runs table; a law file that was fitted to the same tables the same way is kept."""
+    """Fit the laws to the runs table, unless the law file has the same provenance.
+
+    Raises:
+        UserError: no run is done.
+    """
     if not any(record.status == "done" for record in records):
-        raise UserError(
-            f"{folder.root}: no run finished, so there is nothing to fit; see runs/*/record.json."
-        )
-    runs, curves = folder.root / "runs.csv", folder.root / "curves.csv"
+        raise UserError(f"{folder.root}: no run is done, so no law can be fitted; see runs/*/record.json.")
     provenance = {
         "revisions": revisions_of("fit"),
-        "runs": sha256_file(runs),
-        "curves": sha256_file(curves),
+        "runs": sha256_file(folder.runs_table),
+        "curves": sha256_file(folder.curves_table),
         **spec.laws.model_dump(),
     }
     if folder.law.exists() and comparable(read_law(folder.law).get("provenance") or {}) == provenance:
         return
     law = fit_table(
-        read_table(runs), curves=read_curves(curves), bootstrap=spec.laws.bootstrap, seed=spec.laws.seed
+        read_table(folder.runs_table),
+        curves=read_curves(folder.curves_table),
+        bootstrap=spec.laws.bootstrap,
+        seed=spec.laws.seed,
     )
     write_law({**law, "provenance": {**provenance, "code": code_identity().model_dump()}}, folder.law)
 
 
-def _listen_to(folder: StudyFolder) -> list[Utterance]:
-    """A training story, a held-out prose utterance, and a benchmark story in a voice never heard in training."""
+def make_report(spec: StudySpec, folder: StudyFolder, seconds: dict[str, float]) -> Path:
+    """Write the audio samples, study.json with its facts, and the report; returns the path of the report."""
+    if spec.world:
+        write_samples(folder.root, folder.code_book, _utterances_to_listen_to(folder), load_waveforms)
+    folder.write_study(spec, study_facts(spec, folder), seconds)
+    return write_report(folder.root)
+
+
+def study_facts(spec: StudySpec, folder: StudyFolder) -> StudyFacts:
+    """Counts of the corpus and its units."""
+    shards = [shard for part in shard_folders(spec, folder).train for shard in open_shards(part)]
+    train = summarise(shards)
+    of_corpus = folder.corpus / "facts.json"
+    counts = json.loads(of_corpus.read_text(encoding="utf-8")) if of_corpus.exists() else {}
+    return StudyFacts(
+        **counts,
+        audio_hours=train.seconds / 3600 or None,
+        units=train.units,
+        units_per_second=train.units / train.seconds if train.seconds else None,
+        vocabulary=shards[0].preprocessing["vocab_size"],
+        skipped=train.skipped,
+    )
+
+
+def _utterances_to_listen_to(folder: StudyFolder) -> list[Utterance]:
+    """A training story, a test utterance, and a benchmark story in a voice that does not occur in training."""
     story = next((u for u in read_manifest(folder.corpus / TRAIN) if u.dataset == "stories"), None)
     prose = next(iter(read_manifest(folder.corpus / TEST)))
-    new_voice = next(
+    unseen_voice = next(
         u
         for u in read_manifest(folder.corpus / BENCHMARKS)
         if u.extra["condition"] == "unseen" and u.extra["task"] == "tstorycloze"
     )
-    return [utterance for utterance in (story, prose, new_voice) if utterance]
-
-
-def _stages(folder: StudyFolder) -> dict[str, float]:
-    path = folder.root / "stages.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return [utterance for utterance in (story, prose, unseen_voice) if utterance]

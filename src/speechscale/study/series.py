@@ -1,11 +1,11 @@
-"""The shards of every series of a study: its own speech, or what is made of it, kept in the study's folder.
+"""The shards of every series of a study: its speech, or shards derived from it.
 
 Layout below `series/`:
 
     <series>/selected/train/                        utterances of one dataset
-    <series>/characters/{train,test,benchmarks}/    what was said
+    <series>/characters/{train,test,benchmarks}/    transcripts as characters
     <series>/unigram.model/                         pieces, learnt from the training shards
-    <series>/unigram/{train,test,benchmarks}/       the same as pieces
+    <series>/unigram/{train,test,benchmarks}/       units as pieces
 """
 
 from __future__ import annotations
@@ -21,56 +21,61 @@ from speechscale.study.spec import SeriesSpec, StudySpec
 from speechscale.tokens.text import write_subset, write_text
 from speechscale.tokens.unigram import UnigramTask
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
-def series_shards(spec: StudySpec, shards: ShardFolders, folder: Path, say: Say) -> dict[str, ShardFolders]:
-    """What each series trains on and is tested with; makes what does not stand yet.
+def shards_by_series(
+    spec: StudySpec, shards: ShardFolders, folder: Path, log: Log
+) -> dict[str, ShardFolders]:
+    """The shard folders of each series; derived shards are written where they are missing.
+
+    Args:
+        spec: the study.
+        shards: the shards of its speech.
+        folder: where derived shards are written.
+        log: receives a line per derived folder.
 
     Raises:
-        UserError: no transcripts, no such dataset, or shards that stand were made from something else.
+        UserError: no transcripts, an unknown dataset, or existing shards with another provenance.
     """
-    return {series.name: _shards_of(series, shards, folder / series.name, say) for series in spec.series}
+    return {series.name: _derive(series, shards, folder / series.name, log) for series in spec.series}
 
 
-def _shards_of(series: SeriesSpec, shards: ShardFolders, folder: Path, say: Say) -> ShardFolders:
+def _derive(series: SeriesSpec, shards: ShardFolders, folder: Path, log: Log) -> ShardFolders:
     dataset = series.dataset
     if dataset is not None:
-        chosen = []
+        subsets = []
         for number, source in enumerate(shards.train):
-            chosen.append(folder / "selected" / _part(number, shards))
-            write_subset(source, chosen[-1], dataset)
-        shards = replace(shards, train=tuple(chosen))
+            subsets.append(folder / "selected" / _train_name(number, shards))
+            write_subset(source, subsets[-1], dataset)
+        shards = replace(shards, train=tuple(subsets))
     if series.tokens == "characters":
-        shards = _each(shards, folder / "characters", write_text)
+        shards = _convert_all(shards, folder / "characters", write_text)
     if series.unigram is not None:
         model = folder / "unigram.model"
-        learnt = learn_tokens(UnigramTask(shards.train[0], series.unigram, model))
-        say(f"{series.name:>10}: {learnt}")
-        shards = _each(
-            shards,
-            folder / "unigram",
-            lambda source, out: say(
-                f"{series.name:>10}: {out.name}: {tokenise(source, model, out, available_cores())}"
-            ),
-        )
+        log(f"{series.name:>10}: {learn_tokens(UnigramTask(shards.train[0], series.unigram, model))}")
+
+        def tokenize(source: Path, out: Path) -> None:
+            log(f"{series.name:>10}: {out.name}: {tokenise(source, model, out, available_cores())}")
+
+        shards = _convert_all(shards, folder / "unigram", tokenize)
     return shards
 
 
-def _each(shards: ShardFolders, out: Path, make: Callable[[Path, Path], object]) -> ShardFolders:
-    """`make` called with every folder of shards, and the one in `out` that it fills."""
+def _convert_all(shards: ShardFolders, out: Path, convert: Callable[[Path, Path], object]) -> ShardFolders:
+    """Call `convert(source, target)` for every folder of shards; the targets are below `out`."""
 
-    def made(source: Path, name: str) -> Path:
-        make(source, out / name)
+    def converted(source: Path, name: str) -> Path:
+        convert(source, out / name)
         return out / name
 
     return ShardFolders(
-        tuple(made(source, _part(number, shards)) for number, source in enumerate(shards.train)),
-        made(shards.test, "test"),
-        made(shards.benchmarks, "benchmarks") if shards.benchmarks else None,
+        tuple(converted(source, _train_name(number, shards)) for number, source in enumerate(shards.train)),
+        converted(shards.test, "test"),
+        converted(shards.benchmarks, "benchmarks") if shards.benchmarks else None,
     )
 
 
-def _part(number: int, shards: ShardFolders) -> str:
-    """What a training folder is called: train, or by number where a mixture has several."""
+def _train_name(number: int, shards: ShardFolders) -> str:
+    """Name of a training folder: train, or train-NUMBER where a mixture has several."""
     return "train" if len(shards.train) == 1 else f"train-{number}"

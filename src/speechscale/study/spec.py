@@ -1,4 +1,4 @@
-"""The TOML file of a study: every key known, every value typed; anything else stops before any work."""
+"""The TOML file of a study: typed keys and values; anything else is refused before any work."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from speechscale.units.kmeans import KMeansSpec
 from speechscale.units.mel import MelSpec
 
 Spec = TypeVar("Spec", bound=BaseModel)
-SPEECH = "speech"  # the series of a study that names none
+SPEECH = "speech"  # name of the only series where a study defines none
 
 
 class _Table(BaseModel):
@@ -58,23 +58,23 @@ class UnitsSpec(_Table):
         return choose_encoder("mel", self.mel.model_dump())
 
 
-class CorpusSpec(_Table):
-    """Speech that is encoded already: folders of shards, relative to where the command runs."""
+class InputShardsSpec(_Table):
+    """Speech that is already encoded: folders of shards, relative to the working directory."""
 
     train: str | None = None
     mixture: tuple[MixedSpec, ...] = Field(default=(), strict=False)  # instead of train
     test: str
-    benchmarks: str | None = None  # none: no scores
+    benchmarks: str | None = None  # None: runs are not scored
     vocabulary: int = Field(ge=3)  # units, EOS and padding
-    unique_tokens: int = Field(ge=1)  # of training: what an epoch is
+    unique_tokens: int = Field(ge=1)  # of the training shards: one epoch
 
     @model_validator(mode="after")
-    def _one_training_set(self) -> CorpusSpec:
+    def _one_training_set(self) -> InputShardsSpec:
         if (self.train is None) == (not self.mixture):
             raise ValueError("give train (one folder) or [[corpus.mixture]] (several, with weights)")
         if any(part.tokens for part in self.mixture):
             raise ValueError(
-                "a [[corpus.mixture]] has weights: how many tokens a run sees is its budget's to say"
+                "a [[corpus.mixture]] has weights; the tokens that a run sees are set by its budget"
             )
         if len({part.weight is None for part in self.mixture}) > 1:
             raise ValueError("give every [[corpus.mixture]] a weight, or none of them")
@@ -82,17 +82,17 @@ class CorpusSpec(_Table):
 
 
 class SizeSpec(_Table):
-    """One rung of the ladder."""
+    """One model size of the ladder."""
 
     layers: int = Field(ge=1)
     dim: int = Field(ge=2)
     heads: int = Field(ge=1)
     batch: int = Field(ge=1)  # sequences per update
     peak_lr: float = Field(gt=0)
-    processes: int | None = Field(default=None, ge=1)  # the ladder's when None
+    processes: int | None = Field(default=None, ge=1)  # None: that of the ladder
     steps: tuple[Annotated[int, Field(ge=1)], ...] = Field(
         default=(), strict=False
-    )  # runs of this size alone
+    )  # additional runs of this size
 
     @model_validator(mode="after")
     def _heads_divide_dim(self) -> SizeSpec:
@@ -101,9 +101,9 @@ class SizeSpec(_Table):
 
 
 class BudgetSpec(_Table):
-    """What every size sees: so many tokens, tokens per parameter (D/N), or epochs.
+    """The tokens that every size sees: a number of tokens, tokens per parameter (D/N), or epochs.
 
-    `unique` limits the corpus, so that tokens are seen several times; an epoch is a pass over it.
+    `unique` limits the corpus, so that its tokens are repeated; an epoch is one pass over them.
     """
 
     tokens: int | None = Field(default=None, ge=1)
@@ -113,43 +113,47 @@ class BudgetSpec(_Table):
 
     @model_validator(mode="after")
     def _one_measure(self) -> BudgetSpec:
-        given = [each for each in (self.tokens, self.tokens_per_parameter, self.epochs) if each is not None]
-        if len(given) != 1:
+        measures = [
+            each for each in (self.tokens, self.tokens_per_parameter, self.epochs) if each is not None
+        ]
+        if len(measures) != 1:
             raise ValueError("a budget has one of tokens, tokens_per_parameter and epochs")
         return self
 
 
-def _check_batches(sizes: Sequence[SizeSpec], of_ladder: int) -> None:
-    """Every process has as many sequences of a batch as the others.
+def _check_batches(sizes: Sequence[SizeSpec], default_processes: int) -> None:
+    """Check that the processes of a run can share its batch equally.
 
     Raises:
-        ValueError: they have not.
+        ValueError: they cannot.
     """
     for number, size in enumerate(sizes):
-        processes = size.processes or of_ladder
+        processes = size.processes or default_processes
         if size.batch % processes:
             raise ValueError(
-                f"size {number}: batch = {size.batch} sequences cannot be shared evenly by processes = {processes}"
+                f"size {number}: batch = {size.batch} sequences cannot be divided evenly among processes = {processes}"
             )
 
 
 class LadderSpec(_Table):
-    """Sizes × budgets, and the recipe that all runs share."""
+    """Sizes × budgets, and the training recipe of all runs."""
 
     context: int = Field(ge=2)
     hidden_multiple: int = Field(default=256, ge=1)
     weight_decay: float = Field(default=0.1, ge=0)
     preset: Preset = "paper"
     schedule: Schedule = "cosine"
-    warmup: int | None = Field(default=None, ge=0)  # steps; None: the study's rule, of a trunk's shortest run
-    decay: float = Field(default=0.2, gt=0, lt=1)  # share of a run's steps; of `wsd` only
-    final: float | None = Field(default=None, ge=0, le=1)  # share of the peak rate at the end
-    keep_trunks: bool = False  # the checkpoints that branches left, once all have
+    warmup: int | None = Field(
+        default=None, ge=0
+    )  # steps; None: the rule of the paper; a trunk has that of its shortest run
+    decay: float = Field(default=0.2, gt=0, lt=1)  # fraction of the steps; for `wsd` only
+    final: float | None = Field(default=None, ge=0, le=1)  # fraction of the peak learning rate at the end
+    keep_trunks: bool = False  # keep the checkpoints of trunks when all branches are done
     precision: Precision = "auto"
     seed: int = Field(default=0, ge=0)
     curve: int = Field(default=4, ge=0)
     checkpoint_steps: int = Field(default=500, ge=1)
-    processes: int = Field(default=1, ge=1)  # that share a run: a GPU each, or a core
+    processes: int = Field(default=1, ge=1)  # per run, with one GPU or core each
     sizes: tuple[SizeSpec, ...] = Field(min_length=1, strict=False)
     budgets: tuple[BudgetSpec, ...] = Field(default=(), strict=False)
 
@@ -167,39 +171,41 @@ class LadderSpec(_Table):
 
 
 class SeriesSpec(_Table):
-    """A ladder of its own, on the study's speech written down in another way, or on a part of it.
+    """A separate ladder, on other tokens of the speech of the study, or on a part of it.
 
-    `tokens`: the units, or the characters of what was said. `unigram`: these joined to pieces. `dataset`: of the
-    training corpus the part of that name alone; two parts are equal amounts where their budgets have the same `unique`.
+    `tokens`: units, or characters of the transcripts. `unigram`: pieces learnt from these. `dataset`: the part of the
+    training corpus with that name; two parts have equal size where their budgets have the same `unique`.
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
     tokens: Literal["units", "characters"] = "units"
     unigram: UnigramSpec | None = None
     dataset: str | None = None
-    sizes: tuple[SizeSpec, ...] = Field(default=(), strict=False)  # the ladder's when none
-    budgets: tuple[BudgetSpec, ...] = Field(default=(), strict=False)  # the ladder's when none
+    sizes: tuple[SizeSpec, ...] = Field(default=(), strict=False)  # those of the ladder where empty
+    budgets: tuple[BudgetSpec, ...] = Field(default=(), strict=False)  # those of the ladder where empty
 
     @property
     def derived(self) -> bool:
-        """Whether its shards are made from the study's."""
+        """Whether its shards are derived from those of the study."""
         return self.tokens != "units" or self.unigram is not None or self.dataset is not None
 
 
 class LawsSpec(_Table):
-    bootstrap: int = Field(default=1000, ge=100)  # fewer draws carry no 95 % interval
+    """How the laws are fitted."""
+
+    bootstrap: int = Field(default=1000, ge=100)  # fewer draws give no 95 % interval
     seed: int = Field(default=0, ge=0)
 
 
 class StudySpec(_Table):
-    """A study: who speaks, how speech becomes units, which models are trained, how the laws are fitted."""
+    """A study: speech or shards, units, ladder, series, laws."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
     title: str
     question: str
     world: WorldSpec | None = None
-    corpus: CorpusSpec | None = None
-    units: UnitsSpec = UnitsSpec()  # of the world's speech
+    corpus: InputShardsSpec | None = None
+    units: UnitsSpec = UnitsSpec()  # of a story world
     ladder: LadderSpec
     series: tuple[SeriesSpec, ...] = Field(default=(SeriesSpec(name=SPEECH),), min_length=1, strict=False)
     laws: LawsSpec = LawsSpec()
@@ -214,11 +220,11 @@ class StudySpec(_Table):
             unknown = self.corpus is None or series.derived
             if unknown and any(each.epochs and not each.unique for each in budgets):
                 raise ValueError(
-                    "a budget in epochs needs `unique`: how large a corpus is shows when it is made"
+                    "a budget in epochs needs `unique`, because the size of the corpus is unknown before it is made"
                 )
             if self.corpus and self.corpus.mixture and any(each.unique for each in budgets):
                 raise ValueError(
-                    "`unique` limits one corpus: give it to a [[corpus.mixture]], as unique_tokens"
+                    "`unique` limits one corpus; set unique_tokens of a [[corpus.mixture]] instead"
                 )
         return self
 
@@ -226,28 +232,30 @@ class StudySpec(_Table):
     def _series_are_apart(self) -> StudySpec:
         names = [series.name for series in self.series]
         if len(set(names)) < len(names):
-            raise ValueError(f"two series are called {max(names, key=names.count)!r}; give each its own name")
+            raise ValueError(
+                f"two series have the name {max(names, key=names.count)!r}; give each its own name"
+            )
         return self
 
     @property
     def vocabulary(self) -> int:
-        """The clusters, EOS and padding."""
+        """Vocabulary of the units: clusters, EOS and padding."""
         return self.corpus.vocabulary if self.corpus else self.units.kmeans.clusters + 2
 
     def vocabulary_of(self, name: str) -> int:
-        """Tokens of a series, EOS and padding included."""
+        """Vocabulary of a series, EOS and padding included."""
         series = next(each for each in self.series if each.name == name)
         if series.unigram:
             return vocabulary_of(series.unigram.vocabulary)["vocab_size"]
         return self.vocabulary if series.tokens == "units" else TEXT_VOCABULARY
 
     def ladder_of(self, series: SeriesSpec) -> LadderSpec:
-        """The study's ladder, with the sizes and budgets of the series where it has its own."""
-        own = {name: getattr(series, name) for name in ("sizes", "budgets") if getattr(series, name)}
-        return self.ladder.model_copy(update=own)
+        """The ladder of a series: that of the study, with the sizes and budgets of the series where it has any."""
+        overrides = {name: getattr(series, name) for name in ("sizes", "budgets") if getattr(series, name)}
+        return self.ladder.model_copy(update=overrides)
 
     def shape(self, size: SizeSpec) -> ModelShape:
-        """The model of a size."""
+        """The model shape of a size."""
         return ModelShape(
             layers=size.layers,
             dim=size.dim,
@@ -307,4 +315,7 @@ def _keys(model: type[BaseModel], place: tuple[Any, ...]) -> set[str]:
 
 def _inner_model(annotation: Any) -> type[BaseModel]:
     """The table of `T`, `tuple[T, ...]` or `T | None`."""
-    return get_args(annotation)[0] if get_origin(annotation) in (tuple, UnionType) else annotation
+    model: type[BaseModel] = (
+        get_args(annotation)[0] if get_origin(annotation) in (tuple, UnionType) else annotation
+    )
+    return model

@@ -1,52 +1,68 @@
-"""How a study goes: a line for each run, and how far all of them are; once, or kept up to date on a terminal."""
+"""The progress of a study: a line per run and a total, printed once or kept up to date on a terminal."""
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from speechscale.errors import UserError
 from speechscale.jobs.train_run import RECORD, read_progress
 from speechscale.records.runs import read_record
+from speechscale.study.folder import read_spec
 from speechscale.study.ladder import flops_trained, ladder_runs
 from speechscale.study.spec import StudySpec
-from speechscale.study.summary import table
+from speechscale.study.summary import format_table
 from speechscale.train.metrics import latest_metrics
 from speechscale.train.spec import RunSpec
 
 _HEADER = ("run", "status", "step", "loss", "tokens/s", "data wait", "left", "note")
-_EVERY = 2.0  # seconds between two looks
+_REFRESH_SECONDS = 2.0
 _WAITING = "waiting"
 
 
 @dataclass(frozen=True)
-class RunStanding:
-    """Where one run is. `pace`: exact FLOPs a second, 0 unless it trains; `seconds`: those left, or those it took."""
+class RunStatus:
+    """The progress of one run.
+
+    Attributes:
+        run: its name.
+        status: waiting, training or scoring; or the status of its record.
+        done: completed steps.
+        steps: all steps.
+        loss: test loss (nats per token) when the run is done, else the training loss of the last updates.
+        flops: exact FLOPs of the steps that the run itself makes.
+        fraction: completed fraction of `flops`, 0 to 1.
+        tokens_per_second: current training speed.
+        data_wait: fraction of the time in which training waits for data.
+        flops_per_second: current speed in exact FLOPs; 0 unless it trains.
+        seconds: remaining time of a running run, or duration of a finished one.
+        note: why it diverged or failed.
+    """
 
     run: str
     status: str
     done: int
     steps: int
-    loss: float | None  # on test speech when it is done, else of the last updates
-    flops: float  # of the steps that it makes itself
-    share: float  # of these, done
+    loss: float | None
+    flops: float
+    fraction: float
     tokens_per_second: float = 0.0
     data_wait: float = 0.0
-    pace: float = 0.0
+    flops_per_second: float = 0.0
     seconds: float | None = None
     note: str = ""
 
     @property
-    def open(self) -> bool:
+    def unfinished(self) -> bool:
+        """Whether the run has no record yet."""
         return self.status in (_WAITING, "training", "scoring")
 
     def cells(self) -> tuple[str, ...]:
-        training = self.pace > 0
-        left = "" if self.seconds is None else _hours(self.seconds) + ("" if self.open else " taken")
+        """The row of the table, one cell per column of the header."""
+        training = self.flops_per_second > 0
+        left = "" if self.seconds is None else _hours(self.seconds) + ("" if self.unfinished else " taken")
         return (
             self.run,
             self.status,
@@ -60,75 +76,78 @@ class RunStanding:
 
 
 @dataclass(frozen=True)
-class Standing:
-    """Where a study is."""
+class StudyStatus:
+    """The progress of a study."""
 
     title: str
-    runs: Sequence[RunStanding]
+    runs: Sequence[RunStatus]
 
     def rows(self) -> list[tuple[str, ...]]:
+        """The table, header first."""
         return [_HEADER, *(run.cells() for run in self.runs)]
 
     def total(self) -> str:
-        """Progress by FLOPs, and the time left at the pace of the runs under way."""
+        """Progress by FLOPs, and the remaining time at the speed of the runs in progress."""
         flops = sum(run.flops for run in self.runs)
-        done = sum(run.flops * run.share for run in self.runs)
-        pace = sum(run.pace for run in self.runs)
-        ended = sum(not run.open for run in self.runs)
-        left = f"; {_hours((flops - done) / pace)} left at the pace of the runs under way" if pace else ""
+        done = sum(run.flops * run.fraction for run in self.runs)
+        speed = sum(run.flops_per_second for run in self.runs)
+        ended = sum(not run.unfinished for run in self.runs)
+        left = (
+            f"; {_hours((flops - done) / speed)} left at the speed of the runs in progress" if speed else ""
+        )
         return f"{ended} of {len(self.runs)} runs ended, {done / flops:.1%} of {flops:.2e} FLOPs{left}"
 
 
-def standing(folder: Path) -> Standing:
-    """Where the study in `folder` is, from its files alone.
+def study_status(folder: Path) -> StudyStatus:
+    """The progress of the study in `folder`, from its files alone.
 
     Raises:
-        UserError: no study there.
+        UserError: there is no study.
     """
-    spec = _spec_of(folder)
+    spec = read_spec(folder)
     report = "report.html is written" if (folder / "report.html").exists() else "no report yet"
-    runs = [_run(spec, run, folder / "runs" / run.run) for run in ladder_runs(spec)]
-    return Standing(f"{folder}: {spec.title}; {report}", runs)
+    runs = [_run_status(spec, run, folder / "runs" / run.run) for run in ladder_runs(spec)]
+    return StudyStatus(f"{folder}: {spec.title}; {report}", runs)
 
 
 def status_table(folder: Path) -> str:
-    """`standing` as text."""
-    now = standing(folder)
-    return f"{now.title}\n{table(now.rows())}\n{now.total()}"
+    """The progress of the study in `folder` as text."""
+    status = study_status(folder)
+    return f"{status.title}\n{format_table(status.rows())}\n{status.total()}"
 
 
 def watch(folder: Path) -> None:
-    """Show the table on a terminal until all runs have ended; what is under way stands first.
+    """Show the table on a terminal until all runs have ended, with the runs in progress first.
 
     Raises:
-        UserError: no study there.
+        UserError: there is no study.
     """
     from rich.console import Console, Group
     from rich.live import Live
     from rich.table import Table
-    from rich.text import Text  # not bare strings, whose brackets would be read as markup
+    from rich.text import Text  # plain strings would be parsed as markup
 
-    def drawn(now: Standing) -> Group:
-        grid = Table(*_HEADER, title=Text(now.title), box=None)
-        for run in sorted(now.runs, key=lambda run: run.status not in ("training", "scoring")):
+    def render(status: StudyStatus) -> Group:
+        grid = Table(*_HEADER, title=Text(status.title), box=None)
+        for run in sorted(status.runs, key=lambda run: run.status not in ("training", "scoring")):
             grid.add_row(*map(Text, run.cells()))
-        return Group(Text(now.total()), grid)  # the total above, where a long table does not push it out
+        return Group(Text(status.total()), grid)  # the total first: a long table is cut at the bottom
 
     console = Console()
-    now = standing(folder)
-    with Live(drawn(now), console=console, auto_refresh=False) as live:
-        while any(run.open for run in now.runs):
-            time.sleep(_EVERY)
-            now = standing(folder)
-            live.update(drawn(now), refresh=True)
+    status = study_status(folder)
+    with Live(render(status), console=console, auto_refresh=False) as live:
+        while any(run.unfinished for run in status.runs):
+            time.sleep(_REFRESH_SECONDS)
+            status = study_status(folder)
+            live.update(render(status), refresh=True)
 
 
-def _run(spec: StudySpec, run: RunSpec, folder: Path) -> RunStanding:
+def _run_status(spec: StudySpec, run: RunSpec, folder: Path) -> RunStatus:
     flops = flops_trained(spec, run)
     if (folder / RECORD).exists():
         record = read_record(folder / RECORD)
-        done = run.steps if record.status == "done" else _step(folder)
-        return RunStanding(
+        done = run.steps if record.status == "done" else _steps_done(folder)
+        return RunStatus(
             run.run,
             record.status,
             done,
@@ -140,43 +159,35 @@ def _run(spec: StudySpec, run: RunSpec, folder: Path) -> RunStanding:
             note=record.note,
         )
     first = run.decay_start if run.trunk else 0
-    share = read_progress(folder)
-    done = _step(folder) if share is None else round(share * run.steps)
-    made = max(0, done - first) / (run.steps - first)
+    progress = read_progress(folder)
+    done = _steps_done(folder) if progress is None else round(progress * run.steps)
+    fraction = max(0, done - first) / (run.steps - first)
     latest = latest_metrics(folder)
     loss = latest.get("loss")
-    if share is None:
-        return RunStanding(run.run, _WAITING, done, run.steps, loss, flops, made)
+    if progress is None:
+        return RunStatus(run.run, _WAITING, done, run.steps, loss, flops, fraction)
     if done >= run.steps:
-        return RunStanding(run.run, "scoring", done, run.steps, loss, flops, made)
+        return RunStatus(run.run, "scoring", done, run.steps, loss, flops, fraction)
     speed = latest.get("tokens_per_second", 0.0)
-    return RunStanding(
+    return RunStatus(
         run.run,
         "training",
         done,
         run.steps,
         loss,
         flops,
-        made,
+        fraction,
         tokens_per_second=speed,
         data_wait=latest.get("data_wait", 0.0),
-        pace=speed * run.shape(spec.vocabulary).flops_exact(1),
+        flops_per_second=speed * run.shape(spec.vocabulary).flops_exact(1),
         seconds=(run.steps - done) * run.batch * run.context / speed if speed else None,
     )
 
 
-def _step(folder: Path) -> int:
-    """Steps that the metrics tell of; a training that was killed goes on from a checkpoint before."""
+def _steps_done(folder: Path) -> int:
+    """Steps in the metrics; an interrupted training continues from an earlier checkpoint."""
     return int(latest_metrics(folder).get("step", -1)) + 1
 
 
 def _hours(seconds: float) -> str:
     return str(timedelta(seconds=round(seconds)))
-
-
-def _spec_of(folder: Path) -> StudySpec:
-    path = folder / "study.json"
-    try:
-        return StudySpec.model_validate(json.loads(path.read_text(encoding="utf-8"))["spec"])
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{path}: no study here ({error}); `speechscale study run` makes one.") from error

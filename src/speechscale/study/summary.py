@@ -1,8 +1,7 @@
-"""What a study did, or would do, as text for a terminal."""
+"""The planned ladder and the outcome of a study, as text for a terminal."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from speechscale.records.runs import RunRecord, read_record
+from speechscale.study.folder import StudyFolder
 from speechscale.study.ladder import ladder_runs, unique_tokens
 from speechscale.study.spec import StudySpec
 from speechscale.train.branches import flops_of_all, tokens_trained
@@ -18,18 +18,24 @@ from speechscale.train.spec import RunSpec
 
 @dataclass(frozen=True)
 class Machine:
-    """What runs are planned for."""
+    """The machine that a ladder is planned for.
+
+    Attributes:
+        name: of the GPU.
+        flops_per_second: exact FLOPs that training reaches.
+        price: of one hour.
+    """
 
     name: str
-    flops_per_second: float  # that training reaches
-    price: float | None = None  # of an hour
+    flops_per_second: float
+    price: float | None = None
 
 
 def ladder_table(spec: StudySpec, machine: Machine | None = None) -> str:
-    """Every run with N, D, epochs, steps and FLOPs, on a machine its hours and cost; and their sums.
+    """Every run with N, D, epochs, steps and FLOPs, and with hours and cost on a machine; and the totals.
 
-    Epochs are over the unique tokens that the run may read. FLOPs are those of the steps that the run itself makes: of
-    a branch, those after it left its trunk. Hours are those of the exact FLOPs, attention included.
+    Epochs count passes over the unique tokens that the run may read. FLOPs count the steps that the run itself makes:
+    those of a branch begin where it leaves its trunk. Hours follow from the exact FLOPs, attention included.
     """
     runs = ladder_runs(spec)
     branches = any(run.trunk for run in runs)
@@ -42,59 +48,61 @@ def ladder_table(spec: StudySpec, machine: Machine | None = None) -> str:
             run.tokens_seen,
             unique_tokens(spec, run),
         )
-        made = tokens_trained(run)
-        flops = np.array([shape.flops(made), shape.flops_exact(made)])
+        trained = tokens_trained(run)
+        flops = np.array([shape.flops(trained), shape.flops_exact(trained)])
         totals += flops
-        of_corpus = (f"{unique:,}", f"{tokens / unique:.2f}") if unique else ("all", "")
+        epochs = (f"{unique:,}", f"{tokens / unique:.2f}") if unique else ("all", "")
         counts = (
             f"{shape.params:,}",
             f"{tokens:,}",
             f"{tokens / shape.params:.3g}",
-            *of_corpus,
+            *epochs,
             f"{run.steps:,}",
         )
-        left = (run.trunk or "", f"{run.decay_start:,}" if run.trunk else "") if branches else ()
-        rows.append([run.run, *counts, *left, *_costs(flops, machine)])
+        branch_point = (run.trunk or "", f"{run.decay_start:,}" if run.trunk else "") if branches else ()
+        rows.append([run.run, *counts, *branch_point, *_costs(flops, machine)])
     rows.append(["total", *[""] * (8 if branches else 6), *_costs(totals, machine)])
-    remarks = [_saving(runs, spec.vocabulary)] if branches else []
+    notes = [_saving(runs, spec.vocabulary)] if branches else []
     if machine is not None:
         rows[0] += ["hours"] if machine.price is None else ["hours", "cost"]
-        pace = f"{machine.flops_per_second:.3g} exact FLOPs a second"
-        remarks.append(f"hours of one {machine.name} at {pace}")
-    return "\n".join([table(rows), *remarks])
+        speed = f"{machine.flops_per_second:.3g} exact FLOPs per second"
+        notes.append(f"hours of one {machine.name} at {speed}")
+    return "\n".join([format_table(rows), *notes])
 
 
 def _saving(runs: Sequence[RunSpec], vocabulary: int) -> str:
-    """What trunks and branches cost beside as many separate runs."""
-    made = flops_of_all(runs, vocabulary)
-    alone = flops_of_all((run.model_copy(update={"trunk": None}) for run in runs), vocabulary)
-    share = f"{made / alone:.3f} of the {alone:.2e} FLOPs (6ND) of separate runs"
-    return f"branches make only the steps after they leave their trunks: {share}"
+    """The cost of trunks and branches relative to the same number of separate runs."""
+    branched = flops_of_all(runs, vocabulary)
+    separate = flops_of_all((run.model_copy(update={"trunk": None}) for run in runs), vocabulary)
+    ratio = f"{branched / separate:.3f} of the {separate:.2e} FLOPs (6ND) of separate runs"
+    return f"branches train only after they leave their trunks: {ratio}"
 
 
 def _costs(flops: np.ndarray, machine: Machine | None) -> list[str]:
-    """FLOPs by both conventions, hours and price."""
-    told = [f"{each:.2e}" for each in flops]
+    """Cells with FLOPs by both conventions, hours and price."""
+    cells = [f"{each:.2e}" for each in flops]
     if machine is not None:
         hours = flops[1] / machine.flops_per_second / 3600
-        told.append(f"{hours:,.1f}")
+        cells.append(f"{hours:,.1f}")
         if machine.price is not None:
-            told.append(f"{hours * machine.price:,.2f}")
-    return told
+            cells.append(f"{hours * machine.price:,.2f}")
+    return cells
 
 
 def summary(folder: Path) -> str:
-    """How the time was spent, the best run of every series, and where the report is."""
-    stages: dict[str, float] = json.loads((folder / "stages.json").read_text(encoding="utf-8"))
+    """Seconds per stage, the best run of every series, and the path of the report, as text."""
+    stages = StudyFolder(folder).stage_seconds()
     records = [read_record(path) for path in sorted(folder.glob("runs/*/record.json"))]
     done = [record for record in records if record.loss is not None]
-    spent = table([("stage", "seconds"), *((name, f"{seconds:.1f}") for name, seconds in stages.items())])
-    best: dict[str, RunRecord] = {}  # losses of different tokens are not compared
+    durations = format_table(
+        [("stage", "seconds"), *((name, f"{seconds:.1f}") for name, seconds in stages.items())]
+    )
+    best: dict[str, RunRecord] = {}  # per series: losses over different tokens are not comparable
     for record in sorted(done, key=lambda record: record.loss or 0.0, reverse=True):
         best[record.series] = record
-    told = [line for series in sorted(best) for line in ("", *_best_lines(best[series], len(best) > 1))]
+    best_runs = [line for series in sorted(best) for line in ("", *_best_lines(best[series], len(best) > 1))]
     finished = f"{len(done)} of {len(records)} runs finished."
-    return "\n".join(["", spent, "", finished, *told, "", f"Report: {folder / 'report.html'}"])
+    return "\n".join(["", durations, "", finished, *best_runs, "", f"Report: {folder / 'report.html'}"])
 
 
 def _best_lines(best: RunRecord, several: bool) -> Iterable[str]:
@@ -107,8 +115,8 @@ def _best_lines(best: RunRecord, several: bool) -> Iterable[str]:
     yield from _score_lines(best)
 
 
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of text in columns, the first left-aligned."""
+def format_table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows as text in columns, the first column left-aligned."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join(
         "  ".join(
