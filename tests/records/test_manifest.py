@@ -78,6 +78,13 @@ def test_slices_partition_the_manifest(tmp_path: Path) -> None:
     assert all(5 <= part.seconds < 8 for part in slices[:-1])
 
 
+def test_slices_of_synthetic_speech_are_marked(tmp_path: Path) -> None:
+    recorded = Utterance(id="b", dataset="d", split="train", audio="b.wav", duration=5)
+    stored = SPOKEN.model_copy(update={"id": "c", "audio": "c.wav", "duration": 5.0})
+    write_manifest([SPOKEN.model_copy(update={"duration": 5.0}), recorded, stored], tmp_path / "m.jsonl")
+    assert [part.synthetic for part in cut_manifest(tmp_path / "m.jsonl", seconds=5)] == [True, False, False]
+
+
 def test_slices_of_one_split(tmp_path: Path) -> None:
     path = listed(tmp_path / "m.jsonl", 20)
     slices = cut_manifest(path, seconds=5, split="b")

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tricks import hear_noise
 
 from speechscale.errors import UserError
 from speechscale.records import code, revisions
 from speechscale.records.code import CodeIdentity, code_identity
+from speechscale.records.manifest import Synthesis, Utterance, write_manifest
 from speechscale.records.revisions import Stage, comparable, made_by, require_revisions, revisions_of
 from speechscale.records.runs import RunRecord, read_record, write_record
 from speechscale.records.seal import is_up_to_date, read_seal, seal_identity, sealed_folder
@@ -22,6 +24,7 @@ from speechscale.records.shards import (
     shards_identity,
     write_shard,
 )
+from speechscale.units.encode import ShardTask, encode_shard, is_encoded, plan_shards
 
 OTHER = CodeIdentity(version="0.0.9", source="0" * 64, commit="f" * 40, clean=True)
 PREPROCESSING = {"vocab_size": 12, "eos_token": 10, "pad_token": 11, "kmeans": {"sha256": "k"}}
@@ -100,6 +103,25 @@ def test_shard_of_another_revision_is_refused(tmp_path: Path, monkeypatch: pytes
         is_written(tmp_path / "here", preprocessing())
     write_units(tmp_path / "there")
     assert encoding_of(open_shard(tmp_path / "there")) != encoding_of(open_shard(tmp_path / "here"))
+
+
+def test_shard_of_synthetic_speech_of_another_revision_is_refused(
+    code_book: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    how = Synthesis(engine="espeak-ng", voice="en-us", words_per_minute=260, seed=0)
+    spoken = [Utterance(id="a", dataset="d", split="train", transcript="One two three.", synthesis=how)]
+    write_manifest(spoken, tmp_path / "manifest.jsonl")
+
+    def plan() -> ShardTask:
+        manifest = tmp_path / "manifest.jsonl"
+        (task,) = plan_shards(manifest, tmp_path, code_book, tmp_path / "out", hear_noise, seconds=60)
+        return task
+
+    encode_shard(plan())
+    assert is_encoded(plan())
+    at_another_revision("speech", monkeypatch)
+    with pytest.raises(UserError, match=r"speech_revision: found 1, wanted 2\. Choose another output folder"):
+        is_encoded(plan())
 
 
 def test_record_keeps_the_code_that_first_wrote_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -129,6 +129,7 @@ class ManifestSlice:
         count: number of utterances.
         seconds: of audio, estimated for utterances that are not synthesised yet.
         split: the only split whose utterances are included; None: all.
+        synthetic: whether any utterance is synthesised when it is read, so that units depend on the stage "speech".
     """
 
     manifest: Path
@@ -137,6 +138,7 @@ class ManifestSlice:
     count: int
     seconds: float
     split: str | None = None
+    synthetic: bool = False
 
     def utterances(self) -> Iterator[Utterance]:
         """The utterances, read from the file.
@@ -162,16 +164,17 @@ def cut_manifest(path: Path, seconds: float, split: str | None = None) -> list[M
     """
     slices: list[ManifestSlice] = []
     start = end = count = 0
-    length = 0.0
+    length, synthetic = 0.0, False
     for utterance, end in _utterances_with_ends(path):
         if split not in (None, utterance.split):
             continue
         count, length = count + 1, length + seconds_of(utterance)
+        synthetic |= utterance.audio is None and utterance.synthesis is not None
         if length >= seconds:
-            slices.append(ManifestSlice(path, start, end, count, length, split))
-            start, count, length = end, 0, 0.0
+            slices.append(ManifestSlice(path, start, end, count, length, split, synthetic))
+            start, count, length, synthetic = end, 0, 0.0, False
     if count:
-        slices.append(ManifestSlice(path, start, end, count, length, split))
+        slices.append(ManifestSlice(path, start, end, count, length, split, synthetic))
     return slices
 
 

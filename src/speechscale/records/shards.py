@@ -358,6 +358,7 @@ _PLAN_FIELDS = (
     "plan_num_shards",
     "assignment_sha256",
     "num_assigned_records",
+    "speech_revision",  # of the stage "speech", for speech that is synthesised when it is encoded
     "source_shard",  # of token shards: the shard of units that they were made from
     "selected",  # which of its utterances were selected
 )

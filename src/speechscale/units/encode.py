@@ -17,7 +17,7 @@ import numpy as np
 from speechscale.compute import DEFAULT_OPTIONS, ComputeOptions
 from speechscale.errors import SampleFault, UserError
 from speechscale.records.manifest import SAMPLE_RATE, ManifestSlice, Utterance, cut_manifest
-from speechscale.records.revisions import revisions_of
+from speechscale.records.revisions import STAGE_REVISIONS, revisions_of
 from speechscale.records.seal import sha256_file, sha256_json
 from speechscale.records.shards import Sample, Skip, is_written, vocabulary_of, write_shard
 from speechscale.units.collapse import close, collapse
@@ -82,13 +82,19 @@ def plan_shards(
             stretch=piece,
             root=root,
             code_book=code_book,
-            preprocessing={**shared, "num_assigned_records": piece.count},
+            preprocessing={**shared, **_slice_fields(piece)},
             load_waveforms=load_waveforms,
             computing=computing,
             gpu=gpu,
         )
         for number, piece in enumerate(stretches)
     ]
+
+
+def _slice_fields(part: ManifestSlice) -> dict[str, int]:
+    """The fields of `meta.json` in which the shards of one plan may differ."""
+    speech = {"speech_revision": STAGE_REVISIONS["speech"]} if part.synthetic else {}
+    return {"num_assigned_records": part.count, **speech}
 
 
 def encoding(book: CodeBook, path: Path) -> dict[str, Any]:
