@@ -146,7 +146,7 @@ def score_text(
     )
     record = _record(model, seen, scored, found, time.perf_counter() - started)
     write_evaluation(found, out)
-    write_record(record, out / RECORD)
+    record = write_record(record, out / RECORD)
     if table:
         append_run(record, table)
     return found, record

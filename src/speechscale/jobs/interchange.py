@@ -58,8 +58,7 @@ def import_run(source: Path, out: Path, *, code_book: Path | None, tokens: int) 
         note=f"imported from {source}",
     )
     save_model(model, out / MODEL, {"imported_from": str(source), **units}, record)
-    write_record(record, out / RECORD)
-    return record
+    return write_record(record, out / RECORD)
 
 
 def _units_of(path: Path, shape: ModelShape, said: str | None) -> dict[str, Any]:
