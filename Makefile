@@ -1,13 +1,19 @@
-# make demo    the nano study: speech, units, models, scores, laws, report
-# make test    the tests (fast ones)
-# Each makes .venv and installs what it needs, once.
+# make demo        the nano study: speech, units, models, scores, laws, report
+# make test        the fast tests;  make test-slow  the slow ones
+# make test-light  laws, plans and reports without torch, on the oldest and the newest Python of this machine
+# Each makes the environment that it needs, once.
 
 PYTHON ?= python3
 VENV   := .venv
 PIP    := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 RUN    := $(VENV)/bin/speechscale
+# Two processes; the tests of one file share their fixtures, so a file stays in one process.
+PYTEST := $(VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile
+LIGHT  := tests/laws tests/report tests/test_plan.py tests/test_house.py
+# The versions of Python from 3.11 on, oldest first.
+PYTHONS := $(shell for minor in 11 12 13 14 15; do command -v python3.$$minor; done)
 
-.PHONY: demo smoke test test-slow lint setup clean
+.PHONY: demo smoke test test-slow test-light lint setup clean
 
 demo: $(VENV)/run.installed
 	$(RUN) study run studies/nano.toml --out work/nano
@@ -18,20 +24,29 @@ smoke: $(VENV)/run.installed
 	$(RUN) study run studies/smoke.toml --out work/smoke
 
 test: $(VENV)/dev.installed
-	$(VENV)/bin/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-slow: $(VENV)/dev.installed
-	$(VENV)/bin/python -m pytest -m slow
+	$(PYTEST) -m slow
+
+test-light:
+	@for python in $(firstword $(PYTHONS)) $(filter-out $(firstword $(PYTHONS)),$(lastword $(PYTHONS))); do \
+	  echo "light tests on $$($$python --version)"; \
+	  $$python -m venv --clear $(VENV)-light && \
+	  $(VENV)-light/bin/python -m pip install --quiet --disable-pip-version-check \
+	    --constraint constraints.txt --editable '.[light-test]' && \
+	  $(VENV)-light/bin/python -m pytest -m "not slow" $(LIGHT) || exit 1; \
+	done
 
 lint: $(VENV)/dev.installed
-	$(VENV)/bin/ruff check src tests benchmarks
+	$(VENV)/bin/ruff check src tests benchmarks docs
 	$(VENV)/bin/ruff format --check src tests benchmarks
 	$(VENV)/bin/mypy
 
 setup: $(VENV)/dev.installed
 
 clean:
-	rm -rf $(VENV) work
+	rm -rf $(VENV) $(VENV)-light work
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -1,10 +1,10 @@
-"""How long a corpus takes to open for training, and how much memory: shards, windows, and batches from them.
+"""Time and memory to open a corpus for training, and speed of batches: shards, windows, batches.
 
-Each way runs in a fresh process, on shards of 300-unit utterances made in a temporary folder; before that every file
-is read once, so that both find them in the page cache. Baseline, in the same run: what the released code does at every
-open, in our words: every `samples.jsonl` parsed and two passes over all units (their range, and the EOS at each end);
-for batches, windows cut from one array in memory. Batches a second are those of the second epoch; what the first one
-costs more, when pages are mapped as they are met, stands beside the opening.
+Each method runs in a fresh process, on shards of 300-unit utterances in a temporary folder. Every file is read once
+before, so that all methods find the files in the page cache. Baseline, in the same run: the checks of the released code
+at every open, reimplemented here (it parses every `samples.jsonl` and passes over all units twice, for their range and
+for the EOS at each end), and batches from one array in memory. Batches per second are those of the second epoch. The
+first epoch, in which pages are mapped on first access, is listed with the opening.
 
     python benchmarks/reading.py [--shards 100] [--units 2000000]
 """
@@ -32,7 +32,7 @@ CONTEXT, BATCH, ROUNDS = 2050, 64, 3
 
 
 def make_shard(folder: Path, number: int, units: int) -> None:
-    """Straight in the schema, without the checks of `write_shard`."""
+    """Write a shard directly, without the checks of `write_shard`."""
     folder.mkdir()
     count = units // UTTERANCE
     lengths = np.full(count, UTTERANCE, dtype="<i8")
@@ -62,7 +62,7 @@ def ours(root: Path) -> Callable[[int], np.ndarray]:
 
 
 def released(root: Path) -> Callable[[int], np.ndarray]:
-    """What it checks at every open; then the windows of one array, as if all of it were read into memory."""
+    """The checks of the released code, then windows of one array in memory."""
     parts = []
     for folder in sorted(root.iterdir()):
         lengths = np.fromfile(folder / "audio.len", dtype="<i8")
@@ -84,11 +84,13 @@ def released(root: Path) -> Callable[[int], np.ndarray]:
     return batch
 
 
-def measured(way: Callable[[Path], Callable[[int], np.ndarray]], root: Path, epoch: int) -> dict[str, float]:
-    """Of one way: seconds, MB that the peak of memory grew by, batches a second, and a sum to compare."""
+def measure(
+    method: Callable[[Path], Callable[[int], np.ndarray]], root: Path, epoch: int
+) -> dict[str, float]:
+    """Seconds, growth of peak memory in MB, batches per second, and a sum of tokens for comparison."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     started = perf_counter()
-    batch = way(root)
+    batch = method(root)
     opened = perf_counter()
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     total = sum(int(batch(step)[:, 0].sum()) for step in range(epoch))
@@ -107,28 +109,29 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--shards", type=int, default=100)
     parser.add_argument("--units", type=int, default=2_000_000)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     with TemporaryDirectory() as name:
         root = Path(name)
-        for number in range(asked.shards):
-            make_shard(root / f"shard-{number:05d}", number, asked.units)
+        for number in range(options.shards):
+            make_shard(root / f"shard-{number:05d}", number, options.units)
         for file in root.rglob("*.*"):
             file.read_bytes()
-        epoch = asked.shards * (asked.units // UTTERANCE * UTTERANCE) // CONTEXT // BATCH
+        epoch = options.shards * (options.units // UTTERANCE * UTTERANCE) // CONTEXT // BATCH
         found: dict[str, list[dict[str, float]]] = {"ours": [], "released": []}
         for _ in range(ROUNDS):
-            for way in (ours, released):
+            for method in (ours, released):
                 with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as fresh:
-                    found[way.__name__].append(fresh.submit(measured, way, root, epoch).result())
+                    found[method.__name__].append(fresh.submit(measure, method, root, epoch).result())
     assert len({one["total"] for rounds in found.values() for one in rounds}) == 1  # the same batches
     print(
-        f"{asked.shards} shards, {asked.shards * asked.units / 1e6:.0f} M units; batches of {BATCH} x {CONTEXT}"
+        f"{options.shards} shards, {options.shards * options.units / 1e6:.0f} M units; "
+        f"batches of {BATCH} x {CONTEXT}"
     )
     for name, rounds in found.items():
-        told = {key: median(one[key] for one in rounds) for key in rounds[0]}
+        medians = {key: median(one[key] for one in rounds) for key in rounds[0]}
         print(
-            f"{name:>9}: open {told['open']:.3f} s, {told['grown']:.0f} MB more memory; "
-            f"first epoch {told['first']:.2f} s; then {told['batches']:.0f} batches/s"
+            f"{name:>9}: open {medians['open']:.3f} s, {medians['grown']:.0f} MB more memory; "
+            f"first epoch {medians['first']:.2f} s; then {medians['batches']:.0f} batches/s"
         )
     pairs = list(zip(found["ours"], found["released"], strict=True))
     print(f"open, ours / released time: {median(a['open'] / b['open'] for a, b in pairs):.4f}")

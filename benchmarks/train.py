@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from speechscale.records.shards import Sample, open_shards, shards_identity, write_shard
 from speechscale.tokens.batches import Windows
-from speechscale.tokens.mixture import Corpus, Mixture
+from speechscale.tokens.mixture import Mixture, TrainingCorpus
 from speechscale.train.spec import RunSpec
 from speechscale.train.trainer import Trainer
 from speechscale.train.validate import require_held_out
@@ -219,14 +219,14 @@ def measure_start(folder: Path, tokens: int) -> None:
     )
     before, started = resident(), perf_counter()
     shards, test = open_shards(folder / "train"), open_shards(folder / "test")
-    mixture = Mixture([Corpus(shards)], 2050)
+    mixture = Mixture([TrainingCorpus(shards)], 2050)
     require_held_out(shards, test)
     shards_identity(shards)
     batch = mixture.batch(0, 0, 64)
     seconds = perf_counter() - started
     grown = resident() - before
     print(
-        f"  {mixture.tokens:,} tokens: first batch of {batch.shape} after {seconds:.2f} s, {grown:.0f} MB more"
+        f"  {mixture.unique_tokens:,} tokens: first batch of {batch.shape} after {seconds:.2f} s, {grown:.0f} MB more"
     )
 
 

@@ -1,8 +1,8 @@
-"""How fast units become unigram tokens, on one core: units a second, from arrays of units to arrays of tokens.
+"""Speed of unigram tokenization on one core, in units per second from arrays of units to arrays of tokens.
 
-Baseline, in the same run: SentencePiece as its users call it, one utterance after the other, from strings made before
-to lists of ids. Beside it: a whole shard of units to a sealed shard of tokens, files included; and how long learning
-takes. The speech is made: 8,000 words of 2 to 8 of 500 units, drawn by Zipf's law, one unit in ten replaced.
+Baseline, in the same run: SentencePiece as it is usually called, one utterance at a time, from existing strings to
+lists of ids. Also measured: a shard of units to a sealed shard of tokens, files included, and the time of training.
+The data are synthetic: 8,000 words of 2 to 8 of 500 units, drawn by Zipf's law, with one unit in ten replaced.
 
     OMP_NUM_THREADS=1 python benchmarks/unigram.py [--utterances 7000]
 """
@@ -18,15 +18,15 @@ from time import perf_counter
 import numpy as np
 from sentencepiece import SentencePieceProcessor
 
-from speechscale.records.shards import Sample, write_shard
+from speechscale.records.shards import Sample, vocabulary_of, write_shard
 from speechscale.tokens.unigram import (
     MODEL,
     UnigramSpec,
-    UnigramTask,
-    learn_unigram,
+    UnigramTrainingTask,
     load_unigram,
-    plan_tokens,
-    write_tokens,
+    plan_token_shards,
+    train_unigram_task,
+    write_token_shard,
 )
 
 CLUSTERS, WORDS, ROUNDS = 500, 8000, 7
@@ -35,10 +35,10 @@ CLUSTERS, WORDS, ROUNDS = 500, 8000, 7
 def speech(count: int) -> list[np.ndarray]:
     rng = np.random.default_rng(0)
     words = [rng.integers(0, CLUSTERS, rng.integers(2, 9)) for _ in range(WORDS)]
-    often = 1 / np.arange(1, WORDS + 1)
+    frequency = 1 / np.arange(1, WORDS + 1)
     utterances = []
     for _ in range(count):
-        units = np.concatenate([words[i] for i in rng.choice(WORDS, 60, p=often / often.sum())])
+        units = np.concatenate([words[i] for i in rng.choice(WORDS, 60, p=frequency / frequency.sum())])
         replaced = rng.random(len(units)) < 0.1
         units = np.where(replaced, rng.integers(0, CLUSTERS, len(units)), units)
         utterances.append(units[np.flatnonzero(np.diff(units, prepend=-1))].astype(np.int16))
@@ -50,17 +50,19 @@ def main() -> None:
     parser.add_argument("--utterances", type=int, default=7000)
     utterances = speech(parser.parse_args().utterances)
     units = sum(map(len, utterances))
-    made = {"vocab_size": CLUSTERS + 2, "eos_token": CLUSTERS, "pad_token": CLUSTERS + 1}
+    preprocessing = vocabulary_of(CLUSTERS)
     samples = [
         Sample(f"u{i}", np.append(some, CLUSTERS).astype(np.int16), 12.0, {}, np.append(some * 0 + 1, 0))
         for i, some in enumerate(utterances)
     ]
     with TemporaryDirectory() as name:
         root = Path(name)
-        write_shard(root / "units" / "shard-00000", samples, [], made)
+        write_shard(root / "units" / "shard-00000", samples, [], preprocessing)
         started = perf_counter()
-        learnt = learn_unigram(UnigramTask(root / "units", UnigramSpec(units=units // 2), root / "unigram"))
-        learning = perf_counter() - started
+        sample_units = train_unigram_task(
+            UnigramTrainingTask(root / "units", UnigramSpec(units=units // 2), root / "unigram")
+        )
+        training = perf_counter() - started
         unigram = load_unigram(root / "unigram")
         plain = SentencePieceProcessor(model_file=str(root / "unigram" / MODEL))
         texts = ["".join(chr(0x4E00 + unit) for unit in some.tolist()) for some in utterances]
@@ -73,21 +75,22 @@ def main() -> None:
 
         spent: dict[str, list[float]] = {"ours": [], "one by one": [], "shard": []}
         for number in range(ROUNDS):
-            for way, call in (("ours", ours), ("one by one", one_by_one)):
+            for method, call in (("ours", ours), ("one by one", one_by_one)):
                 started = perf_counter()
                 tokens = call()
-                spent[way].append(perf_counter() - started)
-            (task,) = plan_tokens(root / "units", root / "unigram", root / f"tokens-{number}")
+                spent[method].append(perf_counter() - started)
+            (task,) = plan_token_shards(root / "units", root / "unigram", root / f"tokens-{number}")
             started = perf_counter()
-            write_tokens(task)
+            write_token_shard(task)
             spent["shard"].append(perf_counter() - started)
-        same = zip(ours(), one_by_one(), strict=True)
-        assert all(np.array_equal(mine + 1, theirs) for mine, theirs in same)  # our ids begin at 0
+        pairs = zip(ours(), one_by_one(), strict=True)
+        assert all(np.array_equal(our + 1, their) for our, their in pairs)  # our ids begin at 0
     print(
-        f"learnt from {learnt / 1e6:.1f} M units in {learning:.0f} s; {units / sum(map(len, tokens)):.2f} units/token"
+        f"trained on {sample_units / 1e6:.1f} M units in {training:.0f} s; "
+        f"{units / sum(map(len, tokens)):.2f} units/token"
     )
-    for way, seconds in spent.items():
-        print(f"{way:>10}: {units / median(seconds) / 1e6:.1f} M units/s per core")
+    for method, seconds in spent.items():
+        print(f"{method:>10}: {units / median(seconds) / 1e6:.1f} M units/s per core")
     ratio = median(a / b for a, b in zip(spent["ours"], spent["one by one"], strict=True))
     print(f"ours / one by one time: {ratio:.2f}")
 

@@ -24,7 +24,7 @@ DOORS: dict[str, set[str]] = {
     "tokens": {"records"},
     "model": {"records", "compute"},
     "train": {"records", "compute", "tokens", "model"},
-    "evals": {"records", "model", "datasets"},
+    "evals": {"records", "model"},
     "laws": {"records"},
     "plan": {"records", "laws"},
     "report": {"records", "laws"},

@@ -31,14 +31,15 @@ from speechscale.records.seal import read_seal
 from speechscale.records.shards import Sample, open_shard, open_shards, write_shard
 from speechscale.speech.storyworld.corpus import WorldSpec, write_corpus
 from speechscale.speech.waveforms import load_waveforms
-from speechscale.tokens.text import write_subset, write_text
+from speechscale.tokens.subset import write_subset
+from speechscale.tokens.text import write_text_shards
 from speechscale.tokens.unigram import (
     UnigramSpec,
-    UnigramTask,
-    learn_unigram,
+    UnigramTrainingTask,
     load_unigram,
-    plan_tokens,
-    write_tokens,
+    plan_token_shards,
+    train_unigram_task,
+    write_token_shard,
 )
 from speechscale.train.loop import train_run
 from speechscale.train.spec import RunSpec
@@ -114,7 +115,9 @@ def import_units(folder: Path) -> Any:
 
 def learnt_unigram(folder: Path) -> Path:
     write_shard(folder / "units" / "shard-0", counters(np.random.default_rng(0), "a"), [], MADE)
-    learn_unigram(UnigramTask(folder / "units", UnigramSpec(vocabulary=24, longest=4), folder / "unigram"))
+    train_unigram_task(
+        UnigramTrainingTask(folder / "units", UnigramSpec(vocabulary=24, longest=4), folder / "unigram")
+    )
     return folder / "unigram"
 
 
@@ -124,8 +127,8 @@ def unigram(folder: Path) -> Any:
 
 
 def unigram_tokens(folder: Path) -> Any:
-    (task,) = plan_tokens(folder / "units", learnt_unigram(folder), folder / "tokens")
-    write_tokens(task)
+    (task,) = plan_token_shards(folder / "units", learnt_unigram(folder), folder / "tokens")
+    write_token_shard(task)
     return shard_content(task.folder)
 
 
@@ -141,7 +144,7 @@ def transcripts(folder: Path) -> Path:
 
 
 def text_tokens(folder: Path) -> Any:
-    write_text(transcripts(folder), folder / "text")
+    write_text_shards(transcripts(folder), folder / "text")
     return [shard_content(shard.folder) for shard in open_shards(folder / "text")]
 
 

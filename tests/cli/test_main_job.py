@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import time
 from pathlib import Path
 
 import polars as pl
 import pytest
+from interrupting import interrupt
 from toy_study import COMMAND, STUDY, speechscale
 
 from speechscale.records.law import read_law
@@ -78,33 +76,35 @@ def test_second_run_repeats_no_stage(study: Path, spec: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    ("how", "progress", "unfinished"),
+    [
+        (signal.SIGINT, "units/train/shard-*/meta.json", "units/benchmarks/shard-*/meta.json"),
+        (signal.SIGTERM, "runs/*/progress.json", "runs.csv"),
+        (signal.SIGKILL, "runs/*/record.json", "runs.csv"),
+    ],
+)
 def test_interrupted_study_ends_with_the_same_results(
-    study: Path, spec: Path, tmp_path: Path, how: signal.Signals
+    study: Path, spec: Path, tmp_path: Path, how: signal.Signals, progress: str, unfinished: str
 ) -> None:
-    delay = {signal.SIGINT: 2.5, signal.SIGTERM: 7.0, signal.SIGKILL: 9.0}[how]
-    command = [str(COMMAND), "study", "run", str(spec), "-o", str(tmp_path / "again")]
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    """The signal comes as soon as a file of `progress` exists, and before any file of `unfinished` does."""
+    folder = tmp_path / "again"
+    errors = interrupt(
+        [COMMAND, "study", "run", spec, "-o", folder],
+        lambda: any(folder.glob(progress)),
+        how,
+        group=how == signal.SIGINT,
     )
-    time.sleep(delay)
-    if process.poll() is None:
-        if how == signal.SIGINT:  # ctrl-C in a terminal reaches the whole group
-            os.killpg(process.pid, how)
-        else:
-            os.kill(process.pid, how)
-    _, errors = process.communicate()
     assert "Traceback" not in errors
-    time.sleep(1.5)  # orphaned workers end by themselves
-    speechscale("study", "run", spec, "-o", tmp_path / "again")
-    assert results(tmp_path / "again") == results(study)
+    assert not any(folder.glob(unfinished))
+    speechscale("study", "run", spec, "-o", folder)
+    assert results(folder) == results(study)
 
 
 def test_another_spec_is_refused_by_field(study: Path, spec: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.toml"
-    other.write_text(
-        STUDY.replace("seed = 0", "").replace("words_per_minute = 320", "words_per_minute = 300")
-    )
+    assert "words_per_minute = 320" in STUDY
+    other.write_text(STUDY.replace("words_per_minute = 320", "words_per_minute = 300"))
     done = speechscale("study", "run", other, "-o", study, expect=1)
     assert "spec.world.words_per_minute: found 320, wanted 300" in done.stderr
     assert "Traceback" not in done.stderr
@@ -208,12 +208,14 @@ def test_generate_writes_units_and_sound(study: Path, tmp_path: Path) -> None:
     how = [
         "--code-book",
         units / "code_book.safetensors",
-        "--pace",
+        "--duration-shards",
         units / "train",
         "--prompt",
         units / "test",
     ]
-    done = speechscale("generate", run, *how, "--prompt-units", "9", "--most", "40", "-o", tmp_path / "said")
+    done = speechscale(
+        "generate", run, *how, "--prompt-units", "9", "--max-new-tokens", "40", "-o", tmp_path / "said"
+    )
     assert "4 sequences" in done.stdout and done.stderr == ""
     rows = [json.loads(line) for line in (tmp_path / "said" / "units.jsonl").read_text().splitlines()]
     assert all((tmp_path / "said" / row["file"]).stat().st_size > 9 * 2 * 640 for row in rows)

@@ -1,4 +1,4 @@
-"""Units of other makers to tokens to a trained model, through the installed command."""
+"""Foreign units to tokens to a trained model, through the installed command."""
 
 from __future__ import annotations
 
@@ -47,20 +47,20 @@ def features(path: Path, count: int, seed: int) -> Path:
     return path
 
 
-def test_from_foreign_units_to_a_model_of_tokens(tmp_path: Path) -> None:
+def test_foreign_units_become_tokens_and_a_trained_model(tmp_path: Path) -> None:
     units, tokens = tmp_path / "units", tmp_path / "tokens"
     for part, count, seed in (("train", 60, 1), ("test", 10, 2)):
         source = features(tmp_path / f"{part}.jsonl", count, seed)
-        told = speechscale(
+        converted = speechscale(
             *("convert", source, "--from", "slamkit", "--clusters", 20, "--frame-rate", 25),
             *("--units-per-shard", 1000, "-o", units / part),
         )
-        assert f"{count} utterances, 0.0" in told.stdout and told.stderr == ""
-    learnt = ("unigram", units / "train", "--vocabulary", 40, "--workers", 2, "-o", tokens / "train")
-    first = speechscale(*learnt)
-    assert "40 tokens learnt from" in first.stdout and "units per token" in first.stdout
+        assert f"{count} utterances, 0.0" in converted.stdout and converted.stderr == ""
+    command = ("unigram", units / "train", "--vocabulary", 40, "--workers", 2, "-o", tokens / "train")
+    first = speechscale(*command)
+    assert "40 tokens, trained on" in first.stdout and "units per token" in first.stdout
     assert first.stderr == ""
-    assert "learnt before" in speechscale(*learnt).stdout  # again: nothing to do
+    assert "trained before" in speechscale(*command).stdout
     speechscale("unigram", units / "test", "--model", tokens / "train" / "unigram", "-o", tokens / "test")
     for shard in open_shards(tokens / "train") + open_shards(tokens / "test"):
         verify_shard(shard.folder)
@@ -73,8 +73,8 @@ def test_from_foreign_units_to_a_model_of_tokens(tmp_path: Path) -> None:
     assert record.status == "done" and record.loss is not None and record.bits_per_second is not None
     test = open_shards(tokens / "test")
     count, seconds = sum(s.meta.num_audio_steps for s in test), sum(s.seconds or 0.0 for s in test)
-    heard = sum(sum(json.loads(line)["duration"]) for line in (tmp_path / "test.jsonl").open())
-    assert np.isclose(seconds, heard / 25)
+    frames = sum(sum(json.loads(line)["duration"]) for line in (tmp_path / "test.jsonl").open())
+    assert np.isclose(seconds, frames / 25)
     assert np.isclose(record.bits_per_second, record.loss * count / np.log(2) / seconds)
     mixed = speechscale(
         *("train", tmp_path / "run.toml", "--shards", tokens / "train", "--test", units / "test"),
@@ -86,7 +86,7 @@ def test_from_foreign_units_to_a_model_of_tokens(tmp_path: Path) -> None:
     assert "was trained on other tokens than the shards hold" in scored.stderr
 
 
-def test_the_way_back_and_refusals_are_sentences(tmp_path: Path) -> None:
+def test_conversion_is_reversible_and_errors_are_one_line(tmp_path: Path) -> None:
     source = features(tmp_path / "f.jsonl", 5, 1)
     speechscale("convert", source, "--from", "slamkit", "--clusters", 20, "-o", tmp_path / "units")
     speechscale("convert", tmp_path / "units", "--to", "slamkit", "-o", tmp_path / "back.jsonl")
@@ -95,14 +95,14 @@ def test_the_way_back_and_refusals_are_sentences(tmp_path: Path) -> None:
     ]
     speechscale("convert", tmp_path / "units", "--to", "fairseq", "--frames", "-o", tmp_path / "frames.txt")
     row = json.loads(source.open().readline())
-    wanted = " ".join(map(str, np.repeat(row["units"], row["duration"])))
-    assert (tmp_path / "frames.txt").open().readline() == f"1/0.flac|{wanted}\n"
+    expected = " ".join(map(str, np.repeat(row["units"], row["duration"])))
+    assert (tmp_path / "frames.txt").open().readline() == f"1/0.flac|{expected}\n"
     refused = [
         (("convert", source, "-o", tmp_path / "x"), "give either --from"),
         (("convert", source, "--from", "slamkit", "-o", tmp_path / "x"), "give --clusters"),
         (("unigram", tmp_path / "units", "-o", tmp_path / "x"), "too small for 5000 tokens"),
         (("unigram", tmp_path / "units", "--model", tmp_path, "-o", tmp_path / "x"), "no seal.json here"),
     ]
-    for arguments, says in refused:
-        told = speechscale(*arguments, expect=1).stderr
-        assert says in told and told.count("\n") == 1, told
+    for arguments, message in refused:
+        error = speechscale(*arguments, expect=1).stderr
+        assert message in error and error.count("\n") == 1, error

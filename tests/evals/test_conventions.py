@@ -13,6 +13,7 @@ import torch
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_models import random_transformer
 
 from speechscale.errors import UserError
 from speechscale.evals import score
@@ -34,12 +35,7 @@ UNITS = st.lists(st.integers(0, 9), min_size=1, max_size=12)
 
 @pytest.fixture(scope="module")
 def model() -> Transformer:
-    torch.manual_seed(0)
-    model = Transformer(SHAPE)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.3 * torch.randn_like(parameter))
-    return model.eval()
+    return random_transformer(SHAPE, 0.3)
 
 
 def nlls(model: Transformer, tokens: list[int]) -> list[float]:

@@ -15,15 +15,15 @@ from polars.testing import assert_frame_equal
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, GPTNeoXConfig, PreTrainedTokenizerFast
 
-from speechscale.datasets.benchmarks.text.pairs import WrittenPair
 from speechscale.errors import UserError
 from speechscale.evals.conventions import convention, value_of
 from speechscale.evals.text import text_pairs
 from speechscale.jobs.evaluate_text import TextModel, benchmarks_named, model_named, score_text
-from speechscale.model.hugging_face import open_causal_model
-from speechscale.model.text_tokenizer import open_tokenizer
+from speechscale.model.hugging_face import load_causal_model
+from speechscale.model.text_tokenizer import load_text_tokenizer
 from speechscale.records.runs import read_record, read_table
 from speechscale.records.scores import read_scores
+from speechscale.records.text_pairs import TextPair
 
 LINES = [
     "The cat that chased the dogs sleeps near the house.",
@@ -162,19 +162,19 @@ def test_the_prompt_is_shared_as_far_as_the_tokens_are() -> None:
     def merging(text: str) -> np.ndarray:
         return np.array([ord(letter) for letter in text.replace(". ", "\0")])
 
-    story = WrittenPair("1", "1", "", "she ate", "it ate", "ann was")
+    story = TextPair("1", "1", "", "she ate", "it ate", "ann was")
     (pair,) = text_pairs("t", [story], words)
     assert (pair.correct.tolist(), pair.wrong.tolist(), pair.prompt) == ([3, 3, 3, 3], [3, 3, 2, 3], 2)
-    (pair,) = text_pairs("t", [WrittenPair("1", "1", "", "ab", "cd", "xyz.")], joined)
+    (pair,) = text_pairs("t", [TextPair("1", "1", "", "ab", "cd", "xyz.")], joined)
     assert pair.prompt == 2
-    (pair,) = text_pairs("t", [WrittenPair("1", "1", "", "ab", "cd", "xyz")], joined)
+    (pair,) = text_pairs("t", [TextPair("1", "1", "", "ab", "cd", "xyz")], joined)
     assert pair.prompt == 1
-    (pair,) = text_pairs("t", [WrittenPair("1", "1", "", "abc", "abd", "xyz.")], merging)
+    (pair,) = text_pairs("t", [TextPair("1", "1", "", "abc", "abd", "xyz.")], merging)
     assert pair.prompt == 3  # `.` is a token of the prompt, `. ` is one of both members
-    (pair,) = text_pairs("t", [WrittenPair("1", "1", "", "she ate", "she ran")], words)
+    (pair,) = text_pairs("t", [TextPair("1", "1", "", "she ate", "she ran")], words)
     assert pair.prompt == 0  # none, which is known
     with pytest.raises(UserError, match="t/1: a text without tokens"):
-        list(text_pairs("t", [WrittenPair("1", "1", "", "she", " ")], words))
+        list(text_pairs("t", [TextPair("1", "1", "", "she", " ")], words))
 
 
 def test_further_benchmarks_stand_beside_those_scored_before(
@@ -250,11 +250,15 @@ def test_bos_is_the_end_of_the_text_before_where_no_other_is_named(neox: Path, t
     tokenizer = PreTrainedTokenizerFast.from_pretrained(neox)
     tokenizer.bos_token = None
     tokenizer.save_pretrained(tmp_path / "no-bos")
-    assert open_tokenizer(str(tmp_path / "no-bos"), None).bos == open_tokenizer(str(neox), None).eos == 0
+    assert (
+        load_text_tokenizer(str(tmp_path / "no-bos"), None).bos
+        == load_text_tokenizer(str(neox), None).eos
+        == 0
+    )
     tokenizer.eos_token = None
     tokenizer.save_pretrained(tmp_path / "no-eos")
     with pytest.raises(UserError, match="names no end of a text"):
-        open_tokenizer(str(tmp_path / "no-eos"), None)
+        load_text_tokenizer(str(tmp_path / "no-eos"), None)
 
 
 def test_scores_stand_whatever_the_batch(neox: Path, benchmarks: dict[str, Path], tmp_path: Path) -> None:
@@ -289,7 +293,7 @@ def test_weights_that_are_not_there_are_not_made_up(
 
 def test_rows_that_fork_are_read_like_two(neox: Path) -> None:
     """Keys that a branch must not see do not reach it: the logits are those of the branch by itself."""
-    model = open_causal_model(str(neox), None, torch.device("cpu"))
+    model = load_causal_model(str(neox), None, torch.device("cpu"))
     assert model.supports_shared_prefix
     trunk, left, right = [0, 5, 6, 7], [8, 9], [10, 11, 12]
     size = len(trunk) + len(left) + len(right)
@@ -297,12 +301,12 @@ def test_rows_that_fork_are_read_like_two(neox: Path) -> None:
     visible[6:, 4:6] = False
     places = torch.tensor([[*range(4), 4, 5, 4, 5, 6]])
     together = model(
-        torch.tensor([trunk + left + right]), visible=visible[None, None], position_ids_BT=places
+        torch.tensor([trunk + left + right]), attention_mask=visible[None, None], position_ids_BT=places
     )[0]
     for tokens, rows in ((trunk + left, [0, 1, 2, 3, 4, 5]), (trunk + right, [0, 1, 2, 3, 6, 7, 8])):
         alone = model(torch.tensor([tokens]))[0]
         assert torch.allclose(together[rows], alone, atol=1e-5)
-    some = model(torch.tensor([trunk, trunk]), at=torch.tensor([3, 6]))
+    some = model(torch.tensor([trunk, trunk]), positions_S=torch.tensor([3, 6]))
     assert torch.equal(some, model(torch.tensor([trunk, trunk])).flatten(0, 1)[[3, 6]])
 
 

@@ -1,4 +1,4 @@
-"""Models of other makers, counted: against the numbers that their makers published."""
+"""Parameter counts of foreign models against published numbers, and facts about Pythia revisions."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, GPT2Config, GPTNeoXConfig, LlamaConfig
 
-from speechscale.model.counting import size_of
-from speechscale.model.pythia import corpus_tokens, doubt, steps_taken
+from speechscale.model.counting import count_parameters
+from speechscale.model.pythia import checkpoint_warning, training_steps, unique_corpus_tokens
 from speechscale.model.shape import ModelShape
 
 # Biderman et al. 2023, table 1; vocabulary of the checkpoints, layers, dim, heads: non-embedding parameters
@@ -24,7 +24,7 @@ PYTHIA = {
 
 
 @pytest.mark.parametrize("name", PYTHIA)
-def test_the_pythia_suite_has_the_published_sizes(name: str) -> None:
+def test_pythia_models_have_the_published_sizes(name: str) -> None:
     vocabulary, layers, dim, heads, published = PYTHIA[name]
     config = GPTNeoXConfig(
         vocab_size=vocabulary,
@@ -35,14 +35,14 @@ def test_the_pythia_suite_has_the_published_sizes(name: str) -> None:
         max_position_embeddings=2048,
     )
     with torch.device("meta"):
-        size = size_of(AutoModelForCausalLM.from_config(config))
+        size = count_parameters(AutoModelForCausalLM.from_config(config))
     assert size.params == published
     assert size.params_total == published + 2 * vocabulary * dim
 
 
-def test_what_input_and_output_share_counts_once_and_positions_are_embeddings() -> None:
+def test_tied_parameters_count_once_and_positions_are_embeddings() -> None:
     with torch.device("meta"):
-        size = size_of(
+        size = count_parameters(
             AutoModelForCausalLM.from_config(
                 GPT2Config(vocab_size=100, n_positions=32, n_embd=16, n_layer=2, n_head=2)
             )
@@ -52,7 +52,7 @@ def test_what_input_and_output_share_counts_once_and_positions_are_embeddings() 
     assert size.params_total == size.params + 100 * 16 + 32 * 16
 
 
-def test_counts_agree_with_those_of_our_own_shape() -> None:
+def test_counts_agree_with_model_shape() -> None:
     shape = ModelShape(layers=3, dim=32, heads=2, vocabulary=102, context=64, hidden_multiple=16)
     config = LlamaConfig(
         vocab_size=102,
@@ -63,7 +63,7 @@ def test_counts_agree_with_those_of_our_own_shape() -> None:
         tie_word_embeddings=True,
     )
     with torch.device("meta"):
-        size = size_of(AutoModelForCausalLM.from_config(config))
+        size = count_parameters(AutoModelForCausalLM.from_config(config))
     assert (size.params, size.params_total) == (shape.params, shape.params_total)
     assert size.flops(1000) == shape.flops(1000)
     assert size.flops_exact(1000, layers=3, dim=32, context=64) == shape.flops_exact(1000)
@@ -84,23 +84,25 @@ def test_counts_agree_with_those_of_our_own_shape() -> None:
         ("EleutherAI/gpt-neo-125m", "main", None),
     ],
 )
-def test_how_far_a_revision_was_trained(model: str, revision: str | None, steps: int | None) -> None:
-    assert steps_taken(model, revision) == steps
+def test_training_steps_of_a_revision(model: str, revision: str | None, steps: int | None) -> None:
+    assert training_steps(model, revision) == steps
 
 
-def test_deduplicated_models_read_their_corpus_one_and_a_half_times() -> None:
-    assert corpus_tokens("EleutherAI/pythia-70m-deduped") == 207_000_000_000
-    assert corpus_tokens("EleutherAI/pythia-70m") is None
+def test_only_deduplicated_models_repeat_their_corpus() -> None:
+    assert unique_corpus_tokens("EleutherAI/pythia-70m-deduped") == 207_000_000_000
+    assert unique_corpus_tokens("EleutherAI/pythia-70m") is None
 
 
-def test_branches_that_were_found_to_hold_other_weights_are_named() -> None:
+def test_revisions_with_reported_faults_give_a_warning() -> None:
     for step in (0, 512, 53_000, 65_000, 140_000):
-        assert "weights of the last step" in (doubt("EleutherAI/pythia-2.8b", f"step{step}") or "")
-    assert doubt("EleutherAI/pythia-12b", "step50000")
+        assert "weights of the last step" in (
+            checkpoint_warning("EleutherAI/pythia-2.8b", f"step{step}") or ""
+        )
+    assert checkpoint_warning("EleutherAI/pythia-12b", "step50000")
     for model, revision in (
         ("2.8b", "step66000"),
         ("2.8b", "main"),
         ("2.8b-deduped", "step1000"),
         ("1b", "step0"),
     ):
-        assert doubt(f"EleutherAI/pythia-{model}", revision) is None
+        assert checkpoint_warning(f"EleutherAI/pythia-{model}", revision) is None

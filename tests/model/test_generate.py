@@ -1,4 +1,4 @@
-"""Sampling: the kept keys and values change nothing, limits hold, and draws follow the model's probabilities."""
+"""Sampling: equality with and without a cache, limits, and frequencies against the model's probabilities."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_models import random_transformer
 
 from speechscale.errors import UserError
 from speechscale.model.generate import Sampling, generate
@@ -21,19 +22,15 @@ EOS, PAD = 10, 11
 
 @pytest.fixture(scope="module")
 def model() -> Transformer:
-    torch.manual_seed(0)
-    model = Transformer(SHAPE)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.15 * torch.randn_like(parameter))
-    return model.eval()
+    return random_transformer(SHAPE, 0.15)
 
 
-def go_on(model: Transformer, prompts: list[list[int]], most: int, **how: Any) -> list[list[int]]:
-    made = generate(
-        model, [np.array(p, dtype=np.int64) for p in prompts], most, Sampling(**how), torch.float32
-    )
-    return [units.tolist() for units in made]
+def continuations(
+    model: Transformer, prompts: list[list[int]], max_new_tokens: int, **options: Any
+) -> list[list[int]]:
+    arrays = [np.array(prompt, dtype=np.int64) for prompt in prompts]
+    generated = generate(model, arrays, max_new_tokens, Sampling(**options), torch.float32)
+    return [units.tolist() for units in generated]
 
 
 def next_logits(model: Transformer, units: list[int]) -> torch.Tensor:
@@ -42,73 +39,78 @@ def next_logits(model: Transformer, units: list[int]) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("first", [1, 7, 39])
-def test_kept_keys_and_values_give_the_logits_of_the_whole(model: Transformer, first: int) -> None:
+def test_logits_with_and_without_cache_are_equal(model: Transformer, first: int) -> None:
     tokens = torch.randint(0, 12, (3, 40))
     kv_cache = [KVCache(40) for _ in model.blocks]
     with torch.no_grad():
         pieces = [model(tokens[:, :first], kv_cache=kv_cache)]
-        pieces += [model(tokens[:, place : place + 1], kv_cache=kv_cache) for place in range(first, 40)]
+        pieces += [
+            model(tokens[:, position : position + 1], kv_cache=kv_cache) for position in range(first, 40)
+        ]
         assert (torch.cat(pieces, dim=1) - model(tokens)).abs().max() < 1e-5
 
 
-def test_greedy_is_the_argmax_of_the_full_forward(model: Transformer) -> None:
+def test_greedy_sampling_takes_the_argmax(model: Transformer) -> None:
     prompts = [[], [3], [1, 2, 3, 4, 5], [9, 9]]
-    for prompt, made in zip(prompts, go_on(model, prompts, 20, temperature=0), strict=True):
-        wanted: list[int] = []
-        while len(wanted) < 20 and wanted[-1:] != [EOS]:
-            wanted.append(int(next_logits(model, prompt + wanted)[:PAD].argmax()))
-        assert made == wanted
+    for prompt, found in zip(prompts, continuations(model, prompts, 20, temperature=0), strict=True):
+        expected: list[int] = []
+        while len(expected) < 20 and expected[-1:] != [EOS]:
+            expected.append(int(next_logits(model, prompt + expected)[:PAD].argmax()))
+        assert found == expected
 
 
 @settings(max_examples=25, deadline=None)
 @given(
     lengths=st.lists(st.integers(0, 12), min_size=1, max_size=5),
-    most=st.integers(1, 28),
+    max_new_tokens=st.integers(1, 28),
     temperature=st.sampled_from([0.0, 0.5, 1.0, 5.0]),
     top_k=st.sampled_from([None, 1, 3, 99]),
     top_p=st.sampled_from([0.1, 0.9, 1.0]),
     seed=st.integers(0, 9),
 )
-def test_never_padding_never_beyond_eos_or_most(
-    model: Transformer, lengths: list[int], most: int, **how: Any
+def test_continuations_end_at_eos_or_the_limit_without_padding(
+    model: Transformer, lengths: list[int], max_new_tokens: int, **options: Any
 ) -> None:
     prompts = [[3] * length for length in lengths]
-    made = go_on(model, prompts, most, **how)
-    for units in made:
-        assert 1 <= len(units) <= most and PAD not in units and EOS not in units[:-1]
-        assert len(units) == most or units[-1] == EOS
-    assert go_on(model, prompts, most, **how) == made
+    generated = continuations(model, prompts, max_new_tokens, **options)
+    for units in generated:
+        assert 1 <= len(units) <= max_new_tokens and PAD not in units and EOS not in units[:-1]
+        assert len(units) == max_new_tokens or units[-1] == EOS
+    assert continuations(model, prompts, max_new_tokens, **options) == generated
 
 
-def test_a_sequence_does_not_depend_on_its_company(model: Transformer) -> None:
+def test_a_continuation_does_not_depend_on_its_batch(model: Transformer) -> None:
     prompts = [[i % 10] * (i % 4) for i in range(40)]  # more than one batch
-    together = go_on(model, prompts, 15, seed=5)
-    assert go_on(model, prompts[:3], 15, seed=5) == together[:3]
-    assert go_on(model, [[7], [7]], 15, seed=5)[0] != go_on(model, [[7], [7]], 15, seed=5)[1]
-    assert go_on(model, prompts, 15, seed=6) != together
+    together = continuations(model, prompts, 15, seed=5)
+    assert continuations(model, prompts[:3], 15, seed=5) == together[:3]
+    assert continuations(model, [[7], [7]], 15, seed=5)[0] != continuations(model, [[7], [7]], 15, seed=5)[1]
+    assert continuations(model, prompts, 15, seed=6) != together
 
 
-@pytest.mark.parametrize("how", [{}, {"temperature": 0.5}, {"top_k": 3}, {"top_p": 0.6}])
-def test_draws_follow_the_probabilities(model: Transformer, how: dict[str, Any]) -> None:
-    """3,000 first units after one prompt against the distribution worked out in numpy."""
+@pytest.mark.parametrize("options", [{}, {"temperature": 0.5}, {"top_k": 3}, {"top_p": 0.6}])
+def test_frequencies_follow_the_probabilities(model: Transformer, options: dict[str, Any]) -> None:
+    """3,000 first units after one prompt against the distribution, computed in numpy."""
     logits = next_logits(model, [4, 4]).double().numpy()
-    p = np.exp(logits / how.get("temperature", 1.0))
+    p = np.exp(logits / options.get("temperature", 1.0))
     p[PAD] = 0
     p /= p.sum()
     order = np.argsort(-p)
-    if "top_k" in how:
+    if "top_k" in options:
         p[order[3:]] = 0
-    if "top_p" in how:
+    if "top_p" in options:
         p[order[np.searchsorted(np.cumsum(p[order]), 0.6) + 1 :]] = 0
     p /= p.sum()
-    found = np.bincount([units[0] for units in go_on(model, [[4, 4]] * 3000, 1, **how)], minlength=12) / 3000
+    found = (
+        np.bincount([units[0] for units in continuations(model, [[4, 4]] * 3000, 1, **options)], minlength=12)
+        / 3000
+    )
     assert not found[p == 0].any()
     assert np.abs(found - p).max() < 4 * np.sqrt(0.25 / 3000)
-    assert len(set(p[p > 0])) > 1  # the test would see a uniform draw
+    assert len(set(p[p > 0])) > 1  # a uniform distribution would fail the test
 
 
 @pytest.mark.parametrize(
-    ("prompt", "most", "how", "said"),
+    ("prompt", "max_new_tokens", "options", "message"),
     [
         ([EOS], 5, {}, "units from 10 to 10; the model knows 0 to 9"),
         ([1] * 30, 11, {}, "prompt 0 of 30 units and 11 more exceed the context of 40"),
@@ -118,13 +120,13 @@ def test_draws_follow_the_probabilities(model: Transformer, how: dict[str, Any])
         ([1], 1, {"top_p": 0.0}, "top-p of 0"),
     ],
 )
-def test_what_cannot_be_generated(
-    model: Transformer, prompt: list[int], most: int, how: dict[str, Any], said: str
+def test_invalid_requests_are_refused(
+    model: Transformer, prompt: list[int], max_new_tokens: int, options: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(UserError, match=said):
-        go_on(model, [prompt], most, **how)
+    with pytest.raises(UserError, match=message):
+        continuations(model, [prompt], max_new_tokens, **options)
 
 
-def test_the_whole_context_can_be_used(model: Transformer) -> None:
-    made = go_on(model, [[1] * 10], 30, temperature=0)[0]
-    assert made[-1] == EOS or len(made) == 30
+def test_the_full_context_can_be_used(model: Transformer) -> None:
+    found = continuations(model, [[1] * 10], 30, temperature=0)[0]
+    assert found[-1] == EOS or len(found) == 30

@@ -1,4 +1,4 @@
-"""Models of other makers: what two branches of a row may share, and contexts that a configuration does not tell."""
+"""Foreign models: exactness of shared prefixes, and contexts that the configuration does not contain."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ NEO = {"vocab_size": 40, "hidden_size": 32, "num_layers": 2, "num_heads": 2, "in
         (GPTNeoXConfig(**WIDE, max_position_embeddings=64), True, 64),
         (LlamaConfig(**WIDE, max_position_embeddings=64), True, 64),
         (GPT2Config(**SIZE, n_positions=64, initializer_range=0.3), True, 64),
-        # Of what follows, none can read two branches in one row.
+        # The following models do not support two suffixes in one row.
         (GPTNeoConfig(**NEO, attention_types=[[["global", "local"], 1]], max_position_embeddings=512), False, 512),
         (FalconConfig(**SIZE, alibi=True), False, 2048),
         (JambaConfig(**WIDE, **MIXED), False, 262144),
@@ -43,10 +43,10 @@ NEO = {"vocab_size": 40, "hidden_size": 32, "num_layers": 2, "num_heads": 2, "in
     ],
     ids=lambda value: getattr(value, "model_type", ""),
 )  # fmt: skip
-def test_what_a_pair_shares_is_read_once_only_where_that_is_exact(
+def test_prefixes_are_shared_only_where_that_is_exact(
     config: PretrainedConfig, supports_shared_prefix: bool, context: int
 ) -> None:
-    """A pair whose prompt is longer than the window of GPT-Neo, against each member alone."""
+    """A pair with a prompt longer than the attention window of GPT-Neo, against each member alone."""
     torch.manual_seed(0)
     model = HuggingFaceModel(AutoModelForCausalLM.from_config(config))
     assert (model.supports_shared_prefix, model.context) == (supports_shared_prefix, context)

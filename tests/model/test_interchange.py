@@ -1,4 +1,4 @@
-"""Interchange: the same logits in Hugging Face's Llama, and in a plain implementation of the release's layout."""
+"""Interchange: equal logits in Hugging Face's Llama, and in a reference implementation of the release."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from random_models import add_noise, random_transformer
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -26,12 +27,7 @@ UNITS = {"encoder": {"name": "mel"}, "kmeans": "abc"}
 
 @pytest.fixture
 def model() -> Transformer:
-    torch.manual_seed(0)
-    model = Transformer(SHAPE)
-    with torch.no_grad():  # far from the tiny initial weights, so that every part matters
-        for parameter in model.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
-    return model.eval()
+    return random_transformer(SHAPE, 0.1)
 
 
 def logits_of(model: Transformer) -> Tensor:
@@ -40,7 +36,7 @@ def logits_of(model: Transformer) -> Tensor:
 
 
 def release_logits(config: dict[str, Any], weights: dict[str, Tensor]) -> Tensor:
-    """The released architecture, written from its description: a pair of neighbours turns as one complex number."""
+    """Reference logits of the released architecture: neighbouring dimensions rotate as one complex number."""
     sizes = config["model_args"]
     heads, width = sizes["n_heads"], sizes["dim"] // sizes["n_heads"]
     length = TOKENS.shape[1]
@@ -48,7 +44,7 @@ def release_logits(config: dict[str, Any], weights: dict[str, Tensor]) -> Tensor
         [[t * 10_000.0 ** (-2 * i / width) for i in range(width // 2)] for t in range(length)],
         dtype=torch.float64,
     )
-    turn = torch.polar(torch.ones_like(angles), angles)
+    rotation = torch.polar(torch.ones_like(angles), angles)
     weights = {name: value.double() for name, value in weights.items()}
 
     def norm(x: Tensor, gain: str) -> Tensor:
@@ -56,7 +52,7 @@ def release_logits(config: dict[str, Any], weights: dict[str, Tensor]) -> Tensor
 
     def rotate(x: Tensor) -> Tensor:  # [B, T, H, K]
         pairs = torch.view_as_complex(x.unflatten(-1, (-1, 2)).contiguous())
-        return torch.view_as_real(pairs * turn[:, None]).flatten(-2)
+        return torch.view_as_real(pairs * rotation[:, None]).flatten(-2)
 
     x = weights["tok_embeddings.weight"][TOKENS]
     for number in range(sizes["n_layers"]):
@@ -77,7 +73,7 @@ def release_logits(config: dict[str, Any], weights: dict[str, Tensor]) -> Tensor
 
 
 def release(tmp_path: Path, **changed: Any) -> Path:
-    """A random model in the release's layout, as its code saves one (hidden_dim null, the output left out)."""
+    """A random model in the format of the release, as its code saves it (hidden_dim null, without the output)."""
     sizes = {
         "dim": 48,
         "n_layers": 2,
@@ -120,14 +116,12 @@ def llama(tmp_path: Path, **changed: Any) -> tuple[LlamaForCausalLM, Path]:
     }
     torch.manual_seed(2)
     theirs = LlamaForCausalLM(LlamaConfig(**{**settings, **changed})).eval()
-    with torch.no_grad():
-        for parameter in theirs.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
+    add_noise(theirs, 0.1)
     theirs.save_pretrained(tmp_path / "llama")
     return theirs, tmp_path / "llama"
 
 
-def test_hugging_face_reads_what_we_export(model: Transformer, tmp_path: Path) -> None:
+def test_transformers_loads_an_export(model: Transformer, tmp_path: Path) -> None:
     export_model(model, tmp_path / "out", "hugging-face", UNITS)
     theirs, info = LlamaForCausalLM.from_pretrained(tmp_path / "out", output_loading_info=True)
     assert not any(info.values())
@@ -139,7 +133,7 @@ def test_hugging_face_reads_what_we_export(model: Transformer, tmp_path: Path) -
     assert theirs.num_parameters() == SHAPE.params_total
 
 
-def test_we_read_what_hugging_face_saves(tmp_path: Path) -> None:
+def test_import_of_a_transformers_model(tmp_path: Path) -> None:
     theirs, folder = llama(tmp_path)
     ours, units = import_model(folder)
     with torch.no_grad():
@@ -147,7 +141,7 @@ def test_we_read_what_hugging_face_saves(tmp_path: Path) -> None:
     assert ours.shape.hidden == 160 and units == {}
 
 
-def test_weights_in_bfloat16_become_float32(tmp_path: Path) -> None:
+def test_bfloat16_weights_become_float32(tmp_path: Path) -> None:
     theirs, folder = llama(tmp_path)
     theirs.bfloat16().save_pretrained(folder)
     theirs = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
@@ -157,7 +151,7 @@ def test_weights_in_bfloat16_become_float32(tmp_path: Path) -> None:
         assert (theirs(TOKENS).logits - logits_of(ours)).abs().max() < 1e-5
 
 
-def test_several_files_with_an_index(tmp_path: Path) -> None:
+def test_import_of_several_files_with_an_index(tmp_path: Path) -> None:
     theirs, folder = llama(tmp_path)
     whole = logits_of(import_model(folder)[0])
     (folder / "model.safetensors").unlink()
@@ -171,14 +165,14 @@ def test_several_files_with_an_index(tmp_path: Path) -> None:
         import_model(folder)
 
 
-def test_the_release_reads_what_we_export(model: Transformer, tmp_path: Path) -> None:
+def test_release_computes_the_logits_of_an_export(model: Transformer, tmp_path: Path) -> None:
     export_model(model, tmp_path / "out", "official", UNITS)
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     theirs = release_logits(config, load_file(tmp_path / "out" / "model.safetensors"))
     assert (theirs - logits_of(model)).abs().max() < 1e-5
 
 
-def test_we_read_what_the_release_saves(tmp_path: Path) -> None:
+def test_import_of_a_release_model(tmp_path: Path) -> None:
     folder = release(tmp_path)
     ours, _ = import_model(folder)
     config = json.loads((folder / "config.json").read_text())
@@ -188,7 +182,7 @@ def test_we_read_what_the_release_saves(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("to", ["hugging-face", "official"])
-def test_there_and_back_is_the_same_model(model: Transformer, tmp_path: Path, to: Any) -> None:
+def test_export_and_import_give_the_same_model(model: Transformer, tmp_path: Path, to: Any) -> None:
     export_model(model, tmp_path / "out", to, UNITS)
     again, units = import_model(tmp_path / "out")
     assert units == UNITS and again.shape.params == SHAPE.params
@@ -197,7 +191,7 @@ def test_there_and_back_is_the_same_model(model: Transformer, tmp_path: Path, to
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "message"),
     [
         ({"num_key_value_heads": 1}, "num_key_value_heads is 1; models here have 3"),
         ({"rms_norm_eps": 1e-6}, "rms_norm_eps is 1e-06"),
@@ -208,17 +202,19 @@ def test_there_and_back_is_the_same_model(model: Transformer, tmp_path: Path, to
         ({"eos_token_id": 2}, "eos_token_id is 2, wanted 20"),
     ],
 )
-def test_other_architectures_are_refused_by_key(tmp_path: Path, changed: dict[str, Any], said: str) -> None:
-    with pytest.raises(UserError, match=said):
+def test_other_architectures_are_refused_with_the_key(
+    tmp_path: Path, changed: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
         import_model(llama(tmp_path, **changed)[1])
 
 
-def test_a_prefix_model_of_the_release_is_refused(tmp_path: Path) -> None:
+def test_prefix_model_of_the_release_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"prefix_vocab_size is 9; models here have None"):
         import_model(release(tmp_path, prefix_vocab_size=9))
 
 
-def test_wrong_shapes_and_names_are_named(tmp_path: Path) -> None:
+def test_unexpected_tensors_are_named_in_the_error(tmp_path: Path) -> None:
     folder = release(tmp_path)
     weights = load_file(folder / "model.safetensors")
     save_file(weights | {"layers.1.attention.wo.weight": torch.zeros(48, 47)}, folder / "model.safetensors")
@@ -226,14 +222,14 @@ def test_wrong_shapes_and_names_are_named(tmp_path: Path) -> None:
         UserError, match=r"layers\.1\.attention\.wo\.weight has the shape \[48, 47\].*\[48, 48\]"
     ):
         import_model(folder)
-    weights["stranger"] = weights.pop("norm.weight")
+    weights["extra"] = weights.pop("norm.weight")
     save_file(weights, folder / "model.safetensors")
-    with pytest.raises(UserError, match=r"missing: norm\.weight; unknown: stranger"):
+    with pytest.raises(UserError, match=r"missing: norm\.weight; unknown: extra"):
         import_model(folder)
 
 
 class Trap:
-    """Unpickling this makes a file."""
+    """Creates a file when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -244,7 +240,7 @@ class Trap:
 
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "model.safetensors"])
 @pytest.mark.parametrize("by_torch", [True, False])
-def test_a_pickle_is_refused_and_not_opened(tmp_path: Path, name: str, by_torch: bool) -> None:
+def test_pickles_are_refused_without_opening_them(tmp_path: Path, name: str, by_torch: bool) -> None:
     folder = release(tmp_path)
     (folder / "model.safetensors").unlink()
     if by_torch:
@@ -258,7 +254,7 @@ def test_a_pickle_is_refused_and_not_opened(tmp_path: Path, name: str, by_torch:
     assert not (tmp_path / "sprung").exists()
 
 
-def test_damaged_folders(tmp_path: Path) -> None:
+def test_damaged_folders_are_refused(tmp_path: Path) -> None:
     folder = release(tmp_path)
     whole = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(whole[:-100])

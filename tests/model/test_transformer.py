@@ -1,4 +1,4 @@
-"""The transformer against a plain second implementation, and its initialisations."""
+"""The transformer against a plain reference implementation, and its initialisation."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from random_models import random_transformer
 
 from speechscale.errors import UserError
 from speechscale.model.likelihood import negative_log_likelihoods
@@ -19,16 +20,11 @@ SHAPE = ModelShape(layers=2, dim=32, heads=2, vocabulary=20, context=40, hidden_
 
 @pytest.fixture
 def model() -> Transformer:
-    torch.manual_seed(0)
-    model = Transformer(SHAPE)
-    with torch.no_grad():  # far from the tiny initial weights, so that every part matters
-        for parameter in model.parameters():
-            parameter.add_(0.2 * torch.randn_like(parameter))
-    return model.eval()
+    return random_transformer(SHAPE, 0.2)
 
 
 def plain_logits(model: Transformer, tokens: list[int]) -> torch.Tensor:
-    """One sequence, position by position, with complex rotations: written from the formulas."""
+    """Reference logits of one sequence, head by head, with complex rotations."""
     dim, heads, width = SHAPE.dim, SHAPE.heads, SHAPE.head_dim
     angle = [[t * 10_000.0 ** (-2 * i / width) for i in range(width // 2)] for t in range(len(tokens))]
     turn = torch.polar(torch.ones(len(tokens), width // 2), torch.tensor(angle))
@@ -55,13 +51,13 @@ def plain_logits(model: Transformer, tokens: list[int]) -> torch.Tensor:
     return norm(x, model.norm) @ model.embedding.weight.T
 
 
-def test_logits_are_those_of_the_formulas(model: Transformer) -> None:
+def test_logits_equal_the_reference(model: Transformer) -> None:
     tokens = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3]
     with torch.no_grad():
         assert torch.allclose(model(torch.tensor([tokens]))[0], plain_logits(model, tokens), atol=2e-4)
 
 
-def test_the_future_is_not_seen(model: Transformer) -> None:
+def test_logits_do_not_depend_on_later_tokens(model: Transformer) -> None:
     tokens = torch.randint(0, 20, (2, 12))
     changed = tokens.clone()
     changed[:, 8:] = (changed[:, 8:] + 1) % 20
@@ -69,8 +65,8 @@ def test_the_future_is_not_seen(model: Transformer) -> None:
         assert torch.allclose(model(tokens)[:, :8], model(changed)[:, :8], atol=1e-5)
 
 
-@pytest.mark.parametrize(("preset", "shrunk"), [("paper", "up"), ("modern", "down")])
-def test_presets_shrink_what_they_say(preset: str, shrunk: str) -> None:
+@pytest.mark.parametrize(("preset", "scaled_down"), [("paper", "up"), ("modern", "down")])
+def test_presets_scale_down_their_projection(preset: str, scaled_down: str) -> None:
     torch.manual_seed(0)
     shape = SHAPE.model_copy(update={"dim": 128, "layers": 8})
     block = Transformer(shape, preset).blocks[0]  # type: ignore[arg-type]
@@ -78,11 +74,11 @@ def test_presets_shrink_what_they_say(preset: str, shrunk: str) -> None:
     small = 0.02 / math.sqrt(16)
     deviations = {"gate": gate, "up": up, "down": block.down.weight, "out": block.out.weight}
     for name, weight in deviations.items():
-        wanted = small if name in (shrunk, "out") else 0.02
-        assert weight.std().item() == pytest.approx(wanted, rel=0.05), name
+        expected = small if name in (scaled_down, "out") else 0.02
+        assert weight.std().item() == pytest.approx(expected, rel=0.05), name
 
 
-def test_likelihoods_do_not_depend_on_company_or_order(model: Transformer) -> None:
+def test_likelihoods_do_not_depend_on_batch_or_order(model: Transformer) -> None:
     rng = np.random.default_rng(0)
     sequences = [rng.integers(0, 20, length).astype(np.int16) for length in (1, 7, 30, 7, 2, 40)]
     together = negative_log_likelihoods(model, sequences, bos=19, dtype=torch.float32)
@@ -92,54 +88,51 @@ def test_likelihoods_do_not_depend_on_company_or_order(model: Transformer) -> No
     assert np.allclose(together, backwards[::-1], rtol=1e-5)
 
 
-def test_likelihood_by_hand(model: Transformer) -> None:
+def test_likelihood_equals_the_reference(model: Transformer) -> None:
     with torch.no_grad():
         log_p = F.log_softmax(plain_logits(model, [19, 5, 6]), dim=-1)
-    wanted = -(log_p[0, 5] + log_p[1, 6] + log_p[2, 7]).item()
+    expected = -(log_p[0, 5] + log_p[1, 6] + log_p[2, 7]).item()
     found = negative_log_likelihoods(model, [np.array([5, 6, 7])], bos=19, dtype=torch.float32)[0]
-    assert found == pytest.approx(wanted, rel=1e-4)
+    assert found == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize("length", [40, 41, 60, 61, 200])
-def test_long_sequences_count_every_unit_once_with_half_a_context_before_it(
-    model: Transformer, length: int
-) -> None:
-    """The rule written again, unit by unit: the window that first reaches a unit starts half a context before its
-    predecessor's end."""
+def test_long_sequences_score_every_unit_once_after_half_a_context(model: Transformer, length: int) -> None:
+    """Against a loop over units: a window starts half a context before the end of its predecessor."""
     sequence = np.random.default_rng(length).integers(0, 20, length)
     tokens = torch.tensor([19, *sequence])
     total, start = 0.0, 0
     with torch.no_grad():
-        for place in range(length):  # predict tokens[place + 1]
-            if place >= start + 40:
-                start = place - 20
-            log_p = model(tokens[None, start : place + 1])[0, -1].log_softmax(-1)
-            total -= log_p[tokens[place + 1]].item()
+        for position in range(length):  # predict tokens[position + 1]
+            if position >= start + 40:
+                start = position - 20
+            log_p = model(tokens[None, start : position + 1])[0, -1].log_softmax(-1)
+            total -= log_p[tokens[position + 1]].item()
     found = negative_log_likelihoods(model, [sequence], bos=19, dtype=torch.float32)[0]
     assert found == pytest.approx(total, rel=1e-4)
 
 
-@pytest.mark.parametrize(("sequence", "said"), [([], "has no units"), ([20], "vocabulary ends at 19")])
-def test_sequences_that_cannot_be_scored(model: Transformer, sequence: list[int], said: str) -> None:
-    with pytest.raises(UserError, match=said):
+@pytest.mark.parametrize(("sequence", "message"), [([], "has no units"), ([20], "vocabulary ends at 19")])
+def test_invalid_sequences_are_refused(model: Transformer, sequence: list[int], message: str) -> None:
+    with pytest.raises(UserError, match=message):
         negative_log_likelihoods(model, [np.array(sequence, dtype=np.int16)], bos=19, dtype=torch.float32)
 
 
 @pytest.mark.parametrize("length", [40, 300, 600])  # attention in float32, and in bfloat16
-def test_bfloat16_gives_the_loss_and_the_gradient_of_float32(length: int) -> None:
+def test_bfloat16_loss_and_gradient_are_close_to_float32(length: int) -> None:
     torch.manual_seed(0)
     model = Transformer(SHAPE.model_copy(update={"context": length}))
     tokens = torch.randint(0, 20, (2, length + 1))
 
-    def loss_and_gradient(narrow: bool) -> tuple[float, torch.Tensor]:
+    def loss_and_gradient(bfloat16: bool) -> tuple[float, torch.Tensor]:
         model.zero_grad()
-        with torch.autocast("cpu", torch.bfloat16, enabled=narrow):
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
             logits = model(tokens[:, :-1])
         loss = F.cross_entropy(logits.float().flatten(0, 1), tokens[:, 1:].flatten())
         loss.backward()
         return loss.item(), torch.cat([p.grad.flatten() for p in model.parameters()])
 
-    exact, exact_gradient = loss_and_gradient(narrow=False)
-    loss, gradient = loss_and_gradient(narrow=True)
+    exact, exact_gradient = loss_and_gradient(bfloat16=False)
+    loss, gradient = loss_and_gradient(bfloat16=True)
     assert loss == pytest.approx(exact, rel=1e-3)
     assert (gradient - exact_gradient).norm() < 0.02 * exact_gradient.norm()

@@ -64,7 +64,9 @@ def test_plan_counts_the_flops_of_the_steps_that_are_trained(tmp_path: Path) -> 
 
 
 def test_impossible_recipes_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"the run 3\.38k-8k is impossible: a warm-up of 14 steps does not fit"):
+    with pytest.raises(
+        UserError, match=r"the run 3\.38k-8k is impossible: a warm-up of 14 steps does not fit"
+    ):
         ladder_runs(study(tmp_path, 'schedule = "wsd"\nwarmup = 14'))
     with pytest.raises(UserError, match=r"ladder\.decay = 1\.0"):
         study(tmp_path, "decay = 1.0")
@@ -129,7 +131,10 @@ def ended(task: TrainingTask, status: str, note: str = "") -> RunRecord:
 
 
 def test_branches_start_after_all_trunks(tasks: list[TrainingTask]) -> None:
-    assert [[task.spec.run for task in wave] for wave in trunks_then_branches(tasks)] == [["r20"], ["r15", "r10"]]
+    assert [[task.spec.run for task in wave] for wave in trunks_then_branches(tasks)] == [
+        ["r20"],
+        ["r15", "r10"],
+    ]
 
 
 @pytest.mark.parametrize(

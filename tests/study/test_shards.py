@@ -145,7 +145,9 @@ def test_mixture_is_trained_with_its_weights(write: Write) -> None:
         ),
     ],
 )
-def test_input_shards_that_differ_from_the_spec_are_refused(write: Write, old: str, new: str, said: str) -> None:
+def test_input_shards_that_differ_from_the_spec_are_refused(
+    write: Write, old: str, new: str, said: str
+) -> None:
     counters("other", 7, {**MADE, "kmeans": {"name": "k", "sha256": "x"}})
     with pytest.raises(UserError, match=said):
         run_study(write((old, new)), Path("out"), backend=LocalBackend(1))

@@ -1,4 +1,4 @@
-"""Mixtures of corpora: shares, true epochs in each, and a mixture of one is that corpus."""
+"""Mixtures of corpora: shares, true epochs in each, equality of a mixture of one with its corpus."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from speechscale.errors import UserError
-from speechscale.records.shards import Sample, Shard, open_shards, write_shard
+from speechscale.records.shards import Sample, Shard, open_shards, vocabulary_of, write_shard
 from speechscale.tokens.batches import Windows
-from speechscale.tokens.mixture import Corpus, Mixture
+from speechscale.tokens.mixture import Mixture, TrainingCorpus
 
 CONTEXT = 4
-MADE = {"vocab_size": 1002, "eos_token": 1000, "pad_token": 1001, "kmeans": {"sha256": "k"}}
+PREPROCESSING: dict[str, object] = {**vocabulary_of(1000), "kmeans": {"sha256": "k"}}
 
 
-def corpus(folder: Path, first: int, windows: int, made: dict[str, object] = MADE) -> list[Shard]:
-    """One sample of consecutive units, so that a unit tells its window."""
+def corpus(
+    folder: Path, first: int, windows: int, preprocessing: dict[str, object] = PREPROCESSING
+) -> list[Shard]:
+    """One sample of consecutive units, by which a unit identifies its window."""
     units = np.append(np.arange(first, first + windows * CONTEXT), 1000).astype(np.int16)
-    write_shard(folder / "shard-0", [Sample("a", units, 1.0, {})], [], made)
+    write_shard(folder / "shard-0", [Sample("a", units, 1.0, {})], [], preprocessing)
     return open_shards(folder)
 
 
@@ -36,33 +38,33 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> list[Shard]:
     return corpus(tmp_path_factory.mktemp("large"), 100, 23)
 
 
-def test_a_mixture_of_one_corpus_is_that_corpus(small: list[Shard]) -> None:
-    alone, mixed = Windows(small, CONTEXT), Mixture([Corpus(small, weight=3.0)], CONTEXT)
+def test_mixture_of_one_corpus_equals_that_corpus(small: list[Shard]) -> None:
+    alone, mixed = Windows(small, CONTEXT), Mixture([TrainingCorpus(small, weight=3.0)], CONTEXT)
     for step in range(7):
         assert np.array_equal(alone.batch(5, step, 3), mixed.batch(5, step, 3))
-    assert mixed.tokens == alone.tokens
-    assert mixed.unique(2) == 2 * CONTEXT and mixed.unique(50) == alone.tokens
+    assert mixed.unique_tokens == alone.unique_tokens
+    assert mixed.unique_tokens_in(2) == 2 * CONTEXT and mixed.unique_tokens_in(50) == alone.unique_tokens
 
 
 def test_every_corpus_is_read_in_true_epochs(small: list[Shard], large: list[Shard]) -> None:
-    mixture = Mixture([Corpus(small, 1.0), Corpus(large, 3.0)], CONTEXT)
+    mixture = Mixture([TrainingCorpus(small, 1.0), TrainingCorpus(large, 3.0)], CONTEXT)
     rows = mixture.batch(0, 0, 40)
     of_small = [int(row[0]) for row in rows if row[0] < 100]
     of_large = [int(row[0]) for row in rows if row[0] >= 100]
     assert (len(of_small), len(of_large)) == (10, 30)
     assert Counter(of_small) == dict.fromkeys(range(0, 20, CONTEXT), 2)  # two epochs of five windows
     assert len(set(of_large[:23])) == 23 and set(of_large[23:]) <= set(of_large[:23])
-    assert mixture.unique(40) == 5 * CONTEXT + 23 * CONTEXT
+    assert mixture.unique_tokens_in(40) == 5 * CONTEXT + 23 * CONTEXT
 
 
-def test_a_batch_is_a_function_of_seed_and_step(small: list[Shard], large: list[Shard]) -> None:
+def test_batch_is_a_function_of_seed_and_step(small: list[Shard], large: list[Shard]) -> None:
     def mixture() -> Mixture:
-        return Mixture([Corpus(small, 0.3), Corpus(large, 0.7)], CONTEXT)
+        return Mixture([TrainingCorpus(small, 0.3), TrainingCorpus(large, 0.7)], CONTEXT)
 
-    straight = mixture().batch(1, 0, 24)
-    assert np.array_equal(straight, np.concatenate([mixture().batch(1, step, 4) for step in range(6)]))
-    assert np.array_equal(mixture().batch(1, 5, 4), straight[20:])
-    assert not np.array_equal(mixture().batch(2, 0, 24), straight)
+    whole = mixture().batch(1, 0, 24)
+    assert np.array_equal(whole, np.concatenate([mixture().batch(1, step, 4) for step in range(6)]))
+    assert np.array_equal(mixture().batch(1, 5, 4), whole[20:])
+    assert not np.array_equal(mixture().batch(2, 0, 24), whole)
 
 
 @pytest.fixture(scope="module")
@@ -74,26 +76,26 @@ def five(tmp_path_factory: pytest.TempPathFactory) -> list[list[Shard]]:
     weights=st.lists(st.floats(0.01, 100), min_size=1, max_size=5),
     count=st.integers(0, 10**9),
 )
-def test_counts_keep_to_the_shares_and_grow_one_by_one(
+def test_windows_per_corpus_follow_the_shares_and_grow_by_one(
     five: list[list[Shard]], weights: list[float], count: int
 ) -> None:
-    corpora = [Corpus(shards, weight) for shards, weight in zip(five, weights, strict=False)]
+    corpora = [TrainingCorpus(shards, weight) for shards, weight in zip(five, weights, strict=False)]
     mixture = Mixture(corpora, CONTEXT)
-    before, after = mixture.counts(count), mixture.counts(count + 1)
+    before, after = mixture.windows_per_corpus(count), mixture.windows_per_corpus(count + 1)
     assert sum(before) == count
     assert sorted(b - a for a, b in zip(before, after, strict=True)) == [0] * (len(weights) - 1) + [1]
-    for taken, weight in zip(before, weights, strict=True):
-        assert abs(taken - count * weight / sum(weights)) < len(weights) + 1e-3
+    for windows, weight in zip(before, weights, strict=True):
+        assert abs(windows - count * weight / sum(weights)) < len(weights) + 1e-3
 
 
-def test_corpora_of_other_units_are_refused(small: list[Shard], tmp_path: Path) -> None:
-    other = corpus(tmp_path / "other", 0, 5, {**MADE, "kmeans": {"sha256": "other"}})
+def test_corpora_of_another_encoding_are_refused(small: list[Shard], tmp_path: Path) -> None:
+    other = corpus(tmp_path / "other", 0, 5, {**PREPROCESSING, "kmeans": {"sha256": "other"}})
     with pytest.raises(UserError, match=r"kmeans\.sha256: found 'other', wanted 'k'"):
-        Mixture([Corpus(small), Corpus(other)], CONTEXT)
+        Mixture([TrainingCorpus(small), TrainingCorpus(other)], CONTEXT)
     with pytest.raises(UserError, match="no corpora"):
         Mixture([], CONTEXT)
 
 
-def test_the_same_speech_twice_is_refused(small: list[Shard], large: list[Shard]) -> None:
+def test_corpora_with_shared_speech_are_refused(small: list[Shard], large: list[Shard]) -> None:
     with pytest.raises(UserError, match=r"the same speech is in .*unique twice"):
-        Mixture([Corpus(small), Corpus(large), Corpus(small, weight=2.0)], CONTEXT)
+        Mixture([TrainingCorpus(small), TrainingCorpus(large), TrainingCorpus(small, weight=2.0)], CONTEXT)

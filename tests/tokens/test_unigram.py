@@ -1,4 +1,4 @@
-"""Unigram tokens: lossless at any length, the likeliest segmentation, sealed shards that train reads like any other."""
+"""Unigram tokens: lossless at any length, the likeliest segmentation, sealed shards of tokens."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from speechscale.records.shards import (
     write_shard,
 )
 from speechscale.tokens.unigram import (
-    Unigram,
     UnigramSpec,
-    UnigramTask,
-    is_learnt,
-    learn_unigram,
+    UnigramTokenizer,
+    UnigramTrainingTask,
+    is_trained,
     load_unigram,
-    plan_tokens,
-    repeats,
+    plan_token_shards,
+    repeated_sequences,
     sample_utterances,
     train_unigram,
-    write_tokens,
+    train_unigram_task,
+    write_token_shard,
 )
 
 CLUSTERS = 12
@@ -45,13 +45,13 @@ SPEECH = [np.concatenate([WORDS[i] for i in RNG.integers(len(WORDS), size=40)]) 
 
 
 @pytest.fixture(scope="module")
-def unigram() -> Unigram:
-    return Unigram(train_unigram(SPEECH, CLUSTERS, SPEC))
+def unigram() -> UnigramTokenizer:
+    return UnigramTokenizer(train_unigram(SPEECH, CLUSTERS, SPEC))
 
 
 @given(st.lists(st.lists(st.integers(0, CLUSTERS - 1)), max_size=5))
 @settings(max_examples=60, deadline=None)
-def test_nothing_is_lost(unigram: Unigram, utterances: list[list[int]]) -> None:
+def test_decoding_inverts_encoding(unigram: UnigramTokenizer, utterances: list[list[int]]) -> None:
     arrays = [np.array(units, dtype=np.int16) for units in utterances]
     tokens = unigram.encode(arrays)
     assert [unigram.decode(some).tolist() for some in tokens] == utterances
@@ -59,16 +59,16 @@ def test_nothing_is_lost(unigram: Unigram, utterances: list[list[int]]) -> None:
 
 
 @pytest.mark.parametrize("clusters, first", [(500, 0), (32_000, 31_900)])
-def test_every_unit_is_a_token_whether_it_was_heard_or_not(clusters: int, first: int) -> None:
+def test_every_unit_is_a_token_even_if_it_does_not_occur(clusters: int, first: int) -> None:
     spec = UnigramSpec(vocabulary=clusters + 20)
-    unigram = Unigram(train_unigram([some + first for some in SPEECH], clusters, spec))
+    unigram = UnigramTokenizer(train_unigram([some + first for some in SPEECH], clusters, spec))
     units = np.arange(clusters)[::-1].astype(np.int16)
     assert unigram.decode(unigram.encode([units])[0]).tolist() == units.tolist()
     assert unigram.vocabulary == spec.vocabulary
 
 
-def test_the_segmentation_is_the_likeliest(unigram: Unigram) -> None:
-    """Against every way to cut an utterance, by dynamic programming over the model's own scores."""
+def test_segmentation_has_the_highest_likelihood(unigram: UnigramTokenizer) -> None:
+    """Against all segmentations, by dynamic programming over the model's own scores."""
     ids = range(1, SPEC.vocabulary + 1)
     score = {tuple(unigram.decode(np.array([i - 1])).tolist()): unigram._processor.get_score(i) for i in ids}
     for utterance in SPEECH[:5]:
@@ -80,23 +80,23 @@ def test_the_segmentation_is_the_likeliest(unigram: Unigram) -> None:
         assert found == pytest.approx(best[-1], rel=1e-6)
 
 
-def test_words_become_tokens(unigram: Unigram) -> None:
+def test_tokens_are_longer_than_the_mean_word(unigram: UnigramTokenizer) -> None:
     units, tokens = sum(map(len, SPEECH)), sum(map(len, unigram.encode(SPEECH)))
     assert units / tokens > 21 / 6  # the mean length of the words
 
 
-def test_training_is_deterministic_and_leaves_no_path(unigram: Unigram) -> None:
+def test_training_is_deterministic_and_records_no_path(unigram: UnigramTokenizer) -> None:
     model = train_unigram(SPEECH, CLUSTERS, SPEC)
     assert model == train_unigram(SPEECH, CLUSTERS, SPEC)
     assert b"seeds.tsv" in model and tempfile.gettempdir().encode() not in model
 
 
-def test_an_utterance_of_100000_units_is_learnt_from_and_encoded_whole() -> None:
+def test_long_utterance_is_trained_on_and_encoded_completely() -> None:
     rng = np.random.default_rng(1)
-    words = np.tile([10, 3, 11, 6, 2, 9, 0, 0, 0, 0], 300)  # which nothing but its end has
+    words = np.tile([10, 3, 11, 6, 2, 9, 0, 0, 0, 0], 300)  # occurs only at its end
     long = np.concatenate([rng.integers(0, CLUSTERS, 100_000), words])
     model = train_unigram([*SPEECH, long], CLUSTERS, UnigramSpec(vocabulary=200))
-    unigram = Unigram(model)
+    unigram = UnigramTokenizer(model)
     tokens = unigram.encode([long, long[:7]])
     assert len(unigram.encode([words])[0]) < 320
     assert np.array_equal(unigram.decode(tokens[0]), long) and np.array_equal(
@@ -106,7 +106,7 @@ def test_an_utterance_of_100000_units_is_learnt_from_and_encoded_whole() -> None
 
 @given(st.lists(st.lists(st.integers(0, 2), max_size=30), max_size=4), st.integers(2, 5))
 @settings(max_examples=100, deadline=None)
-def test_candidates_are_the_inner_nodes_of_the_suffix_tree(sentences: list[list[int]], longest: int) -> None:
+def test_seed_pieces_are_the_inner_nodes_of_the_suffix_tree(sentences: list[list[int]], longest: int) -> None:
     counts: Counter[tuple[int, ...]] = Counter()
     for sentence in sentences:
         for length in range(2, longest + 2):
@@ -119,25 +119,25 @@ def test_candidates_are_the_inner_nodes_of_the_suffix_tree(sentences: list[list[
     stream = np.array([unit for sentence in sentences for unit in [*sentence, -1]], dtype=np.int64)
     found = {
         tuple(stream[start : start + length].tolist()): count
-        for part in repeats(stream, longest)
+        for part in repeated_sequences(stream, longest)
         for length, start, count in zip(*(some.tolist() for some in part), strict=True)
     }
     assert found == wanted
 
 
-def test_a_vocabulary_that_does_not_fit_is_a_sentence() -> None:
-    with pytest.raises(UserError, match=r"too small for 5000 tokens \(at most \d+ can be learnt"):
+def test_vocabulary_that_does_not_fit_is_an_error() -> None:
+    with pytest.raises(UserError, match=r"too small for 5000 tokens \(it allows at most \d+\)"):
         train_unigram(SPEECH, CLUSTERS, UnigramSpec())
     with pytest.raises(UserError, match="5 tokens is smaller than the 12 units"):
         train_unigram(SPEECH, CLUSTERS, UnigramSpec(vocabulary=5))
 
 
-def test_a_unit_that_is_none_is_a_sentence(unigram: Unigram) -> None:
-    with pytest.raises(UserError, match="units up to 12 are not among"):
+def test_unknown_unit_is_an_error(unigram: UnigramTokenizer) -> None:
+    with pytest.raises(UserError, match="units up to 12 are outside the vocabulary"):
         unigram.encode([np.array([3, 12])])
 
 
-MADE = {
+PREPROCESSING = {
     "unit_extractor": {"name": "log-mel"},
     "kmeans": {"name": "k", "sha256": "k"},
     "vocab_size": CLUSTERS + 2,
@@ -161,14 +161,14 @@ def shards(tmp_path: Path) -> Path:
             )
             for i, units in enumerate([*SPEECH[20 * number : 20 * number + 20], np.empty(0, dtype=int)])
         ]
-        made = MADE | {"num_assigned_records": 21 + number}
+        made = PREPROCESSING | {"num_assigned_records": 21 + number}
         write_shard(tmp_path / "units" / f"shard-{number:05d}", samples, [Skip("s", "corrupt", "why")], made)
     return tmp_path / "units"
 
 
-def learn(shards: Path, folder: Path, **changed: int) -> UnigramTask:
-    task = UnigramTask(shards, SPEC.model_copy(update={"units": 3000, **changed}), folder)
-    learn_unigram(task)
+def train(shards: Path, folder: Path, **changed: int) -> UnigramTrainingTask:
+    task = UnigramTrainingTask(shards, SPEC.model_copy(update={"units": 3000, **changed}), folder)
+    train_unigram_task(task)
     return task
 
 
@@ -176,11 +176,11 @@ def folder_bytes(folder: Path) -> dict[str, bytes]:
     return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
-def test_token_shards_keep_what_the_unit_shards_say(shards: Path, tmp_path: Path) -> None:
-    task = learn(shards, tmp_path / "tokens" / "unigram")
-    assert is_learnt(task)
-    for one in plan_tokens(shards, task.folder, tmp_path / "tokens"):
-        write_tokens(one)
+def test_token_shards_keep_rows_seconds_and_durations_of_unit_shards(shards: Path, tmp_path: Path) -> None:
+    task = train(shards, tmp_path / "tokens" / "unigram")
+    assert is_trained(task)
+    for one in plan_token_shards(shards, task.folder, tmp_path / "tokens"):
+        write_token_shard(one)
     unigram = load_unigram(task.folder)
     sources, made = open_shards(shards), open_shards(tmp_path / "tokens")
     assert len(made) == 3
@@ -188,7 +188,7 @@ def test_token_shards_keep_what_the_unit_shards_say(shards: Path, tmp_path: Path
         verify_shard(shard.folder)
         assert shard.preprocessing["eos_token"] == 60 and shard.preprocessing["vocab_size"] == 62
         assert shard.preprocessing["unigram"]["vocabulary"] == 60
-        assert shard.preprocessing["kmeans"] == MADE["kmeans"]
+        assert shard.preprocessing["kmeans"] == PREPROCESSING["kmeans"]
         assert shard.seconds == source.seconds and shard.skips() == source.skips()
         rows = [{**row, "audio_steps": 0} for row in shard.rows()]
         assert rows == [{**row, "audio_steps": 0} for row in source.rows()]
@@ -201,48 +201,48 @@ def test_token_shards_keep_what_the_unit_shards_say(shards: Path, tmp_path: Path
     assert encoding_of(made[0]) == encoding_of(made[2]) != encoding_of(sources[0])
 
 
-def test_an_interrupted_tokenisation_ends_with_the_same_bytes(shards: Path, tmp_path: Path) -> None:
-    whole = learn(shards, tmp_path / "whole" / "unigram")
-    parts = learn(shards, tmp_path / "parts" / "unigram")
-    for one in plan_tokens(shards, whole.folder, tmp_path / "whole"):
-        write_tokens(one)
-    tasks = plan_tokens(shards, parts.folder, tmp_path / "parts")
-    write_tokens(tasks[2])
+def test_resumed_tokenization_writes_the_same_bytes(shards: Path, tmp_path: Path) -> None:
+    whole = train(shards, tmp_path / "whole" / "unigram")
+    parts = train(shards, tmp_path / "parts" / "unigram")
+    for one in plan_token_shards(shards, whole.folder, tmp_path / "whole"):
+        write_token_shard(one)
+    tasks = plan_token_shards(shards, parts.folder, tmp_path / "parts")
+    write_token_shard(tasks[2])
     for one in tasks:
         if not is_written(one.folder, one.preprocessing):
-            write_tokens(one)
+            write_token_shard(one)
     assert folder_bytes(tmp_path / "parts") == folder_bytes(tmp_path / "whole")
 
 
-def test_what_was_made_otherwise_is_refused(shards: Path, tmp_path: Path) -> None:
-    task = learn(shards, tmp_path / "unigram")
+def test_artefacts_made_from_something_else_are_refused(shards: Path, tmp_path: Path) -> None:
+    task = train(shards, tmp_path / "unigram")
     with pytest.raises(UserError, match="seed: found 0, wanted 1"):
-        is_learnt(UnigramTask(shards, task.spec.model_copy(update={"seed": 1}), task.folder))
-    (one, *_) = plan_tokens(shards, task.folder, tmp_path / "tokens")
-    write_tokens(one)
-    other = learn(shards, tmp_path / "other", seed=1)
-    (again, *_) = plan_tokens(shards, other.folder, tmp_path / "tokens")
+        is_trained(UnigramTrainingTask(shards, task.spec.model_copy(update={"seed": 1}), task.folder))
+    (one, *_) = plan_token_shards(shards, task.folder, tmp_path / "tokens")
+    write_token_shard(one)
+    other = train(shards, tmp_path / "other", seed=1)
+    (again, *_) = plan_token_shards(shards, other.folder, tmp_path / "tokens")
     with pytest.raises(UserError, match=r"unigram\.sha256"):
         is_written(again.folder, again.preprocessing)
-    foreign = MADE | {"kmeans": {"name": "k", "sha256": "other"}, "plan_num_shards": 1}
+    foreign = PREPROCESSING | {"kmeans": {"name": "k", "sha256": "other"}, "plan_num_shards": 1}
     write_shard(tmp_path / "foreign" / "shard-00000", [], [], foreign)
     with pytest.raises(UserError, match=r"kmeans\.sha256: found 'other', wanted 'k'"):
-        plan_tokens(tmp_path / "foreign", task.folder, tmp_path / "x")
+        plan_token_shards(tmp_path / "foreign", task.folder, tmp_path / "x")
     shutil.rmtree(tmp_path / "tokens")
-    for each in plan_tokens(shards, task.folder, tmp_path / "tokens"):
-        write_tokens(each)
+    for each in plan_token_shards(shards, task.folder, tmp_path / "tokens"):
+        write_token_shard(each)
     with pytest.raises(UserError, match="holds unigram tokens already"):
-        plan_tokens(tmp_path / "tokens", task.folder, tmp_path / "x")
+        plan_token_shards(tmp_path / "tokens", task.folder, tmp_path / "x")
 
 
-def test_a_changed_model_is_refused(shards: Path, tmp_path: Path) -> None:
-    task = learn(shards, tmp_path / "unigram")
+def test_modified_model_is_refused(shards: Path, tmp_path: Path) -> None:
+    task = train(shards, tmp_path / "unigram")
     (task.folder / "unigram.model").write_bytes(b"x")
     with pytest.raises(UserError, match="differs from its seal"):
         load_unigram(task.folder)
 
 
-def test_the_sample_is_seeded_and_holds_enough(shards: Path) -> None:
+def test_sample_is_seeded_and_large_enough(shards: Path) -> None:
     opened = open_shards(shards)
     some = sample_utterances(opened, 1000, seed=3)
     assert 1000 <= sum(map(len, some)) < 1000 + max(map(len, SPEECH))
@@ -253,15 +253,15 @@ def test_the_sample_is_seeded_and_holds_enough(shards: Path) -> None:
     assert everything == sorted(units[:-1].tolist() for shard in opened for units in shard.samples())
 
 
-def test_shards_of_other_makers_have_no_seconds_and_get_none(tmp_path: Path) -> None:
-    """The released schema says neither seconds nor durations."""
+def test_shards_without_seconds_or_durations_give_tokens_without_them(tmp_path: Path) -> None:
+    """The released schema has neither seconds nor durations."""
     samples = [
         Sample(f"u{i}", np.append(units, CLUSTERS).astype(np.int16), None, {})
         for i, units in enumerate(SPEECH)
     ]
-    write_shard(tmp_path / "units" / "shard-00000", samples, [], MADE | {"plan_num_shards": 1})
-    task = learn(tmp_path / "units", tmp_path / "unigram")
-    (one,) = plan_tokens(tmp_path / "units", task.folder, tmp_path / "tokens")
-    write_tokens(one)
+    write_shard(tmp_path / "units" / "shard-00000", samples, [], PREPROCESSING | {"plan_num_shards": 1})
+    task = train(tmp_path / "units", tmp_path / "unigram")
+    (one,) = plan_token_shards(tmp_path / "units", task.folder, tmp_path / "tokens")
+    write_token_shard(one)
     shard = open_shard(one.folder)
     assert shard.seconds is None and shard.durations is None and "seconds" not in shard.rows()[0]

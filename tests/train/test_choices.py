@@ -14,11 +14,11 @@ import torch
 from counting import MADE, counters
 
 from speechscale.errors import UserError
-from speechscale.model.transformer import Transformer, same_document
+from speechscale.model.transformer import Transformer, document_mask
 from speechscale.records.shards import Sample, Shard, open_shards, write_shard
 from speechscale.study.spec import read_run
 from speechscale.tokens.batches import Windows
-from speechscale.tokens.mixture import Corpus
+from speechscale.tokens.mixture import TrainingCorpus
 from speechscale.train.loop import train_mixture, train_run
 from speechscale.train.mixed import mixed
 from speechscale.train.spec import CorpusSpec, RunSpec
@@ -45,7 +45,7 @@ def test_a_document_does_not_see_its_neighbours(spec: RunSpec) -> None:
     read = []
     for before in (left, other):
         tokens = torch.cat((before, document, right))[None]
-        read.append(model(tokens, same_document(tokens, EOS))[0, 3:8])
+        read.append(model(tokens, document_mask(tokens, EOS))[0, 3:8])
     alone = model(document[None])[0]
     torch.testing.assert_close(read[0], read[1], rtol=0, atol=0)
     torch.testing.assert_close(read[0], alone, rtol=0, atol=1e-5)  # rotary positions are relative
@@ -141,9 +141,11 @@ def test_a_mixture_counts_the_unique_tokens_of_each(
     spec: RunSpec, two: tuple[list[Shard], list[Shard]], test_shards: list[Shard], tmp_path: Path
 ) -> None:
     first, second = two
-    record = train_mixture(spec, [Corpus(first, 9.0), Corpus(second, 1.0)], test_shards, tmp_path / "run")
+    record = train_mixture(
+        spec, [TrainingCorpus(first, 9.0), TrainingCorpus(second, 1.0)], test_shards, tmp_path / "run"
+    )
     seen = [36 * 32, 4 * 32]  # tokens of 40 windows
-    limits = [Windows(shards, 32).tokens for shards in two]
+    limits = [Windows(shards, 32).unique_tokens for shards in two]
     assert record.unique_tokens == sum(map(min, seen, limits)) < record.tokens
     assert record.epochs == pytest.approx(record.tokens / sum(limits))
 

@@ -1,4 +1,4 @@
-"""`speechscale eval prepare`: a benchmark as it is released in, its labelled manifest and shards out."""
+"""`speechscale eval prepare`: the labelled manifest and the shards of a released benchmark."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ from speechscale.cli.encode import (
     Precision,
     RayAddress,
     Workers,
-    encode,
 )
 
 
 def prepare(
-    path: Annotated[Path, typer.Argument(help="The benchmark as it was downloaded: a folder, or a file.")],
+    path: Annotated[Path, typer.Argument(help="The benchmark as downloaded, a folder or a file.")],
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Folder for manifest.jsonl, and for units with a code book.")
     ],
@@ -37,7 +36,9 @@ def prepare(
     ] = None,
     root: Annotated[
         Path | None,
-        typer.Option(help="What audio paths are relative to and may not leave.  [default: PATH's folder]"),
+        typer.Option(
+            help="Folder that audio paths are relative to and may not leave.  [default: that of PATH]"
+        ),
     ] = None,
     subfolders: Annotated[
         str | None,
@@ -47,7 +48,7 @@ def prepare(
         ),
     ] = None,
     incomplete: Annotated[
-        bool, typer.Option("--incomplete", help="Leave out items that lack a member or cannot be used.")
+        bool, typer.Option("--incomplete", help="Leave out pairs that lack a member or cannot be used.")
     ] = False,
     code_book: CodeBook | None = None,
     minutes: Minutes = 60.0,
@@ -58,11 +59,11 @@ def prepare(
     precision: Precision = "float32",
     batch_seconds: BatchSeconds = 60.0,
 ) -> None:
-    """Lay out a zero-shot benchmark: every recording labelled with its item, its pair and whether it is the right one.
+    """Prepare a zero-shot benchmark: label every recording with its item, its pair and whether it is correct.
 
-    Both members of a pair are joined by what the release says of them, never by the order of files or rows. An item
-    without its twin, a file that is missing or broken, or a label that is none stops the command, which names it;
-    OUT/manifest.skips.jsonl lists all of them. What differs in number from the official release is told.
+    The members of a pair are joined by the labels or names of the release, never by the order of files or rows. An item
+    with a missing member, a missing or broken file, or an invalid label stops the command, which names it;
+    OUT/manifest.skips.jsonl lists all of them. Counts that differ from the official release are noted.
 
     With --code-book, OUT/units holds the shards for `eval run`, made as by `speechscale encode`.
 
@@ -74,31 +75,21 @@ def prepare(
 
         speechscale eval prepare reference/swuggy_inter --layout slamkit -o swuggy
     """
-    from speechscale.datasets.benchmarks import open_benchmark
-    from speechscale.datasets.benchmarks.listing import prepare_benchmark
-    from speechscale.workers.progress import spinner
+    from speechscale.jobs.prepare_benchmark import BenchmarkOptions, EncodingOptions, prepare_benchmark
 
-    benchmark = open_benchmark(path, layout, task=task, root=root, subfolders=subfolders)
-    with spinner("reading the benchmark"):
-        prepared = prepare_benchmark(benchmark, out, incomplete=incomplete)
-    typer.echo(f"{prepared.manifest}: {prepared} ({benchmark.layout} layout).")
-    for note in prepared.notes:
-        typer.echo(f"Note: {note}.")
-    if code_book is None:
-        typer.echo(
-            f"Next: speechscale encode {prepared.manifest} --root {benchmark.root} --code-book … -o {out / 'units'}"
-        )
-        return
-    encode(
-        prepared.manifest,
-        code_book,
-        out / "units",
-        root=benchmark.root,
-        minutes=minutes,
-        engine=engine,
-        ray_address=ray_address,
-        workers=workers,
-        device=device,
-        precision=precision,
-        batch_seconds=batch_seconds,
+    options = BenchmarkOptions(
+        layout=layout, task=task, root=root, subfolders=subfolders, incomplete=incomplete
     )
+    encoding = None
+    if code_book is not None:
+        encoding = EncodingOptions(
+            codebook=code_book,
+            shard_seconds=60 * minutes,
+            engine=engine,
+            ray_address=ray_address,
+            workers=workers,
+            device=device,
+            precision=precision,
+            batch_seconds=batch_seconds,
+        )
+    prepare_benchmark(path, out, options, encoding, typer.echo)

@@ -2,51 +2,44 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
-
-
-class Format(StrEnum):
-    hugging_face = "hugging-face"
-    official = "official"
 
 
 def export(
     run: Annotated[Path, typer.Argument(help="Folder of a run: model.safetensors.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write; must not exist yet.")],
     to: Annotated[
-        Format, typer.Option(help="A LlamaForCausalLM, or the layout of the study's release.")
-    ] = Format.hugging_face,
+        Literal["hugging-face", "official"],
+        typer.Option(help="A LlamaForCausalLM, or the format of the study's release."),
+    ] = "hugging-face",
 ) -> None:
     """Write a model for other programs: config.json and model.safetensors.
 
     Example:
-
         speechscale export one-run -o one-llama
     """
     from speechscale.jobs.interchange import export_run
 
-    export_run(run, out, to.value)
-    typer.echo(f"{out}: written as {to.value}.")
+    export_run(run, out, to)
+    typer.echo(f"{out}: written as {to}.")
 
 
 def import_(
     source: Annotated[
-        Path, typer.Argument(help="Folder with config.json and safetensors; the layout is told from it.")
+        Path, typer.Argument(help="Folder with config.json, which names the format, and safetensors.")
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run to make.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run to create.")],
     code_book: Annotated[
         Path | None, typer.Option(help="Code book of the model's units; `speechscale eval run` needs it.")
     ] = None,
-    tokens: Annotated[int, typer.Option(min=0, help="Tokens seen in training, where known.")] = 0,
+    tokens: Annotated[int, typer.Option(min=0, help="Tokens seen in training, if known.")] = 0,
 ) -> None:
-    """Take in a model of another program, so that it can be scored here: OUT/model.safetensors and OUT/record.json.
+    """Import a model of another program for scoring: OUT/model.safetensors and OUT/record.json.
 
     Example:
-
         speechscale import one-llama --code-book work/nano/units/code_book.safetensors -o imported
     """
     from speechscale.jobs.interchange import import_run

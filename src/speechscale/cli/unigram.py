@@ -1,4 +1,4 @@
-"""`speechscale unigram`: shards of units in, shards of unigram tokens out."""
+"""`speechscale unigram`: shards of unigram tokens from shards of units."""
 
 from __future__ import annotations
 
@@ -11,38 +11,33 @@ import typer
 def unigram(
     shards: Annotated[Path, typer.Argument(help="Folder of shards of units.")],
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="Folder of token shards; shards already there are kept.")
+        Path, typer.Option("--out", "-o", help="Folder of token shards; existing shards are kept.")
     ],
     model: Annotated[
         Path | None,
         typer.Option(
-            help="Tokens learnt before, for test speech and benchmarks.  [default: learn them, into OUT/unigram]"
+            help="Trained tokenizer, for test speech and benchmarks.  [default: train one, into OUT/unigram]"
         ),
     ] = None,
     vocabulary: Annotated[int, typer.Option(min=2, max=32_766, help="Tokens, without EOS and PAD.")] = 5000,
     units: Annotated[
-        int, typer.Option(min=1, help="Size of the seeded sample of utterances to learn from, in units.")
+        int, typer.Option(min=1, help="Size of the seeded sample of utterances to train on, in units.")
     ] = 4_000_000,
-    longest: Annotated[int, typer.Option(min=2, max=256, help="Units in a token, at most.")] = 16,
+    longest: Annotated[int, typer.Option(min=2, max=256, help="Maximum units in a token.")] = 16,
     seed: Annotated[int, typer.Option(min=0)] = 0,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes.  [default: one a core]")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes.  [default: one per core]")] = None,
 ) -> None:
-    """Join units to unigram tokens (SentencePiece); `train` reads the new shards like any other.
+    """Convert units to unigram tokens (SentencePiece); `train` accepts the new shards like any other.
 
-    Stop it at any time and run it again to go on. Learn from the training speech, then encode the rest with --model.
+    Stop it at any time and run it again to resume. Train the tokenizer on the training speech, then tokenize the rest
+    with --model.
 
     Example:
-
         speechscale unigram units/train --vocabulary 5000 -o tokens/train
 
         speechscale unigram units/test --model tokens/train/unigram -o tokens/test
     """
-    from speechscale.compute import available_cores
-    from speechscale.jobs.tokenize import learn_tokens, tokenise
-    from speechscale.tokens.unigram import UnigramSpec, UnigramTask
+    from speechscale.jobs.tokenize import UnigramSpec, tokenize
 
-    learnt = model or out / "unigram"
-    if model is None:
-        spec = UnigramSpec(vocabulary=vocabulary, units=units, longest=longest, seed=seed)
-        typer.echo(f"{learnt}: {learn_tokens(UnigramTask(shards, spec, learnt))}")
-    typer.echo(f"{out}: {tokenise(shards, learnt, out, workers or available_cores())}")
+    spec = UnigramSpec(vocabulary=vocabulary, units=units, longest=longest, seed=seed)
+    tokenize(shards, out, model or spec, workers=workers, report=typer.echo)

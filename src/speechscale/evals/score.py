@@ -11,7 +11,13 @@ import torch
 
 from speechscale.errors import UserError
 from speechscale.evals.tasks import Pair, common_start
-from speechscale.model.likelihood import Row, fork, problem_of, summed, windows
+from speechscale.model.likelihood import (
+    ScoringRow,
+    context_windows,
+    sequence_problem,
+    shared_prefix_row,
+    sum_by_slot,
+)
 from speechscale.model.protocol import LanguageModel
 from speechscale.records.scores import COLUMNS, LABELS
 
@@ -52,14 +58,14 @@ def score_pairs(
 def _scored(
     model: LanguageModel, pairs: Sequence[Pair], bos: int | None, end: int, offset: int, dtype: torch.dtype
 ) -> pl.DataFrame:
-    rows: list[Row] = []
+    rows: list[ScoringRow] = []
     unread = 0 if bos is not None else 1  # leading tokens that are not scored
     for number, pair in enumerate(pairs):
         _check(pair, offset, model.vocabulary)
         if min(len(pair.correct), len(pair.wrong)) > unread:
             members = [_framed(units, bos, end, offset) for units in (pair.correct, pair.wrong)]
             rows += _rows(9 * number, members, (pair.prompt or 0) - unread, model)
-    sums = summed(model, rows, 9 * len(pairs), dtype).reshape(-1, 3, 3)
+    sums = sum_by_slot(model, rows, 9 * len(pairs), dtype).reshape(-1, 3, 3)
     lengths = np.array([[len(pair.correct), len(pair.wrong)] for pair in pairs]) - unread
     scored = (lengths > 0).all(axis=1) & np.isfinite(sums).all(axis=(1, 2))
     correct, wrong = (sums[:, _BOTH] + sums[:, own] for own in (_CORRECT, _WRONG))
@@ -91,7 +97,7 @@ def _framed(units: np.ndarray, bos: int | None, end: int, offset: int) -> np.nda
     return np.concatenate([before, units.astype(np.int64) + offset, [end]]).astype(np.int64)
 
 
-def _rows(first: int, members: Sequence[np.ndarray], prompt: int, model: LanguageModel) -> list[Row]:
+def _rows(first: int, members: Sequence[np.ndarray], prompt: int, model: LanguageModel) -> list[ScoringRow]:
     """Both members as one row that forks, where they share enough, or as rows of their own; twins that are the same
     are read once, so that rounding cannot decide between them.
 
@@ -101,7 +107,7 @@ def _rows(first: int, members: Sequence[np.ndarray], prompt: int, model: Languag
     """
     sections = [_sections(len(member) - 1, prompt) for member in members]
     if np.array_equal(members[0], members[1]):
-        return list(windows(members[0], first + 3 * _BOTH + sections[0], model.context))
+        return list(context_windows(members[0], first + 3 * _BOTH + sections[0], model.context))
     shared = common_start(*members)
     longest = max(map(len, members)) - 1
     if (
@@ -114,11 +120,11 @@ def _rows(first: int, members: Sequence[np.ndarray], prompt: int, model: Languag
             (member[shared:], first + 3 * own + section[shared - 1 :])
             for own, member, section in zip((_CORRECT, _WRONG), members, sections, strict=True)
         ]
-        return [fork(members[0][:shared], first + 3 * _BOTH + trunk, ends)]
+        return [shared_prefix_row(members[0][:shared], first + 3 * _BOTH + trunk, ends)]
     return [
         row
         for own, member, section in zip((_CORRECT, _WRONG), members, sections, strict=True)
-        for row in windows(member, first + 3 * own + section, model.context)
+        for row in context_windows(member, first + 3 * own + section, model.context)
     ]
 
 
@@ -132,7 +138,7 @@ def _sections(predictions: int, prompt: int) -> np.ndarray:
 def _check(pair: Pair, offset: int, vocabulary: int) -> None:
     name = f"{pair.task}/{pair.pair_id}"
     for which, units in (("correct", pair.correct), ("wrong", pair.wrong)):
-        problem = problem_of(units.astype(np.int64) + offset, vocabulary) if len(units) else None
+        problem = sequence_problem(units.astype(np.int64) + offset, vocabulary) if len(units) else None
         if problem:
             raise UserError(f"{name}: the {which} member {problem}")
     if pair.prompt and (

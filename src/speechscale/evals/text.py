@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from speechscale.datasets.benchmarks.text.pairs import WrittenPair
 from speechscale.errors import UserError
 from speechscale.evals.tasks import Pair
+from speechscale.records.text_pairs import TextPair
 
 Tokenize = Callable[[str], np.ndarray]  # text to int64 [tokens]
 
 
-def text_pairs(task: str, pairs: Sequence[WrittenPair], tokenize: Tokenize) -> Iterator[Pair]:
+def text_pairs(task: str, pairs: Sequence[TextPair], tokenize: Tokenize) -> Iterator[Pair]:
     """Every member tokenized whole, prompt and ending with a space between them.
 
     Raises:
@@ -23,7 +23,7 @@ def text_pairs(task: str, pairs: Sequence[WrittenPair], tokenize: Tokenize) -> I
         yield _pair(task, pair, tokenize)
 
 
-def _pair(task: str, pair: WrittenPair, tokenize: Tokenize) -> Pair:
+def _pair(task: str, pair: TextPair, tokenize: Tokenize) -> Pair:
     before = f"{pair.prompt} " if pair.prompt else ""
     correct, wrong = (tokenize(before + ending) for ending in (pair.correct, pair.wrong))
     if not len(correct) or not len(wrong):

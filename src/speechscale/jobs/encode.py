@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from speechscale.compute import DEFAULT_OPTIONS, ComputeOptions
 from speechscale.errors import UserError
 from speechscale.records.seal import exclusive_lock, is_locked, remove_leftovers, write_error, write_json
 from speechscale.records.shards import Shard, open_shard
-from speechscale.units.encode import ShardTask, encode_shard, is_encoded
+from speechscale.speech.waveforms import load_waveforms
+from speechscale.units.encode import ShardTask, encode_shard, is_encoded, plan_shards
 from speechscale.units.learn import CodeBookTask, adopt_code_book, make_code_book
 from speechscale.units.precision_check import PrecisionTask, changed_units
 from speechscale.units.sklearn_kmeans import read_published
@@ -21,6 +23,29 @@ from speechscale.workers.pool import Backend, Workload, run_tasks, try_tasks
 
 _FAILURES = "failures.json"  # beside the shards: those that failed last time, and why
 _TOLD = 10  # failed shards in one sentence
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodingJob:
+    """The encoding of a manifest into a folder of shards.
+
+    Attributes:
+        manifest: the speech to encode.
+        codebook: file of the codebook, which names the encoder.
+        out: folder of the shards.
+        root: the folder that audio paths are relative to; by default that of the manifest.
+        split: the only split to encode; None encodes all.
+        shard_seconds: duration of the audio of one shard, approximately.
+        compute: device, precision and batch size of the encoder.
+    """
+
+    manifest: Path
+    codebook: Path
+    out: Path
+    root: Path | None = None
+    split: str | None = None
+    shard_seconds: float = 3600.0
+    compute: ComputeOptions = DEFAULT_OPTIONS
 
 
 @dataclass(frozen=True)
@@ -55,6 +80,32 @@ def import_code_book(task: CodeBookTask, published: Path, sha256: str | None) ->
     book = read_published(published, task.encoder, sha256)
     quality = adopt_code_book(book, task)
     return f"{len(book.centroids)} units taken from {published};\n{quality}"
+
+
+def encode_manifest(job: EncodingJob, backend: Backend, log: Callable[[str], None]) -> Encoded:
+    """Encode a manifest; with a precision below float32, `log` first what share of units it changes.
+
+    Raises:
+        UserError: broken input, a shard that was made from something else, failed shards, or no utterance is left.
+    """
+    root = job.root or job.manifest.parent
+    tasks = plan_shards(
+        job.manifest,
+        root,
+        job.codebook,
+        job.out,
+        load_waveforms,
+        seconds=job.shard_seconds,
+        split=job.split,
+        computing=job.compute,
+    )
+    if job.compute.precision != "float32":
+        log(
+            compare_precision(
+                PrecisionTask(job.manifest, root, job.codebook, load_waveforms, job.compute, job.split)
+            )
+        )
+    return encode_all(tasks, backend)
 
 
 def compare_precision(task: PrecisionTask) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from speechscale.compute import Precision
-from speechscale.datasets.benchmarks.text import Written, read_written
+from speechscale.datasets.benchmarks.text import read_text_benchmark
 from speechscale.errors import UserError
 from speechscale.evals.accuracy import accuracies
 from speechscale.evals.conventions import PRESETS, Convention, unscored
@@ -17,8 +17,9 @@ from speechscale.jobs.evaluate import Evaluation, beside, write_evaluation
 from speechscale.jobs.load_model import on_hub
 from speechscale.jobs.score_folder import existing_scores
 from speechscale.jobs.train_run import RECORD, missing_note
-from speechscale.model.pythia import TOKENS_PER_STEP, corpus_tokens, doubt, steps_taken
+from speechscale.model.pythia import TOKENS_PER_STEP, checkpoint_warning, training_steps, unique_corpus_tokens
 from speechscale.records.runs import RunRecord, append_run, write_record
+from speechscale.records.text_pairs import TextBenchmark
 
 if TYPE_CHECKING:
     from speechscale.model.hugging_face import HuggingFaceModel
@@ -49,7 +50,7 @@ class TextModel:
         Raises:
             UserError: nobody says how many, or none.
         """
-        steps = steps_taken(self.name, self.revision)
+        steps = training_steps(self.name, self.revision)
         tokens = self.tokens if self.tokens is not None or steps is None else steps * TOKENS_PER_STEP
         if tokens is None:
             raise UserError(
@@ -114,16 +115,16 @@ def score_text(
             "its switches."
         )
     seen = model.tokens_seen() if table else model.tokens or 0
-    written = {task: read_written(path) for task, path in benchmarks.items()}
+    written = {task: read_text_benchmark(path) for task, path in benchmarks.items()}
 
     from speechscale.compute import choose_device, choose_dtype
     from speechscale.evals.score import score_pairs
     from speechscale.evals.text import text_pairs
-    from speechscale.model.hugging_face import open_causal_model
-    from speechscale.model.text_tokenizer import open_tokenizer
+    from speechscale.model.hugging_face import load_causal_model
+    from speechscale.model.text_tokenizer import load_text_tokenizer
 
-    tokenizer = open_tokenizer(model.name, model.revision)
-    scored = open_causal_model(model.name, model.revision, choose_device())
+    tokenizer = load_text_tokenizer(model.name, model.revision)
+    scored = load_causal_model(model.name, model.revision, choose_device())
     pairs = (pair for task, found in written.items() for pair in text_pairs(task, found.pairs, tokenizer))
     bos = tokenizer.bos if by.bos else None
     dtype = choose_dtype(precision, scored.device)
@@ -156,10 +157,10 @@ def _record(
     model: TextModel, tokens: int, scored: HuggingFaceModel, found: Evaluation, seconds: float
 ) -> RunRecord:
     """The model as a run that others trained: without a loss, for it has none on our test set."""
-    from speechscale.model.counting import size_of
+    from speechscale.model.counting import count_parameters
 
-    size, config = size_of(scored.module), scored.module.config.get_text_config()
-    unique = min(tokens, corpus_tokens(model.name) or tokens)
+    size, config = count_parameters(scored.module), scored.module.config.get_text_config()
+    unique = min(tokens, unique_corpus_tokens(model.name) or tokens)
     return RunRecord(
         run=model.run,
         series=SERIES,
@@ -171,7 +172,7 @@ def _record(
         tokens=tokens,
         unique_tokens=unique,
         epochs=tokens / unique if unique else 0.0,
-        steps=steps_taken(model.name, model.revision) or 0,
+        steps=training_steps(model.name, model.revision) or 0,
         flops=size.flops(tokens),
         flops_exact=size.flops_exact(
             tokens,
@@ -188,8 +189,8 @@ def _record(
     )
 
 
-def _remarks(model: TextModel, written: Mapping[str, Written]) -> list[str]:
+def _remarks(model: TextModel, written: Mapping[str, TextBenchmark]) -> list[str]:
     """What a reader of the scores must know."""
     remarks = [f"{task}: {note}" for task, found in written.items() for note in found.notes]
-    why = doubt(model.name, model.revision)
+    why = checkpoint_warning(model.name, model.revision)
     return [*remarks, *([why] if why else [])]

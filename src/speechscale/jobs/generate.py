@@ -1,4 +1,4 @@
-"""What a model says: units sampled after a prompt or from nothing, and their sound."""
+"""Generation of units by a trained model, after a prompt or from nothing, and their conversion to sound."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
@@ -21,7 +21,10 @@ from speechscale.speech.audio.decode import write_wav
 from speechscale.train.checkpoint import MODEL, load_model
 from speechscale.units.griffin_lim import FRAMES_PER_UNIT, mean_durations, mel_sound, stretch
 from speechscale.units.kmeans import load_code_book
-from speechscale.units.vocoder import load_vocoder
+from speechscale.units.vocoder import PUBLISHED_SHA256, load_vocoder
+from speechscale.workers.progress import spinner
+
+__all__ = ["Generation", "Prompt", "Sampling", "VocoderOptions", "write_continuations"]
 
 GENERATED_SCHEMA = "speechscale.generated/1"
 UNITS = "units.jsonl"
@@ -29,7 +32,13 @@ UNITS = "units.jsonl"
 
 @dataclass(frozen=True)
 class Prompt:
-    """The first `units` units of an utterance in a folder of shards; of the very first when no id is named."""
+    """The first units of an utterance in a folder of shards.
+
+    Attributes:
+        shards: the folder.
+        units: number of units.
+        sample: id of the utterance; the first one when None.
+    """
 
     shards: Path
     units: int
@@ -37,23 +46,54 @@ class Prompt:
 
 
 @dataclass(frozen=True)
-class MelVoice:
-    """Log-mel units by their code book; durations are the means in `pace` (a folder of shards), or a constant."""
+class VocoderOptions:
+    """How units become sound: log-mel units by Griffin-Lim, HuBERT units by a neural vocoder; neither: no sound.
 
-    code_book: Path
-    pace: Path | None = None
+    Attributes:
+        code_book: code book of log-mel units, whose centroids are inverted.
+        duration_shards: with a code book, shards whose mean durations are used; a constant rate when None.
+        checkpoint: CodeHiFiGAN checkpoint, which predicts durations itself.
+        config: configuration of the checkpoint, JSON.
+        sha256: expected hash of the checkpoint.
+    """
+
+    code_book: Path | None = None
+    duration_shards: Path | None = None
+    checkpoint: Path | None = None
+    config: Path | None = None
+    sha256: str = PUBLISHED_SHA256
+
+    def __post_init__(self) -> None:
+        if self.code_book and self.checkpoint:
+            raise UserError("give --code-book (log-mel units) or --vocoder (HuBERT units), not both.")
+        if self.checkpoint and not self.config:
+            raise UserError("--vocoder needs --vocoder-config, the JSON file that was published beside it.")
 
 
 @dataclass(frozen=True)
-class VocoderVoice:
-    """HuBERT units by a vocoder, which foretells durations itself."""
+class Generation:
+    """Summary of a generation: number of continuations that reached EOS, and number of files with sound."""
 
-    checkpoint: Path
-    config: Path
-    sha256: str
+    ended: int
+    audible: int
 
 
-Voice = MelVoice | VocoderVoice
+class _Row(TypedDict):
+    """A line of `units.jsonl`."""
+
+    id: str
+    prompt: list[int]
+    units: list[int]
+    ended: bool
+    file: str | None
+
+
+@dataclass(frozen=True)
+class _Vocoder:
+    """Conversion of units to samples, and the source of their durations, for the seal."""
+
+    sound: Callable[[np.ndarray], np.ndarray]
+    durations: str
 
 
 def write_continuations(
@@ -61,58 +101,66 @@ def write_continuations(
     out: Path,
     *,
     count: int,
-    most: int | None,
+    max_new_tokens: int | None,
     sampling: Sampling,
     prompt: Prompt | None,
-    voice: Voice | None,
-) -> tuple[int, int]:
-    """`units.jsonl` (prompt, units, whether EOS ended them, file) and a wav each; sealed in `out`.
+    vocoder: VocoderOptions,
+) -> Generation:
+    """Write `units.jsonl` and the sound of each continuation to a new, sealed folder.
 
     Args:
-        most: units at most; None: what the context leaves.
-
-    Returns:
-        How many sequences reached EOS, and how many have a sound (one without a single unit has none).
+        run: folder of a trained run.
+        out: folder to create.
+        count: number of continuations.
+        max_new_tokens: maximum units of each; when None, what the prompt leaves of the context.
+        sampling: how units are drawn.
+        prompt: the units to continue; from nothing when None.
+        vocoder: how units become sound. A continuation without units has none.
 
     Raises:
-        UserError: prompt, code book or vocoder do not go with the model.
+        UserError: the folder exists, or prompt, code book or vocoder do not fit the model's units.
     """
-    model, provenance = load_model(run / MODEL)
-    code_book = provenance["kmeans"]
-    first = _prompt_units(prompt, run / MODEL, model.shape, code_book) if prompt else np.empty(0, np.int64)
-    speak, durations = _speaker(voice, model.shape, code_book) if voice else (None, None)
-    most = model.shape.context - len(first) if most is None else most
-    device = choose_device()
-    dtype = choose_dtype("auto", device)
-    spec = {
-        "sampling": asdict(sampling),
-        "most": most,
-        "durations": durations,
-        "prompt": None if prompt is None else {**asdict(prompt), "shards": str(prompt.shards)},
-    }
-    parents = {"model": sha256_file(run / MODEL)}
-    with sealed_folder(out, schema=GENERATED_SCHEMA, stage="generate", spec=spec, parents=parents) as aside:
-        made = generate(model.to(device), [first] * count, most, sampling, dtype)
-        rows = [
-            _write_one(aside, number, first, units, model.shape, speak) for number, units in enumerate(made)
-        ]
-        write_file(aside / UNITS, "".join(json.dumps(row) + "\n" for row in rows))
-    return sum(row["ended"] for row in rows), sum(row["file"] is not None for row in rows)
+    with spinner("generating"):
+        model, provenance = load_model(run / MODEL)
+        shape, code_book = model.shape, provenance["kmeans"]
+        first = _prompt_units(prompt, run / MODEL, shape, code_book) if prompt else np.empty(0, np.int64)
+        converter = _load_vocoder(vocoder, shape, code_book)
+        max_new_tokens = shape.context - len(first) if max_new_tokens is None else max_new_tokens
+        device = choose_device()
+        spec = {
+            "sampling": asdict(sampling),
+            "max_new_tokens": max_new_tokens,
+            "durations": converter and converter.durations,
+            "prompt": None if prompt is None else {**asdict(prompt), "shards": str(prompt.shards)},
+        }
+        parents = {"model": sha256_file(run / MODEL)}
+        with sealed_folder(
+            out, schema=GENERATED_SCHEMA, stage="generate", spec=spec, parents=parents
+        ) as staging:
+            continuations = generate(
+                model.to(device), [first] * count, max_new_tokens, sampling, choose_dtype("auto", device)
+            )
+            rows = [
+                _write_continuation(staging, number, first, units, shape, converter)
+                for number, units in enumerate(continuations)
+            ]
+            write_file(staging / UNITS, "".join(json.dumps(row) + "\n" for row in rows))
+    return Generation(sum(row["ended"] for row in rows), sum(row["file"] is not None for row in rows))
 
 
-def _write_one(
+def _write_continuation(
     folder: Path,
     number: int,
     prompt: np.ndarray,
     units: np.ndarray,
     shape: ModelShape,
-    speak: Callable[[np.ndarray], np.ndarray] | None,
-) -> dict[str, Any]:
+    vocoder: _Vocoder | None,
+) -> _Row:
     ended = len(units) > 0 and int(units[-1]) == shape.eos
-    said = np.concatenate([prompt, units[:-1] if ended else units])
-    file = f"{number}.wav" if speak and len(said) else None
-    if speak and file:
-        write_wav(speak(said), folder / file)
+    spoken = np.concatenate([prompt, units[:-1] if ended else units])
+    file = f"{number}.wav" if vocoder and len(spoken) else None
+    if vocoder and file:
+        write_wav(vocoder.sound(spoken), folder / file)
     return {
         "id": str(number),
         "prompt": prompt.tolist(),
@@ -131,32 +179,35 @@ def _prompt_units(prompt: Prompt, model: Path, shape: ModelShape, code_book: str
         for row, units in zip(shard.rows(), shard.samples(), strict=True):
             if prompt.sample in (None, row["id"]):
                 return units[:-1][: prompt.units].astype(np.int64)
-    raise UserError(f"{prompt.shards}: no sample {prompt.sample!r} here; ids stand in samples.jsonl.")
+    raise UserError(f"{prompt.shards}: no sample {prompt.sample!r} here; samples.jsonl lists the ids.")
 
 
-def _speaker(
-    voice: Voice, shape: ModelShape, code_book: str | None
-) -> tuple[Callable[[np.ndarray], np.ndarray], str]:
-    """The function from units to samples, and where their durations come from."""
-    if isinstance(voice, VocoderVoice):
-        vocoder = load_vocoder(voice.checkpoint, voice.config, voice.sha256)
+def _load_vocoder(options: VocoderOptions, shape: ModelShape, code_book: str | None) -> _Vocoder | None:
+    if options.checkpoint and options.config:
+        vocoder = load_vocoder(options.checkpoint, options.config, options.sha256)
         if vocoder.spec.num_embeddings < shape.eos:
             raise UserError(
-                f"{voice.checkpoint}: knows {vocoder.spec.num_embeddings} units, the model says {shape.eos}."
+                f"{options.checkpoint}: has {vocoder.spec.num_embeddings} units, the model has {shape.eos}."
             )
-        return vocoder.sound, "foretold by the vocoder"
-    book = load_code_book(voice.code_book)
-    if len(book.centroids) != shape.eos or code_book not in (None, sha256_file(voice.code_book)):
+        return _Vocoder(vocoder.sound, "predicted by the vocoder")
+    if options.code_book is None:
+        return None
+    book = load_code_book(options.code_book)
+    if len(book.centroids) != shape.eos or code_book not in (None, sha256_file(options.code_book)):
         raise UserError(
-            f"{voice.code_book}: is not the code book of the model's units "
+            f"{options.code_book}: is not the code book of the model's units "
             f"({shape.eos} units, SHA-256 {code_book or 'not known'})."
         )
-    if voice.pace is None:
-        return lambda units: mel_sound(stretch(units, None), book), f"{FRAMES_PER_UNIT:.3f} frames each"
-    shards = open_shards(voice.pace)
-    _check_vocabulary(voice.pace, shards, shape)
+    if options.duration_shards is None:
+        return _Vocoder(
+            lambda units: mel_sound(stretch(units, None), book), f"{FRAMES_PER_UNIT:.3f} frames each"
+        )
+    shards = open_shards(options.duration_shards)
+    _check_vocabulary(options.duration_shards, shards, shape)
     means = mean_durations(shards)
-    return lambda units: mel_sound(stretch(units, means), book), f"means of {voice.pace}"
+    return _Vocoder(
+        lambda units: mel_sound(stretch(units, means), book), f"means of {options.duration_shards}"
+    )
 
 
 def _check_vocabulary(folder: Path, shards: Sequence[Shard], shape: ModelShape) -> None:

@@ -1,4 +1,4 @@
-"""Runs to and from other programs' folders: the model, which units it speaks, and a record to score it under."""
+"""Export of runs to other programs, and import of foreign models as runs that can be scored."""
 
 from __future__ import annotations
 
@@ -7,35 +7,45 @@ from typing import Any
 
 from speechscale.errors import UserError
 from speechscale.jobs.train_run import RECORD
-from speechscale.model.interchange import Format, export_model, import_model
+from speechscale.model.checkpoint_configs import CheckpointFormat
+from speechscale.model.interchange import export_model, import_model
 from speechscale.model.shape import ModelShape
 from speechscale.records.runs import RunRecord, write_record
 from speechscale.train.checkpoint import MODEL, load_model, save_model
 from speechscale.units.kmeans import code_book_identity, load_code_book
 
 
-def export_run(run: Path, out: Path, to: Format) -> None:
-    """The model of a run as a folder of another program."""
+def export_run(run: Path, out: Path, to: CheckpointFormat) -> None:
+    """Write the model of a run to a new folder, in the format of another program.
+
+    Raises:
+        UserError: no model there, or the folder exists.
+    """
     model, provenance = load_model(run / MODEL)
     export_model(model, out, to, {key: provenance.get(key) for key in ("encoder", "kmeans")})
 
 
 def import_run(source: Path, out: Path, *, code_book: Path | None, tokens: int) -> RunRecord:
-    """A foreign model as a run of ours: `model.safetensors` and `record.json` in `out`.
+    """Write a foreign model as a run: `model.safetensors` and `record.json`.
 
     Args:
-        code_book: the one whose units the model speaks; needed for scoring unless the folder itself says it.
-        tokens: seen in training; 0 where nobody knows.
+        source: folder of the model.
+        out: folder of the run.
+        code_book: the code book of the model's units; scoring needs it, unless the config of the model names it.
+        tokens: tokens seen in training; 0 where unknown.
+
+    Returns:
+        The record of the run.
 
     Raises:
-        UserError: `out` holds a model already, the folder is none of ours, or the code book is not the model's.
+        UserError: `out` has a model already, `source` is of no known format, or the code book is not the model's.
     """
     if (out / MODEL).exists():
         raise UserError(f"{out / MODEL}: exists already; choose another folder.")
-    model, said = import_model(source)
-    units = {"encoder": said.get("encoder"), "kmeans": said.get("kmeans")}
+    model, named_units = import_model(source)
+    units = {"encoder": named_units.get("encoder"), "kmeans": named_units.get("kmeans")}
     if code_book:
-        units = _units_of(code_book, model.shape, said.get("kmeans"))
+        units = _units_of(code_book, model.shape, named_units.get("kmeans"))
     shape = model.shape
     record = RunRecord(
         run=out.name,
@@ -61,13 +71,13 @@ def import_run(source: Path, out: Path, *, code_book: Path | None, tokens: int) 
     return write_record(record, out / RECORD)
 
 
-def _units_of(path: Path, shape: ModelShape, said: str | None) -> dict[str, Any]:
-    book, sha256 = load_code_book(path), code_book_identity(path)["sha256"]
+def _units_of(code_book: Path, shape: ModelShape, named_sha256: str | None) -> dict[str, Any]:
+    book, sha256 = load_code_book(code_book), code_book_identity(code_book)["sha256"]
     if len(book.centroids) != shape.eos:
         raise UserError(
-            f"{path}: has {len(book.centroids)} units; the model's vocabulary of {shape.vocabulary} wants {shape.eos} "
-            "(EOS and padding come on top)."
+            f"{code_book}: has {len(book.centroids)} units; the model's vocabulary of {shape.vocabulary} wants "
+            f"{shape.eos} (EOS and padding come on top)."
         )
-    if said not in (None, sha256):
-        raise UserError(f"{path}: is not the code book that the model names ({said}).")
+    if named_sha256 not in (None, sha256):
+        raise UserError(f"{code_book}: is not the code book that the model names ({named_sha256}).")
     return {"encoder": book.encoder, "kmeans": sha256}

@@ -100,13 +100,13 @@ def _of_hugging_face(
     source: str, folder: Path, config: Mapping[str, Any], device: torch.device, unit_offset: int | None
 ) -> UnitModel:
     """slamkit puts PAD and <S> before the units, TWIST names an offset; of others it must be said."""
-    from speechscale.model.hugging_face import open_causal_model, open_slamkit
+    from speechscale.model.hugging_face import load_causal_model, load_slamkit_model
 
     if config.get("model_type") == _SLAMKIT:
         base = config["base_config"]
         pad, bos, end = (base.get(f"{name}_token_id", usual) for name, usual in _SLAMKIT_SPECIALS)
         offset = max(pad, bos, end) + 1 if unit_offset is None else unit_offset
-        return UnitModel(source, open_slamkit(folder, device), bos, end, offset)
+        return UnitModel(source, load_slamkit_model(folder, device), bos, end, offset)
     offset = config.get("offset") if unit_offset is None else unit_offset
     if not isinstance(offset, int):
         raise UserError(
@@ -119,7 +119,7 @@ def _of_hugging_face(
             f"{source}: its config.json names no token that begins or ends a sequence (bos_token_id, eos_token_id)."
         )
     bos, end = named[0], named[-1]
-    return UnitModel(source, open_causal_model(str(folder), None, device), bos, end, offset)
+    return UnitModel(source, load_causal_model(str(folder), None, device), bos, end, offset)
 
 
 _ENDS = ("bos_token_id", "eos_token_id")  # where one is named alone, it is both

@@ -196,7 +196,7 @@ def _unfinished(
 ) -> RunRecord:
     spec, corpora = mixed(task.spec, Path(), task.train, [])
     shape = spec.shape(corpora[0].shards[0].preprocessing["vocab_size"])
-    unique = sum(corpus.units for corpus in corpora)
+    unique = sum(corpus.num_tokens for corpus in corpora)
     return RunRecord(
         run=spec.run,
         series=spec.series,

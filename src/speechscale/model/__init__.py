@@ -1,1 +1,1 @@
-"""The language model: its shape and counts (no torch), and the transformer itself in one file."""
+"""The language model: its shape and counts (without torch), and the transformer itself in one file."""

@@ -1,4 +1,4 @@
-"""How large a model of another maker is, and what a token costs it: counted from the module itself."""
+"""Parameters and training FLOPs of a foreign model, counted from its module."""
 
 from __future__ import annotations
 
@@ -6,37 +6,53 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from speechscale.model.shape import exact_training_flops, training_flops
+
 
 @dataclass(frozen=True)
-class Size:
-    """Parameters by the conventions of `shape.py`, and the training FLOPs of a token."""
+class ParameterCounts:
+    """Parameters by the conventions of `shape.py`.
 
-    params: int  # N: without embeddings, of tokens (in and out) and of positions
-    params_total: int  # what input and output share counts once
-    matrices: int  # of the products that every token takes part in, output projection included
+    Attributes:
+        params: N, without the embeddings of tokens (input and output) and positions.
+        params_total: all parameters; those that input and output share count once.
+        matmul_params: parameters of the matrix products that every token takes part in, output projection included.
+    """
+
+    params: int
+    params_total: int
+    matmul_params: int
 
     def flops(self, tokens: int) -> float:
         """Training FLOPs by the convention of the laws, 6 N D."""
-        return 6.0 * self.params * tokens
+        return training_flops(self.params, tokens)
 
     def flops_exact(self, tokens: int, *, layers: int, dim: int, context: int) -> float:
-        """Training FLOPs with causal attention and the output projection, as `ModelShape.flops_exact`."""
-        return 6.0 * (self.matrices + layers * 2 * dim * (context + 1) / 2) * tokens
+        """Training FLOPs of every matrix product.
+
+        Args:
+            tokens: tokens seen in training.
+            layers: number of layers.
+            dim: width of the residual stream.
+            context: tokens of a training window.
+        """
+        return exact_training_flops(
+            self.matmul_params, layers=layers, dim=dim, context=context, tokens=tokens
+        )
 
 
-def size_of(model: nn.Module) -> Size:
-    """Count a causal language model of transformers.
+def count_parameters(model: nn.Module) -> ParameterCounts:
+    """Count the parameters of a causal language model of transformers.
 
-    Kaplan et al. (2020) leave out the embeddings of tokens and of positions; an output projection of its own is an
-    embedding too (Pythia's authors count likewise).
+    Kaplan et al. (2020) leave out the embeddings of tokens and positions. An untied output projection is an embedding
+    too, by the count of Pythia's authors.
     """
-    total = sum(each.numel() for each in model.parameters())
-    tables = [module.weight for module in model.modules() if isinstance(module, nn.Embedding)]
-    output = model.get_output_embeddings()  # type: ignore[operator]
-    embeddings = {id(weight): weight.numel() for weight in tables}
-    if output is not None:
-        embeddings |= {id(each): each.numel() for each in output.parameters()}
-    inner = [each for each in model.parameters() if id(each) not in embeddings]
-    matrices = sum(each.numel() for each in inner if each.ndim > 1)
-    projection = output.weight.numel() if output is not None else 0
-    return Size(sum(each.numel() for each in inner), total, matrices + projection)
+    total = sum(parameter.numel() for parameter in model.parameters())
+    embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
+    projection = model.get_output_embeddings()  # type: ignore[operator]
+    if projection is not None:
+        embeddings |= {id(parameter) for parameter in projection.parameters()}
+    inner = [parameter for parameter in model.parameters() if id(parameter) not in embeddings]
+    matmul = sum(parameter.numel() for parameter in inner if parameter.ndim > 1)
+    output = projection.weight.numel() if projection is not None else 0
+    return ParameterCounts(sum(parameter.numel() for parameter in inner), total, matmul + output)

@@ -1,4 +1,4 @@
-"""What a model must offer to be scored: our transformer does, and any causal language model of Hugging Face."""
+"""The interface of models that can be scored, ours and causal language models of Hugging Face."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class LanguageModel(Protocol):
-    """Tokens in, logits of the next token out. Shapes: B rows, T positions, S predictions, V vocabulary."""
+    """Logits of the next token. Shapes: B rows, T positions, S predictions, V vocabulary."""
 
     @property
     def vocabulary(self) -> int:
@@ -17,14 +17,15 @@ class LanguageModel(Protocol):
 
     @property
     def context(self) -> int:
-        """Positions that it reads at most."""
+        """Maximum number of positions."""
 
     @property
-    def device(self) -> torch.device: ...
+    def device(self) -> torch.device:
+        """Where the parameters are, and the inputs must be."""
 
     @property
     def supports_shared_prefix(self) -> bool:
-        """Whether it minds `visible` and `places_BT`, so that one row can go on in two ways."""
+        """Whether one row can hold two suffixes of a prefix, by `attention_mask` and `position_ids_BT`."""
 
     def __call__(
         self,
@@ -32,13 +33,16 @@ class LanguageModel(Protocol):
         *,
         attention_mask: Tensor | None = None,
         position_ids_BT: Tensor | None = None,
-        at: Tensor | None = None,
+        positions_S: Tensor | None = None,
     ) -> Tensor:
-        """Logits [S, V] of the token that follows each of the positions `at`; [B, T, V], of all, without it.
+        """Logits of the token after each position, or after selected positions.
 
         Args:
-            tokens_BT: integers. What stands to the right of a position cannot change its logits.
-            visible: bool [B, 1, T, T], what each position attends to; all up to itself when None.
-            places_BT: the place of each token in its sequence; 0, 1, 2, … when None.
-            at: integers [S], positions as b T + t.
+            tokens_BT: int64 [B, T]; attention is causal, so padding to the right changes no logits before it.
+            attention_mask: bool [B, 1, T, T], which positions (last axis) each position attends to; causal when None.
+            position_ids_BT: int64 [B, T], the position of each token in its sequence; 0, 1, 2, … when None.
+            positions_S: int64 [S], the positions to predict from, as b T + t; all of them when None.
+
+        Returns:
+            Logits [S, V], or [B, T, V] without `positions_S`, in the precision of the model.
         """

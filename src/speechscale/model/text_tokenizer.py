@@ -1,4 +1,4 @@
-"""The tokenizer of a text language model, from its folder or a revision of the hub: text in, tokens out."""
+"""Tokenizers of text language models, from a folder or a revision of the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -8,42 +8,43 @@ from typing import Any
 import numpy as np
 
 from speechscale.errors import UserError
-from speechscale.model.hugging_face import silence
+from speechscale.model.hugging_face import quiet_library_logs
 
 
 @dataclass(frozen=True)
 class TextTokenizer:
-    """Tokens of a text, without any that the tokenizer would add by itself; BOS and EOS are ours to place."""
+    """A tokenizer that adds no special tokens; the caller adds BOS and EOS.
 
-    tokenizer: Any  # of transformers
+    Attributes:
+        tokenizer: the tokenizer of transformers.
+        bos: the token before a text.
+        eos: the token after a text.
+    """
+
+    tokenizer: Any
     bos: int
     eos: int
 
     def __call__(self, text: str) -> np.ndarray:
-        """int64 [tokens]"""
+        """Tokens of a text, without special tokens; int64 [tokens]."""
         return np.array(self.tokenizer.encode(text, add_special_tokens=False), dtype=np.int64)
 
 
-def open_tokenizer(model: str, revision: str | None) -> TextTokenizer:
-    """The tokenizer beside a model.
+def load_text_tokenizer(model: str, revision: str | None) -> TextTokenizer:
+    """Load the tokenizer of a model.
 
-    BOS is the one that it names. Models as Pythia, trained on documents with one token between them, name it BOS and
-    EOS alike; where only EOS is named it is taken for both, as for units.
+    Where the tokenizer names no BOS, its EOS serves as both, as it does for units: models such as Pythia were trained
+    on documents with one token between them.
 
     Raises:
         UserError: no tokenizer there, or none that names an EOS.
     """
     from transformers import AutoTokenizer
 
-    silence()
+    quiet_library_logs()
     try:
         tokenizer = AutoTokenizer.from_pretrained(model, revision=revision, trust_remote_code=False)
-    except (
-        OSError,
-        ValueError,
-        TypeError,
-        KeyError,
-    ) as error:  # what transformers raises for files it cannot use
+    except (OSError, ValueError, TypeError, KeyError) as error:  # of transformers, for unusable files
         raise UserError(
             f"{model}: its tokenizer cannot be opened ({str(error).splitlines()[0]}); tokenizer.json and "
             "tokenizer_config.json are wanted beside the model."

@@ -1,4 +1,4 @@
-"""Benchmark items: pairs of which one member is known to be the better, with every label explicit."""
+"""Benchmark items and the labels of their recordings: pairs of which one member is known to be the better."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Item(BaseModel):
-    """Two members, one of them right. `phonemes`: the members are phoneme mnemonics instead of spelling."""
+    """A pair of texts made from the story world, of which one is correct."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -15,33 +15,33 @@ class Item(BaseModel):
     phenomenon: str  # for StoryCloze what the wrong ending breaks
     correct: str
     wrong: str
-    phonemes: bool = False
+    phonemes: bool = False  # the texts are phoneme mnemonics, not spelling
     note: str = ""  # what was exchanged, for a reader
 
 
 class Label(BaseModel):
-    """What an utterance of a benchmark is: it travels in `Utterance.extra` and in the shard's rows.
+    """The place of an utterance in a benchmark; it travels in `Utterance.extra` and in the rows of shards.
 
-    What is asked is the group: one word, one sentence pair, one story. Its pairs are repetitions by other voices or in
-    other conditions; they do not count as further items, so intervals resample whole groups. Other keys of `extra` are
-    not looked at.
+    A group is one item: one word, one sentence pair, one story. The pairs of a group are repetitions by other voices or
+    in other conditions. They do not count as further items, so intervals resample whole groups. Other keys of `extra`
+    are ignored.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    task: str = Field(min_length=1)  # swuggy, sblimp, sstorycloze, tstorycloze, … or nano's own
+    task: str = Field(
+        min_length=1
+    )  # swuggy, sblimp, sstorycloze, tstorycloze, …, or one of the story world's
     group_id: str = Field(min_length=1)  # unique in the task
     pair_id: str = Field(
         min_length=1
-    )  # one pair of recordings, unique in the task: group x voice x condition
+    )  # one pair of recordings: group x voice x condition; unique in the task
     correct: bool
     voice: str = ""
-    phenomenon: str = (
-        ""  # what macro-averages run over; for StoryCloze what the wrong ending breaks, if known
-    )
-    condition: str = ""  # nano: "seen" or "unseen" voices; elsewhere a split, or a part of SALMon
+    phenomenon: str = ""  # macro averages are taken over it; for StoryCloze what the wrong ending breaks
+    condition: str = ""  # story world: "seen" or "unseen" voices; elsewhere a split, or a part of SALMon
     frequency: float | None = Field(
         default=None, ge=0, allow_inf_nan=False
-    )  # of a word of sWUGGY; 0: never seen
+    )  # of a word of sWUGGY in LibriSpeech
     prompt: int | None = Field(default=None, ge=0)  # leading units that both members share; None: not known
     prompt_text: str | None = None

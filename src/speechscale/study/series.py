@@ -15,11 +15,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from speechscale.compute import available_cores
-from speechscale.jobs.tokenize import learn_tokens, tokenise
+from speechscale.jobs.tokenize import tokenize_shards, train_tokenizer
 from speechscale.study.shards import ShardFolders
 from speechscale.study.spec import SeriesSpec, StudySpec
-from speechscale.tokens.text import write_subset, write_text
-from speechscale.tokens.unigram import UnigramTask
+from speechscale.tokens.subset import write_subset
+from speechscale.tokens.text import write_text_shards
+from speechscale.tokens.unigram import UnigramTrainingTask
 
 Log = Callable[[str], None]
 
@@ -50,13 +51,15 @@ def _derive(series: SeriesSpec, shards: ShardFolders, folder: Path, log: Log) ->
             write_subset(source, subsets[-1], dataset)
         shards = replace(shards, train=tuple(subsets))
     if series.tokens == "characters":
-        shards = _convert_all(shards, folder / "characters", write_text)
+        shards = _convert_all(shards, folder / "characters", write_text_shards)
     if series.unigram is not None:
         model = folder / "unigram.model"
-        log(f"{series.name:>10}: {learn_tokens(UnigramTask(shards.train[0], series.unigram, model))}")
+        log(
+            f"{series.name:>10}: {train_tokenizer(UnigramTrainingTask(shards.train[0], series.unigram, model))}"
+        )
 
         def tokenize(source: Path, out: Path) -> None:
-            log(f"{series.name:>10}: {out.name}: {tokenise(source, model, out, available_cores())}")
+            log(f"{series.name:>10}: {out.name}: {tokenize_shards(source, model, out, available_cores())}")
 
         shards = _convert_all(shards, folder / "unigram", tokenize)
     return shards

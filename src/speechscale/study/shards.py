@@ -14,7 +14,7 @@ from speechscale.records.shard_verification import verify_shard
 from speechscale.records.shards import Shard, encoding_of, open_shards, shards_identity
 from speechscale.study.ladder import ladder_runs
 from speechscale.study.spec import InputShardsSpec, StudySpec
-from speechscale.tokens.mixture import Corpus, Mixture
+from speechscale.tokens.mixture import Mixture, TrainingCorpus
 from speechscale.workers.pool import Backend, run_tasks
 
 _ROUNDING = 0.01  # a spec may say 10.89 B tokens where the shards hold some millions more or fewer
@@ -80,7 +80,8 @@ def check_input_shards(spec: StudySpec, corpus: InputShardsSpec) -> None:
     folders = input_shard_folders(corpus)
     limits = [part.unique_tokens for part in corpus.mixture] or [None]
     corpora = [
-        Corpus(open_shards(folder), limit=limit) for folder, limit in zip(folders.train, limits, strict=True)
+        TrainingCorpus(open_shards(folder), limit=limit)
+        for folder, limit in zip(folders.train, limits, strict=True)
     ]
     first = corpora[0].shards[0]
     vocabulary = first.preprocessing["vocab_size"]
@@ -91,7 +92,7 @@ def check_input_shards(spec: StudySpec, corpus: InputShardsSpec) -> None:
         )
     Mixture(corpora, spec.ladder.context)
     _demand_same_encoding(folders, first)
-    unique = sum(each.units for each in corpora)
+    unique = sum(each.num_tokens for each in corpora)
     if abs(unique - corpus.unique_tokens) > _ROUNDING * unique:
         raise UserError(
             f"{spec.name}: corpus.unique_tokens is {corpus.unique_tokens:,}, but the training shards hold {unique:,} "

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from speechscale.compute import Precision
 from speechscale.errors import UserError, nearest
-from speechscale.model.shape import ModelShape, Preset, check_heads
+from speechscale.model.shape import ModelShape, TrainingPreset, check_heads
 from speechscale.records.shards import vocabulary_of
 from speechscale.speech.storyworld.corpus import WorldSpec
 from speechscale.tokens.text import TEXT_VOCABULARY
@@ -141,7 +141,7 @@ class LadderSpec(_Table):
     context: int = Field(ge=2)
     hidden_multiple: int = Field(default=256, ge=1)
     weight_decay: float = Field(default=0.1, ge=0)
-    preset: Preset = "paper"
+    preset: TrainingPreset = "paper"
     schedule: Schedule = "cosine"
     warmup: int | None = Field(
         default=None, ge=0

@@ -1,1 +1,1 @@
-"""Units to what the model reads: windows over a concatenated corpus, in true epochs."""
+"""Model input from units: tokens, and windows of them in true epochs."""

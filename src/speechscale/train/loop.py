@@ -24,7 +24,7 @@ from speechscale.records.revisions import revisions_of
 from speechscale.records.runs import CurvePoint, RunRecord
 from speechscale.records.seal import differing_fields, exclusive_lock, remove_leftovers, write_error
 from speechscale.records.shards import Shard, encoding_of, shards_identity, unigram_identity
-from speechscale.tokens.mixture import Corpus, Mixture
+from speechscale.tokens.mixture import Mixture, TrainingCorpus
 from speechscale.train.branches import tokens_trained
 from speechscale.train.checkpoint import (
     MODEL,
@@ -51,12 +51,12 @@ def train_run(
     spec: RunSpec, shards: Sequence[Shard], test: Sequence[Shard], folder: Path, tick: Tick = lambda *_: None
 ) -> RunRecord:
     """`train_mixture` on one corpus."""
-    return train_mixture(spec, [Corpus(shards, limit=spec.unique_tokens)], test, folder, tick)
+    return train_mixture(spec, [TrainingCorpus(shards, limit=spec.unique_tokens)], test, folder, tick)
 
 
 def train_mixture(
     spec: RunSpec,
-    corpora: Sequence[Corpus],
+    corpora: Sequence[TrainingCorpus],
     test: Sequence[Shard],
     folder: Path,
     tick: Tick = lambda *_: None,
@@ -241,8 +241,8 @@ class _Run:
                 "params": shape.params,
                 "params_total": shape.params_total,
                 "tokens": tokens,
-                "unique_tokens": self.mixture.unique(spec.steps * spec.batch),
-                "epochs": tokens / self.mixture.tokens,
+                "unique_tokens": self.mixture.unique_tokens_in(spec.steps * spec.batch),
+                "epochs": tokens / self.mixture.unique_tokens,
                 "steps": spec.steps,
                 "flops": shape.flops(tokens),
                 "flops_exact": shape.flops_exact(tokens),
@@ -263,7 +263,7 @@ def _reading_steps(spec: RunSpec) -> set[int]:
     return {spec.steps >> power for power in range(1, spec.curve + 1)} - {0}
 
 
-def _provenance(spec: RunSpec, corpora: Sequence[Corpus], test: Sequence[Shard]) -> dict[str, Any]:
+def _provenance(spec: RunSpec, corpora: Sequence[TrainingCorpus], test: Sequence[Shard]) -> dict[str, Any]:
     shards = corpora[0].shards
     differing = differing_fields(encoding_of(test[0]), encoding_of(shards[0]))
     if differing:

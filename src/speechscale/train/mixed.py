@@ -8,13 +8,13 @@ from pathlib import Path
 
 from speechscale.errors import UserError
 from speechscale.records.shards import open_shards
-from speechscale.tokens.mixture import Corpus
+from speechscale.tokens.mixture import TrainingCorpus
 from speechscale.train.spec import CorpusSpec, RunSpec
 
 
 def mixed(
     spec: RunSpec, beside: Path, folders: Sequence[Path], weights: Sequence[float]
-) -> tuple[RunSpec, list[Corpus]]:
+) -> tuple[RunSpec, list[TrainingCorpus]]:
     """The run with its mixture on record, and the corpora: `folders`, or those of the spec, relative to `beside`.
 
     Raises:
@@ -40,7 +40,7 @@ def mixed(
         if not 0 < weight < math.inf:
             raise UserError(f"--weight {weight:g}: a weight is a number above zero.")
     if len(folders) == 1:
-        return spec, [Corpus(open_shards(folders[0]), limit=spec.unique_tokens)]
+        return spec, [TrainingCorpus(open_shards(folders[0]), limit=spec.unique_tokens)]
     if spec.unique_tokens is not None:
         raise UserError(
             f"{spec.run}: unique_tokens limits one corpus, and --shards names {len(folders)}; write them into the TOML "
@@ -53,6 +53,6 @@ def mixed(
     return spec.model_copy(update={"corpora": corpora}), [_opened(corpus, Path()) for corpus in corpora]
 
 
-def _opened(corpus: CorpusSpec, beside: Path) -> Corpus:
+def _opened(corpus: CorpusSpec, beside: Path) -> TrainingCorpus:
     weight = float(corpus.weight or corpus.tokens or 1)
-    return Corpus(open_shards(beside / corpus.shards), weight, corpus.unique_tokens)
+    return TrainingCorpus(open_shards(beside / corpus.shards), weight, corpus.unique_tokens)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from speechscale.model.shape import Preset
+from speechscale.model.shape import TrainingPreset
 
 Schedule = Literal["cosine", "wsd"]  # half a cosine over all steps; or warm-up, a steady rate, a short decay
 FINAL: dict[Schedule, float] = {"cosine": 0.1, "wsd": 0.0}  # share of the peak rate at the end
@@ -25,7 +25,7 @@ def learning_rate(
     step: int,
     steps: int,
     peak: float,
-    preset: Preset,
+    preset: TrainingPreset,
     schedule: Schedule = "cosine",
     warmup: int | None = None,
     decay: float = 0.2,

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from speechscale.compute import Device, Precision
-from speechscale.model.shape import ModelShape, Preset, check_heads
+from speechscale.model.shape import ModelShape, TrainingPreset, check_heads
 from speechscale.train.schedule import Schedule, decay_start, warmup_steps
 
 Parallel = Literal["ddp", "fsdp"]  # every process holds the whole model, or a share of every matrix
@@ -72,7 +72,7 @@ class RunSpec(BaseModel):
     final: float | None = Field(
         default=None, ge=0, le=1
     )  # share of the peak at the end; None: the schedule's
-    preset: Preset = "paper"
+    preset: TrainingPreset = "paper"
     precision: Precision = "auto"
     document_masking: bool = False  # attention stays inside the utterance; the study's does not
     seed: int = Field(default=0, ge=0)

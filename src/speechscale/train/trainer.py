@@ -20,7 +20,7 @@ from torch.utils.checkpoint import checkpoint
 
 from speechscale.compute import choose_device, choose_dtype
 from speechscale.errors import UserError
-from speechscale.model.transformer import Transformer, same_document
+from speechscale.model.transformer import Transformer, document_mask
 from speechscale.train.feed import Feed, Windows
 from speechscale.train.processes import ALONE, World, no_sync, shard, synchronised, whole
 from speechscale.train.schedule import learning_rate
@@ -173,7 +173,7 @@ class Trainer:
 def _mean_loss(forward: nn.Module, dtype: torch.dtype, eos: int | None, batch: Tensor) -> Tensor:
     """Nats per token of windows int64 [B, T + 1]; `eos` where attention is to stay inside documents."""
     inputs, targets = batch[:, :-1], batch[:, 1:]
-    attention_mask = same_document(inputs, eos) if eos is not None else None
+    attention_mask = document_mask(inputs, eos) if eos is not None else None
     with torch.autocast(batch.device.type, dtype, enabled=dtype != torch.float32):
         logits = forward(inputs, attention_mask)
     return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten())

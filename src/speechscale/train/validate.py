@@ -12,7 +12,7 @@ import torch
 from torch.distributed.fsdp import FSDPModule
 
 from speechscale.errors import UserError
-from speechscale.model.likelihood import negative_log_likelihoods, problem_of
+from speechscale.model.likelihood import negative_log_likelihoods, sequence_problem
 from speechscale.model.protocol import LanguageModel
 from speechscale.model.transformer import Transformer
 from speechscale.records.shards import Shard
@@ -80,7 +80,7 @@ def read_corpus_losses(
     )
     while buffer := list(islice(samples, _BUFFER)):
         for row, tokens in buffer:
-            if problem := problem_of(tokens, model.vocabulary):
+            if problem := sequence_problem(tokens, model.vocabulary):
                 raise UserError(f"{row['id']} {problem}")
         nll = negative_log_likelihoods(model, [tokens for _, tokens in buffer], bos=bos, dtype=dtype)
         for (row, tokens), nats in zip(buffer, nll.tolist(), strict=True):

@@ -1,4 +1,4 @@
-"""Benchmarks as they are released to labelled utterances: one module a layout, and one door, `read_benchmark`."""
+"""Reading of released zero-shot benchmarks into labelled utterances: one module per layout."""
 
 from __future__ import annotations
 
@@ -7,26 +7,27 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from speechscale.datasets.benchmarks import jsonlines, parquet, salmon, slamkit, storycloze, zerospeech
-from speechscale.datasets.benchmarks.members import Benchmark, Fault, Member
-from speechscale.errors import UserError, nearest
+from speechscale.datasets.benchmarks.members import BenchmarkSource, Member, MemberFault
+from speechscale.datasets.reading import require_layout
+from speechscale.errors import UserError
 
 
 @dataclass(frozen=True)
-class Layout:
-    """How a benchmark lies on disk."""
+class BenchmarkLayout:
+    """How one kind of benchmark is read and recognised."""
 
-    read: Callable[[Benchmark, Callable[[str], None]], Iterator[Member | Fault]]
-    looks_like_one: Callable[[Path], bool]
+    read: Callable[[BenchmarkSource, Callable[[str], None]], Iterator[Member | MemberFault]]
+    matches: Callable[[Path], bool]
 
 
-LAYOUTS = {
-    "zerospeech": Layout(zerospeech.read, zerospeech.looks_like_one),
-    "storycloze": Layout(storycloze.read, storycloze.looks_like_one),
-    "parquet": Layout(parquet.read, parquet.looks_like_one),
-    "salmon": Layout(salmon.read, salmon.looks_like_one),
-    "slamkit": Layout(slamkit.read, slamkit.looks_like_one),
-    "jsonl": Layout(jsonlines.read, jsonlines.looks_like_ours),
-    "slm": Layout(jsonlines.read_slm, jsonlines.looks_like_the_studys),
+BENCHMARK_LAYOUTS = {
+    "zerospeech": BenchmarkLayout(zerospeech.read, zerospeech.matches),
+    "storycloze": BenchmarkLayout(storycloze.read, storycloze.matches),
+    "parquet": BenchmarkLayout(parquet.read, parquet.matches),
+    "salmon": BenchmarkLayout(salmon.read, salmon.matches),
+    "slamkit": BenchmarkLayout(slamkit.read, slamkit.matches),
+    "jsonl": BenchmarkLayout(jsonlines.read, jsonlines.matches),
+    "slm": BenchmarkLayout(jsonlines.read_slm, jsonlines.matches_slm),
 }
 
 
@@ -37,40 +38,45 @@ def open_benchmark(
     task: str | None = None,
     root: Path | None = None,
     subfolders: str | None = None,
-) -> Benchmark:
-    """A benchmark to read. Layout and root are taken from the path where they are not given.
+) -> BenchmarkSource:
+    """A benchmark to read; layout and root are derived from the path where they are not given.
+
+    Args:
+        path: folder of the benchmark, or the file that lists its recordings.
+        layout: a key of `BENCHMARK_LAYOUTS`.
+        task: name of the benchmark, where its layout does not state it.
+        root: folder that audio paths are relative to; no file outside it is read.
+        subfolders: what the folders of a slamkit tree are: "voice", "phenomenon" or "condition".
 
     Raises:
-        UserError: nothing there, no layout of this name, or none or several that it could be.
+        UserError: `path` does not exist, there is no such layout, or none or several layouts match.
     """
     if not path.exists():
         raise UserError(f"{path}: no such file or folder; a benchmark is wanted.")
-    if layout is not None and layout not in LAYOUTS:
-        raise UserError(
-            f"--layout {layout}: no such layout{nearest(layout, set(LAYOUTS))}; known: {', '.join(LAYOUTS)}."
-        )
+    if layout is not None:
+        require_layout(layout, BENCHMARK_LAYOUTS)
     path = path.absolute()
     root = root or (path if path.is_dir() else path.parent)
-    return Benchmark(path, layout or layout_of(path), root.resolve(), task, subfolders)
+    return BenchmarkSource(path, layout or detect_benchmark_layout(path), root.resolve(), task, subfolders)
 
 
-def read_benchmark(benchmark: Benchmark, note: Callable[[str], None]) -> Iterator[Member | Fault]:
-    """Every recording with its label, or why it is none, streamed; `note` is told what a reader should know.
-
-    Raises:
-        UserError: what says which recordings belong together cannot be read.
-    """
-    return LAYOUTS[benchmark.layout].read(benchmark, note)
-
-
-def layout_of(path: Path) -> str:
-    """The one layout that a path looks like.
+def read_benchmark(source: BenchmarkSource, note: Callable[[str], None]) -> Iterator[Member | MemberFault]:
+    """Stream every recording with its label, or why it cannot be used; `note` receives remarks for the user.
 
     Raises:
-        UserError: none or several.
+        UserError: the information which recordings form a pair cannot be read.
     """
-    alike = [name for name, layout in LAYOUTS.items() if layout.looks_like_one(path)]
-    if len(alike) != 1:
-        told = f"could be {' or '.join(alike)}" if alike else "looks like no benchmark"
-        raise UserError(f"{path}: {told}; say --layout, one of {', '.join(LAYOUTS)}.")
-    return alike[0]
+    return BENCHMARK_LAYOUTS[source.layout].read(source, note)
+
+
+def detect_benchmark_layout(path: Path) -> str:
+    """The one layout that matches a path.
+
+    Raises:
+        UserError: none or several match.
+    """
+    names = [name for name, layout in BENCHMARK_LAYOUTS.items() if layout.matches(path)]
+    if len(names) != 1:
+        found = f"could be {' or '.join(names)}" if names else "looks like no benchmark"
+        raise UserError(f"{path}: {found}; say --layout, one of {', '.join(BENCHMARK_LAYOUTS)}.")
+    return names[0]

@@ -1,8 +1,8 @@
-"""JSON Lines, one recording a line, with every label in a field: our own names, or those of the study's evaluation.
+"""JSON Lines, one recording per line, labelled by fields with our own names or those of the study's evaluation.
 
-Both have `group_id` and `pair_id`, and mean opposite things. Ours: a group is what is asked, and its pairs are
-repetitions by other voices. The study's (slm_scaling, `evaluate.py`): a group is one question to the model, and a pair
-joins the groups of all voices.
+Both have `group_id` and `pair_id`, with opposite meanings. Ours: a group is one item, and its pairs are repetitions by
+other voices. The study's (slm_scaling, `evaluate.py`): a group is one comparison, and a pair joins the groups of all
+voices.
 """
 
 from __future__ import annotations
@@ -11,92 +11,102 @@ import json
 from array import array
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from speechscale.datasets.benchmarks.members import Benchmark, Fault, Member, PairKey, member, task_named
-from speechscale.datasets.corpora.entries import json_lines
-from speechscale.datasets.corpora.jsonlines import told_by
+from speechscale.datasets.benchmarks.members import (
+    BenchmarkSource,
+    Member,
+    MemberFault,
+    PairKey,
+    make_member,
+    task_from_names,
+)
+from speechscale.datasets.corpora.jsonlines import utterance_fields
+from speechscale.datasets.reading import read_json_lines
 from speechscale.errors import UserError
 from speechscale.records.items import Label
 from speechscale.records.manifest import id_hash
 
-_IDS = ("task", "group_id", "pair_id")
 ENDINGS = (".jsonl", ".jsonl.gz")
+_ID_KEYS = ("task", "group_id", "pair_id")
+
+Nesting = Literal["jsonl", "slm"]  # the layout in which groups hold pairs, or pairs hold groups
 
 
-def looks_like_ours(path: Path) -> bool:
-    """Whether it is JSON Lines, and its groups are not the study's."""
-    return path.is_file() and path.name.endswith(ENDINGS) and nesting(path) != "slm"
+def matches(path: Path) -> bool:
+    """Whether the path is a file of JSON Lines in which no pair holds several groups."""
+    return path.is_file() and path.name.endswith(ENDINGS) and detect_nesting(path) != "slm"
 
 
-def looks_like_the_studys(path: Path) -> bool:
-    return path.is_file() and path.name.endswith(ENDINGS) and nesting(path) == "slm"
+def matches_slm(path: Path) -> bool:
+    """Whether the path is a file of JSON Lines in which pairs hold several groups, as in the study's evaluation."""
+    return path.is_file() and path.name.endswith(ENDINGS) and detect_nesting(path) == "slm"
 
 
-def read(benchmark: Benchmark, note: Callable[[str], None]) -> Iterator[Member | Fault]:
-    """Lines in the fields of `Label` and of a manifest.
+def read(source: BenchmarkSource, note: Callable[[str], None]) -> Iterator[Member | MemberFault]:
+    """Read lines with the fields of `Label` and of a manifest.
 
     Raises:
-        UserError: the file cannot be opened, or its groups are not ours.
+        UserError: the file cannot be read, or its ids are nested as in the study's evaluation.
     """
-    if nesting(benchmark.path) == "slm":
+    if detect_nesting(source.path) == "slm":
         raise UserError(
-            f"{benchmark.path}: a group_id never has two pair_id here, but a pair_id has several group_id, as in the "
+            f"{source.path}: a group_id never has two pair_id here, but a pair_id has several group_id, as in the "
             "study's own evaluation; say --layout slm."
         )
-    yield from _read(benchmark, ours)
+    yield from _read_lines(source, group_and_pair)
 
 
-def read_slm(benchmark: Benchmark, note: Callable[[str], None]) -> Iterator[Member | Fault]:
-    """Lines in the fields of the study's evaluation.
+def read_slm(source: BenchmarkSource, note: Callable[[str], None]) -> Iterator[Member | MemberFault]:
+    """Read lines with the fields of the study's evaluation.
 
     Raises:
-        UserError: the file cannot be opened, or its groups are not the study's.
+        UserError: the file cannot be read, or its ids are not nested as in the study's evaluation.
     """
-    if nesting(benchmark.path) == "jsonl":
+    if detect_nesting(source.path) == "jsonl":
         raise UserError(
-            f"{benchmark.path}: a pair_id never has two group_id here, but a group_id has several pair_id; "
+            f"{source.path}: a pair_id never has two group_id here, but a group_id has several pair_id; "
             "say --layout jsonl."
         )
-    yield from _read(benchmark, the_studys)
+    yield from _read_lines(source, slm_group_and_pair)
 
 
-def ours(line: Mapping[str, Any]) -> tuple[str, str]:
-    """Group and pair of a line, empty where there is none; a pair without an id is that of a voice and condition."""
-    group = _named(line, "group_id") or _named(line, "pair_id")
-    voice = _named(line, "voice") or _named(line, "speaker")
-    made = "/".join(part for part in (group, voice, _named(line, "condition")) if part)
-    return group, _named(line, "pair_id") or made
+def group_and_pair(line: Mapping[str, Any]) -> tuple[str, str]:
+    """Group and pair of a line, empty where it has none; without an id, the pair is that of voice and condition."""
+    group = _id_of(line, "group_id") or _id_of(line, "pair_id")
+    voice = _id_of(line, "voice") or _id_of(line, "speaker")
+    derived = "/".join(part for part in (group, voice, _id_of(line, "condition")) if part)
+    return group, _id_of(line, "pair_id") or derived
 
 
-def the_studys(line: Mapping[str, Any]) -> tuple[str, str]:
-    """Group and pair of a line of the study's, whose pair stands for our group."""
-    question = _named(line, "group_id")
-    return _named(line, "pair_id") or question, question
+def slm_group_and_pair(line: Mapping[str, Any]) -> tuple[str, str]:
+    """Our group and pair of a line of the study's evaluation: its pair and its group."""
+    slm_group = _id_of(line, "group_id")
+    return _id_of(line, "pair_id") or slm_group, slm_group
 
 
-def _named(line: Mapping[str, Any], key: str) -> str:
-    """An id, which may be a number; empty where there is none."""
+def _id_of(line: Mapping[str, Any], key: str) -> str:
+    """An id as text, for it may be a number; empty where there is none."""
     return "" if line.get(key) is None else str(line[key])
 
 
-def nesting(path: Path) -> str | None:
-    """`"jsonl"` where groups hold several pairs each, `"slm"` where pairs hold groups, None where neither does.
+def detect_nesting(path: Path) -> Nesting | None:
+    """Whether groups hold several pairs, or pairs several groups; None where neither does.
 
     Raises:
-        UserError: the file cannot be opened, or both hold several of the other.
+        UserError: the file cannot be read, or both hold several of the other.
     """
-    seen = array("Q")  # hashes of each line's group, pair, and both
-    for _, line in json_lines(path):
-        task, group, pair = (_named(line, key) if isinstance(line, dict) else "" for key in _IDS)
+    hashes = array("Q")  # three per line: of its group, of its pair, of both
+    for _, line in read_json_lines(path):
+        task, group, pair = (_id_of(line, key) if isinstance(line, dict) else "" for key in _ID_KEYS)
         if group and pair:
-            seen.extend(
+            hashes.extend(
                 id_hash(json.dumps([task, *ids])) for ids in ((0, group), (1, pair), (2, group, pair))
             )
     groups, pairs, both = (
-        len(np.unique(column)) for column in np.array(seen, dtype=np.uint64).reshape(-1, 3).T
+        len(np.unique(column)) for column in np.array(hashes, dtype=np.uint64).reshape(-1, 3).T
     )
     if both > max(groups, pairs):
         raise UserError(
@@ -108,41 +118,42 @@ def nesting(path: Path) -> str | None:
     return "jsonl" if groups < pairs else "slm"
 
 
-def _read(
-    benchmark: Benchmark, ids_of: Callable[[Mapping[str, Any]], tuple[str, str]]
-) -> Iterator[Member | Fault]:
-    for where, line in json_lines(benchmark.path):
+def _read_lines(
+    source: BenchmarkSource, ids_of: Callable[[Mapping[str, Any]], tuple[str, str]]
+) -> Iterator[Member | MemberFault]:
+    for where, line in read_json_lines(source.path):
         if isinstance(line, str):
-            yield Fault(where, "bad entry", f"{line}; correct or remove the line")
+            yield MemberFault(where, "bad entry", f"{line}; correct or remove the line")
         else:
-            yield _member(benchmark, where, line, *ids_of(line))
+            yield _member(source, where, line, *ids_of(line))
 
 
 def _member(
-    benchmark: Benchmark, where: str, line: Mapping[str, Any], group: str, name: str
-) -> Member | Fault:
-    path = benchmark.path.absolute()
-    task = _named(line, "task") or benchmark.task or task_named(path.name, path.parent.name)
+    source: BenchmarkSource, where: str, line: Mapping[str, Any], group: str, pair_id: str
+) -> Member | MemberFault:
+    path = source.path.absolute()
+    task = _id_of(line, "task") or source.task or task_from_names(path.name, path.parent.name)
     if not task:
         raise UserError(f"{path}: {where}: no task; give every line one, or say --task.")
-    if not (group and name):
-        return Fault(where, "bad entry", "no group_id; give every line one")
-    pair: PairKey = (task, name)
+    if not (group and pair_id):
+        return MemberFault(where, "bad entry", "no group_id; give every line one")
+    pair: PairKey = (task, pair_id)
     correct = line.get("correct")
     if correct not in (0, 1):  # True and False are 1 and 0
-        return Fault(where, "bad label", f"correct is {correct!r}, wanted true or false; correct it", pair)
-    told = told_by(line, task)
-    audio, rest = told.pop("audio", None), told.pop("extra", {})
-    if not isinstance(rest, dict):
-        return Fault(where, "bad entry", f"extra is {rest!r}, wanted an object; correct it", pair)
+        detail = f"correct is {correct!r}, wanted true or false; correct it"
+        return MemberFault(where, "bad label", detail, pair)
+    fields = utterance_fields(line, task)
+    audio, extra = fields.pop("audio", None), fields.pop("extra", {})
+    if not isinstance(extra, dict):
+        return MemberFault(where, "bad entry", f"extra is {extra!r}, wanted an object; correct it", pair)
     if not isinstance(audio, str) or not audio:
-        return Fault(
+        return MemberFault(
             where, "no audio", f"audio is {audio!r}, wanted the file of the recording; name it", pair
         )
-    label = {key: value for key, value in rest.items() if key in Label.model_fields and value is not None}
-    label |= {"task": task, "group_id": group, "pair_id": name, "correct": bool(correct)}
-    label.setdefault("voice", told.get("speaker") or "")
-    for name in ("voice", "phenomenon", "condition"):
-        if isinstance(label.get(name), int):
-            label[name] = str(label[name])
-    return member(benchmark, audio, where, label, **told | {"split": line.get("split") or "test"})
+    label = {key: value for key, value in extra.items() if key in Label.model_fields and value is not None}
+    label |= {"task": task, "group_id": group, "pair_id": pair_id, "correct": bool(correct)}
+    label.setdefault("voice", fields.get("speaker") or "")
+    for key in ("voice", "phenomenon", "condition"):
+        if isinstance(label.get(key), int):
+            label[key] = str(label[key])
+    return make_member(source, audio, where, label, **fields | {"split": line.get("split") or "test"})

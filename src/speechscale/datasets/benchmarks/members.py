@@ -1,4 +1,4 @@
-"""What a benchmark's layout tells of a recording: which item it is a member of, or why it cannot be used."""
+"""Members of benchmark pairs as layouts state them, before anyone has opened their audio."""
 
 from __future__ import annotations
 
@@ -6,21 +6,20 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
-from speechscale.datasets.corpora.entries import sentence_of
+from speechscale.datasets.corpora.utterances import describe_validation_error
 from speechscale.errors import UserError
 from speechscale.records.items import Label
 
 SWUGGY, SBLIMP, SSTORYCLOZE, TSTORYCLOZE, SALMON = (
     "swuggy", "sblimp", "sstorycloze", "tstorycloze", "salmon"
 )  # fmt: skip
-STORIES = (SSTORYCLOZE, TSTORYCLOZE)
+STORY_TASKS = (SSTORYCLOZE, TSTORYCLOZE)
 
-# what folders are called that hold a task, in letters only: sStoryCloze, ms_sSC, swuggy_inter, topic_story_cloze, …
-_NAMES = {
+# Letters in the names of folders that hold a task: sStoryCloze, ms_sSC, swuggy_inter, topic_story_cloze, …
+_FOLDER_PATTERNS = {
     TSTORYCLOZE: re.compile(r"tstory|topicstory|tsc"),
     SSTORYCLOZE: re.compile(r"sstory|spokenstory|ssc"),
     SWUGGY: re.compile(r"swuggy"),
@@ -32,28 +31,28 @@ PairKey = tuple[str, str]  # task and pair_id
 
 
 @dataclass(frozen=True)
-class Benchmark:
+class BenchmarkSource:
     """A benchmark on disk, and how to read it."""
 
     path: Path
     layout: str
-    root: Path  # what audio paths in its manifest are relative to; nothing outside is read
-    task: str | None = None  # where the layout does not say it
+    root: Path  # audio paths of the manifest are relative to it; no file outside it is read
+    task: str | None = None  # where the layout does not state it
     subfolders: str | None = None  # what the folders of a tree are: "voice", "phenomenon" or "condition"
 
 
 @dataclass(frozen=True)
 class Member:
-    """One recording of a pair. Nobody has looked at its audio yet."""
+    """One recording of a pair, its audio not checked yet."""
 
-    where: str  # names it in a sentence
+    where: str  # place in the benchmark, for the text of a skip
     label: Label
-    told: Mapping[str, Any]  # the fields of `Utterance` but `extra`
+    utterance_fields: Mapping[str, object]  # all fields of `Utterance` except `extra`, not validated
 
 
 @dataclass(frozen=True)
-class Fault:
-    """A recording that cannot be used, and the pair that is lost with it, where that is known."""
+class MemberFault:
+    """A recording that cannot be used, and the pair that is lost with it, where it is known."""
 
     where: str
     reason: str
@@ -61,60 +60,70 @@ class Fault:
     pair: PairKey | None = None
 
 
-def member(
-    benchmark: Benchmark, audio: Path | str, where: str, label: Mapping[str, Any], **told: Any
-) -> Member | Fault:
-    """A member by the fields of its label and of its utterance; what these cannot be is a fault.
+def make_member(
+    source: BenchmarkSource, audio: Path | str, where: str, label: Mapping[str, object], **fields: object
+) -> Member | MemberFault:
+    """A member from the fields of its label and of its utterance, or a fault where the label is invalid.
 
-    The id of a file is the task and its path below the benchmark, without the ending; else it is told.
+    Args:
+        source: the benchmark.
+        audio: a `Path` below the benchmark, from which the id is made; or a `str` together with an `id` in `fields`.
+        where: place in the benchmark, for the text of a skip.
+        label: fields of `Label`.
+        **fields: fields of `Utterance`; None leaves the default.
     """
     try:
-        checked = Label.model_validate(label)
+        validated = Label.model_validate(label)
     except ValidationError as error:
-        pair = (label.get("task"), label.get("pair_id"))
-        known = (str(pair[0]), str(pair[1])) if all(pair) else None
-        return Fault(where, "bad entry", f"{sentence_of(error)}; correct it", known)
+        task, pair_id = label.get("task"), label.get("pair_id")
+        pair = (str(task), str(pair_id)) if task and pair_id else None
+        return MemberFault(where, "bad entry", f"{describe_validation_error(error)}; correct it", pair)
+    defaults: dict[str, object] = {
+        "dataset": validated.task,
+        "split": "test",
+        "audio": str(audio),
+        "speaker": validated.voice or None,
+    }
     if isinstance(audio, Path):
-        told = {"id": f"{checked.task}/{audio.relative_to(benchmark.path).with_suffix('')}"} | told
-        audio = str(audio)
-    fields = {"dataset": checked.task, "split": "test", "audio": audio, "speaker": checked.voice or None}
-    return Member(where, checked, fields | {key: value for key, value in told.items() if value is not None})
+        defaults["id"] = f"{validated.task}/{audio.relative_to(source.path).with_suffix('')}"
+    given = {key: value for key, value in fields.items() if value is not None}
+    return Member(where, validated, defaults | given)
 
 
-def wavs_in(folder: Path) -> list[Path]:
-    """The wavs of a folder by name, not those of folders in it, nor what unpacking leaves behind (`._x.wav`)."""
+def list_wavs(folder: Path) -> list[Path]:
+    """Wavs directly in a folder, by name, without hidden files (archives leave `._x.wav` behind)."""
     return sorted(
         path for path in folder.iterdir() if path.suffix.lower() == ".wav" and not path.name.startswith(".")
     )
 
 
-def folders_in(folder: Path) -> list[Path]:
-    """The folders of a folder by name, but those that unpacking leaves behind."""
+def list_folders(folder: Path) -> list[Path]:
+    """Folders directly in a folder, by name, without those that archives leave behind."""
     return sorted(
         path for path in folder.iterdir() if path.is_dir() and not path.name.startswith((".", "__MACOSX"))
     )
 
 
-def task_named(*names: str) -> str | None:
-    """The task that the first telling of these names of folders names."""
+def task_from_names(*names: str) -> str | None:
+    """The task that the names of folders state; the first name that states one counts."""
     for name in names:
         letters = re.sub(r"[^a-z]", "", name.lower())
-        for task, pattern in _NAMES.items():
+        for task, pattern in _FOLDER_PATTERNS.items():
             if pattern.search(letters):
                 return task
     return None
 
 
-def task_of(benchmark: Benchmark, *names: str) -> str:
-    """The task that is asked for, or that one of these names names, or the benchmark's own.
+def require_task(source: BenchmarkSource, *names: str) -> str:
+    """The task that the user states, else that of the given names, else that of the benchmark's own folder.
 
     Raises:
-        UserError: none does.
+        UserError: none of them states a task.
     """
-    task = benchmark.task or task_named(*names, benchmark.path.resolve().name)
+    task = source.task or task_from_names(*names, source.path.resolve().name)
     if task is None:
         raise UserError(
-            f"{benchmark.path}: its name does not say which task it is; say it with --task, as sstorycloze, "
+            f"{source.path}: its name does not say which task it is; say it with --task, as sstorycloze, "
             "tstorycloze, sblimp or swuggy."
         )
     return task

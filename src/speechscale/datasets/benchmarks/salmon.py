@@ -1,4 +1,4 @@
-"""SALMon as wavs: a folder a part, in it `sample_<index>_<option>.wav`; option 0 is the recording left as it was."""
+"""SALMon as wavs: one folder per part with `sample_<index>_<option>.wav`; option 0 is the unmodified recording."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 
 from speechscale.datasets.benchmarks.members import (
     SALMON,
-    Benchmark,
-    Fault,
+    BenchmarkSource,
     Member,
-    folders_in,
-    member,
-    wavs_in,
+    MemberFault,
+    list_folders,
+    list_wavs,
+    make_member,
 )
 from speechscale.errors import UserError
 
@@ -27,48 +27,49 @@ PARTS = (
     "sentiment_consistency",
     "speaker_consistency",
 )
-_NAME = re.compile(r"[^_]*_(?P<index>[0-9]+)_(?P<option>[0-9]+)")
+_MEMBER_NAME = re.compile(r"[^_]*_(?P<index>[0-9]+)_(?P<option>[0-9]+)")
 
 
-def looks_like_one(folder: Path) -> bool:
-    return folder.is_dir() and any(wavs_in(part) for part in _parts(folder))
+def matches(folder: Path) -> bool:
+    """Whether the folder is a part of SALMon, or holds one, with wavs."""
+    return folder.is_dir() and any(list_wavs(part) for part in _part_folders(folder))
 
 
-def read(benchmark: Benchmark, note: Callable[[str], None]) -> Iterator[Member | Fault]:
-    """Every recording of every part there; a part is a condition, and a phenomenon to average over.
+def read(source: BenchmarkSource, note: Callable[[str], None]) -> Iterator[Member | MemberFault]:
+    """Read every recording of every part; the part is the condition, and a phenomenon of the macro average.
 
     Raises:
-        UserError: no part there.
+        UserError: there is no part.
     """
-    parts = _parts(benchmark.path)
-    if not parts:
-        raise UserError(f"{benchmark.path}: no part of SALMon here; wanted folders {', '.join(PARTS)}.")
-    absent = [part for part in PARTS if part not in {folder.name for folder in parts}]
-    if absent and parts != [benchmark.path]:
-        note(f"SALMon has 8 parts, here are {len(parts)}: no {', '.join(absent)}")
-    for folder in parts:
-        for wav in wavs_in(folder):
-            yield _member(benchmark, folder.name, wav)
+    folders = _part_folders(source.path)
+    if not folders:
+        raise UserError(f"{source.path}: no part of SALMon here; wanted folders {', '.join(PARTS)}.")
+    missing = [part for part in PARTS if part not in {folder.name for folder in folders}]
+    if missing and folders != [source.path]:
+        note(f"SALMon has 8 parts, here are {len(folders)}: no {', '.join(missing)}")
+    for folder in folders:
+        for wav in list_wavs(folder):
+            yield _member(source, folder.name, wav)
 
 
-def _parts(folder: Path) -> list[Path]:
+def _part_folders(folder: Path) -> list[Path]:
     if folder.name in PARTS:
         return [folder]
-    return [inner for inner in folders_in(folder) if inner.name in PARTS]
+    return [subfolder for subfolder in list_folders(folder) if subfolder.name in PARTS]
 
 
-def _member(benchmark: Benchmark, part: str, wav: Path) -> Member | Fault:
+def _member(source: BenchmarkSource, part: str, wav: Path) -> Member | MemberFault:
     where = f"{part}/{wav.name}"
-    match = _NAME.fullmatch(wav.stem)
+    match = _MEMBER_NAME.fullmatch(wav.stem)
     if match is None:
-        return Fault(where, "bad name", "wanted sample_<index>_<option>.wav; rename or remove it")
+        return MemberFault(where, "bad name", "wanted sample_<index>_<option>.wav; rename or remove it")
     name = f"{part}/{int(match['index'])}"
     label = {
-        "task": benchmark.task or SALMON,
+        "task": source.task or SALMON,
         "group_id": name,
         "pair_id": name,
         "correct": int(match["option"]) == 0,
         "phenomenon": part,
         "condition": part,
     }
-    return member(benchmark, wav, where, label)
+    return make_member(source, wav, where, label)

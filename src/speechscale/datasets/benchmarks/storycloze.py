@@ -1,7 +1,7 @@
-"""sStoryCloze and tStoryCloze as they are released: one folder of `<file>_<pair>_{correct,incorrect}.wav`.
+"""sStoryCloze and tStoryCloze as released: one folder of `<file>_<pair>_{correct,incorrect}.wav`.
 
-The file part numbers recordings, so that both members of a pair have their own; the pair part joins them. Where a copy
-names stories by the file part, both parts join.
+In the release the file part numbers recordings, so that it differs between the members of a pair, and the pair part
+joins them. In copies where the file part names stories, both parts together join them.
 """
 
 from __future__ import annotations
@@ -10,47 +10,52 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from speechscale.datasets.benchmarks.members import Benchmark, Fault, Member, member, task_of, wavs_in
+from speechscale.datasets.benchmarks.members import (
+    BenchmarkSource,
+    Member,
+    MemberFault,
+    list_wavs,
+    make_member,
+    require_task,
+)
 from speechscale.errors import UserError
 
-NAME = re.compile(r"(?P<file>.+)_(?P<pair>[^_]+)_(?P<label>correct|incorrect)")
-_APART = "_mutual"  # the cross-modal copy keeps what both endings share in a file of its own
+MEMBER_NAME = re.compile(r"(?P<file>.+)_(?P<pair>[^_]+)_(?P<label>correct|incorrect)")
+_PROMPT_SUFFIX = "_mutual"  # of the prompt's own file in the cross-modal copy
 
 
-def looks_like_one(folder: Path) -> bool:
-    """Whether its first wav has the name of a member."""
-    wavs = wavs_in(folder) if folder.is_dir() else []
-    return bool(wavs) and NAME.fullmatch(wavs[0].stem) is not None
+def matches(folder: Path) -> bool:
+    """Whether the first wav is named as a member of a pair."""
+    wavs = list_wavs(folder) if folder.is_dir() else []
+    return bool(wavs) and MEMBER_NAME.fullmatch(wavs[0].stem) is not None
 
 
-def read(benchmark: Benchmark, note: Callable[[str], None]) -> Iterator[Member | Fault]:
-    """Every story's members, by name.
+def read(source: BenchmarkSource, note: Callable[[str], None]) -> Iterator[Member | MemberFault]:
+    """Read the members of every story.
 
     Raises:
-        UserError: no wav there, no known task, or the cross-modal copy.
+        UserError: no wavs, no known task, or the cross-modal copy, whose files hold prompts and endings apart.
     """
-    task = task_of(benchmark)
-    wavs = wavs_in(benchmark.path)
+    task = require_task(source)
+    wavs = list_wavs(source.path)
     if not wavs:
+        raise UserError(f"{source.path}: no wavs here, wanted <file>_<pair>_correct.wav and _incorrect.wav.")
+    prompt = next((wav for wav in wavs if wav.stem.endswith(_PROMPT_SUFFIX)), None)
+    if prompt:
         raise UserError(
-            f"{benchmark.path}: no wavs here, wanted <file>_<pair>_correct.wav and _incorrect.wav."
-        )
-    apart = next((wav for wav in wavs if wav.stem.endswith(_APART)), None)
-    if apart:
-        raise UserError(
-            f"{apart}: prompt and endings lie in files of their own here, so no file holds a story; take the release "
+            f"{prompt}: prompt and endings are in files of their own here, so no file holds a story; take the release "
             "with whole stories."
         )
-    matches = [(wav, NAME.fullmatch(wav.stem)) for wav in wavs]
-    names = {match.group("file", "pair", "label") for _, match in matches if match}
-    named_by_file = any(
-        (file, pair, "incorrect") in names for file, pair, label in names if label == "correct"
+    named = [(wav, MEMBER_NAME.fullmatch(wav.stem)) for wav in wavs]
+    parts = {match.group("file", "pair", "label") for _, match in named if match}
+    file_names_story = any(
+        (file, pair, "incorrect") in parts for file, pair, label in parts if label == "correct"
     )
-    for wav, match in matches:
+    for wav, match in named:
         if match is None:
             wanted = "wanted <file>_<pair>_correct.wav or _incorrect.wav; rename or remove it"
-            yield Fault(wav.name, "bad name", wanted)
+            yield MemberFault(wav.name, "bad name", wanted)
             continue
-        story = f"{match['file']}_{match['pair']}" if named_by_file else match["pair"]
+        story = f"{match['file']}_{match['pair']}" if file_names_story else match["pair"]
         label = {"task": task, "group_id": story, "pair_id": story, "correct": match["label"] == "correct"}
-        yield member(benchmark, wav, wav.name, label)
+        yield make_member(source, wav, wav.name, label)

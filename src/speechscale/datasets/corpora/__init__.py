@@ -1,4 +1,4 @@
-"""Corpora on disk to utterances: one module a layout, and one door, `read_corpus`."""
+"""Reading of speech corpora into utterances: one module per layout, dispatched by `read_corpus`."""
 
 from __future__ import annotations
 
@@ -7,26 +7,31 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from speechscale.datasets.corpora import fairseq, folder, jsonlines, lhotse, librispeech, parquet
-from speechscale.datasets.corpora.entries import Corpus, Entry
-from speechscale.errors import UserError, nearest
+from speechscale.datasets.corpora.source import CorpusSource, UtteranceOrSkip
+from speechscale.datasets.reading import require_layout
+from speechscale.errors import UserError
+
+
+def _containing_folder(path: Path) -> Path:
+    return path if path.is_dir() else path.absolute().parent
 
 
 @dataclass(frozen=True)
-class Layout:
-    """How a corpus lies on disk."""
+class CorpusLayout:
+    """How one kind of corpus is read."""
 
-    read: Callable[[Corpus], Iterator[Entry]]
-    root_of: Callable[[Path], Path] = lambda path: path if path.is_dir() else path.absolute().parent
+    read: Callable[[CorpusSource], Iterator[UtteranceOrSkip]]
+    find_root: Callable[[Path], Path] = _containing_folder  # of audio paths
     has_test: bool = False  # the corpus has an official test set, though perhaps not below this path
 
 
-LAYOUTS = {
-    "folder": Layout(folder.read),
-    "librispeech": Layout(librispeech.read, has_test=True),
-    "fairseq": Layout(fairseq.read, fairseq.root_of),
-    "jsonl": Layout(jsonlines.read),
-    "lhotse": Layout(lhotse.read),
-    "parquet": Layout(parquet.read),
+CORPUS_LAYOUTS = {
+    "folder": CorpusLayout(folder.read),
+    "librispeech": CorpusLayout(librispeech.read, has_test=True),
+    "fairseq": CorpusLayout(fairseq.read, fairseq.find_root),
+    "jsonl": CorpusLayout(jsonlines.read),
+    "lhotse": CorpusLayout(lhotse.read),
+    "parquet": CorpusLayout(parquet.read),
 }
 
 
@@ -37,55 +42,59 @@ def open_corpus(
     dataset: str | None = None,
     root: Path | None = None,
     trust_durations: bool = False,
-) -> Corpus:
-    """A corpus to read. Layout, name and root are taken from the path where they are not given.
+) -> CorpusSource:
+    """A corpus to read; what is not given is derived from the path.
+
+    Args:
+        path: folder of the corpus, or the file that lists its utterances.
+        layout: a key of `CORPUS_LAYOUTS`.
+        dataset: name of the corpus, where its utterances do not state one.
+        root: folder that audio paths are relative to; no file outside it is read.
+        trust_durations: take stated durations without opening the audio files.
 
     Raises:
-        UserError: nothing there, or no layout of this name.
+        UserError: `path` does not exist, or there is no such layout.
     """
     if not path.exists():
         raise UserError(f"{path}: no such file or folder; a corpus is wanted.")
-    layout = layout or layout_of(path)
-    if layout not in LAYOUTS:
-        raise UserError(
-            f"--layout {layout}: no such layout{nearest(layout, set(LAYOUTS))}; known: {', '.join(LAYOUTS)}."
-        )
+    layout = layout or detect_corpus_layout(path)
+    require_layout(layout, CORPUS_LAYOUTS)
     name = path.resolve().name
-    return Corpus(
+    return CorpusSource(
         path=path,
         layout=layout,
-        root=(root or LAYOUTS[layout].root_of(path)).resolve(),
+        root=(root or CORPUS_LAYOUTS[layout].find_root(path)).resolve(),
         dataset=dataset or (name if path.is_dir() else name.split(".")[0]),
         trust_durations=trust_durations,
     )
 
 
-def read_corpus(corpus: Corpus) -> Iterator[Entry]:
-    """Every utterance with its duration, or why there is none, in the order of the corpus; streamed.
+def read_corpus(source: CorpusSource) -> Iterator[UtteranceOrSkip]:
+    """Stream the utterances of a corpus in its own order, each with its duration, or why it cannot be used.
 
-    An utterance without an official split says `train`.
+    An utterance without an official split has the split `train`.
 
     Raises:
-        UserError: what lists the utterances cannot be read, so that nobody knows what is missing.
+        UserError: the list of utterances itself cannot be read, so that the number of lost ones is unknown.
     """
-    return LAYOUTS[corpus.layout].read(corpus)
+    return CORPUS_LAYOUTS[source.layout].read(source)
 
 
-def layout_of(path: Path) -> str:
-    """The layout that a path looks like.
+def detect_corpus_layout(path: Path) -> str:
+    """The layout of a corpus by its file names; any folder without a known structure is a `folder`.
 
     Raises:
-        UserError: it looks like none.
+        UserError: a file with an unknown ending.
     """
     if path.is_dir():
-        looks = {"librispeech": librispeech, "fairseq": fairseq, "parquet": parquet}
-        return next((name for name, module in looks.items() if module.looks_like_one(path)), "folder")
+        modules = {"librispeech": librispeech, "fairseq": fairseq, "parquet": parquet}
+        return next((name for name, module in modules.items() if module.matches(path)), "folder")
     if path.suffix == ".tsv":
         return "fairseq"
     if path.suffix == ".parquet":
         return "parquet"
     if path.name.endswith((".jsonl", ".jsonl.gz")):
-        return "lhotse" if lhotse.looks_like_one(path) else "jsonl"
+        return "lhotse" if lhotse.matches(path) else "jsonl"
     raise UserError(
         f"{path}: not a corpus by its name; wanted a folder, .tsv, .jsonl, .jsonl.gz or .parquet, or say --layout."
     )

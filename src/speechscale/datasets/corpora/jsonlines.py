@@ -1,15 +1,17 @@
-"""JSON Lines, one object an utterance or segment: the study's own manifest schema, and near relations of it."""
+"""JSON Lines, one object per utterance: the manifest schema of the study, NeMo's manifests and similar ones."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from speechscale.datasets.corpora.entries import TRAIN, AudioChecker, Corpus, Entry, json_lines
+from speechscale.datasets.corpora.source import TRAIN, CorpusSource, UtteranceOrSkip
+from speechscale.datasets.corpora.utterances import AudioChecker
+from speechscale.datasets.reading import read_json_lines
 from speechscale.records.manifest import Utterance
 from speechscale.records.shards import Skip
 
-# what others call our fields: the study's released code, NeMo's manifests, and what lies on the hub
+# Names of our fields in the study's released code, in NeMo's manifests and in data sets on the Hugging Face hub.
 _ALIASES = {
     "audio": ("audio_path", "path", "audio_filepath", "file"),
     "transcript": ("text", "sentence"),
@@ -18,35 +20,37 @@ _ALIASES = {
 }
 
 
-def read(corpus: Corpus) -> Iterator[Entry]:
-    """Audio paths are relative to the root or absolute; fields unknown to us are kept in `extra`.
+def read(source: CorpusSource) -> Iterator[UtteranceOrSkip]:
+    """Read every line; audio paths are absolute or relative to the root, unknown fields are kept in `extra`.
 
     Raises:
-        UserError: the file cannot be opened or is cut short.
+        UserError: the compressed file is damaged or incomplete.
     """
-    with AudioChecker(corpus) as looker:
-        for where, line in json_lines(corpus.path):
+    with AudioChecker(source) as checker:
+        for where, line in read_json_lines(source.path):
             if isinstance(line, str):
                 yield Skip(where, "bad entry", f"{where}: {line}; correct or remove the line")
             else:
-                yield looker.entry(where, told_by(line, corpus.dataset))
+                yield checker.check(where, utterance_fields(line, source.dataset))
 
 
-def told_by(line: Mapping[str, Any], dataset: str) -> dict[str, Any]:
-    """The fields of an utterance that a line tells of."""
-    told = {key: value for key, value in line.items() if key in Utterance.model_fields and value is not None}
-    rest = {key: value for key, value in line.items() if key not in Utterance.model_fields}
+def utterance_fields(line: Mapping[str, Any], dataset: str) -> dict[str, Any]:
+    """The fields of `Utterance` that a line states under any of their known names, not validated."""
+    fields = {
+        key: value for key, value in line.items() if key in Utterance.model_fields and value is not None
+    }
+    unknown = {key: value for key, value in line.items() if key not in Utterance.model_fields}
     for field, aliases in _ALIASES.items():
         for alias in aliases:
-            if field not in told and rest.get(alias) is not None:
-                told[field] = rest.pop(alias)
-    told.setdefault("dataset", dataset)
-    told.setdefault("split", TRAIN)
+            if field not in fields and unknown.get(alias) is not None:
+                fields[field] = unknown.pop(alias)
+    fields.setdefault("dataset", dataset)
+    fields.setdefault("split", TRAIN)
     for field in ("id", "speaker"):
-        if isinstance(told.get(field), int):
-            told[field] = str(told[field])
-    if "id" not in told and "audio" in told:
-        told["id"] = f"{told['dataset']}/{told['audio']}@{told.get('offset', 0)}"
-    if rest and isinstance(told.setdefault("extra", {}), dict):
-        told["extra"] = {**rest, **told["extra"]}
-    return told
+        if isinstance(fields.get(field), int):
+            fields[field] = str(fields[field])
+    if "id" not in fields and "audio" in fields:
+        fields["id"] = f"{fields['dataset']}/{fields['audio']}@{fields.get('offset', 0)}"
+    if unknown and isinstance(fields.setdefault("extra", {}), dict):
+        fields["extra"] = {**unknown, **fields["extra"]}
+    return fields

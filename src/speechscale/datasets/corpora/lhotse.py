@@ -1,4 +1,4 @@
-"""Lhotse's recordings and cuts (`.jsonl.gz`), so that its recipes are the adapters to a hundred corpora."""
+"""Lhotse's recordings and cuts (`.jsonl.gz`), which its recipes make from more than a hundred corpora."""
 
 from __future__ import annotations
 
@@ -6,82 +6,90 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from speechscale.datasets.corpora.entries import TRAIN, AudioChecker, Corpus, Entry, json_lines
-from speechscale.datasets.corpora.splits import split_of
+from speechscale.datasets.corpora.source import TRAIN, CorpusSource, UtteranceOrSkip
+from speechscale.datasets.corpora.splits import split_from_name
+from speechscale.datasets.corpora.utterances import AudioChecker
+from speechscale.datasets.reading import read_json_lines
 from speechscale.errors import SampleFault, UserError
 from speechscale.records.shards import Skip
 
-_SAVE = "write the audio out with lhotse first (`CutSet.save_audios`)"
-_HARMLESS = "Resample"  # the one transform that needs no doing: all is resampled here
+_ADVICE = "write the audio out with lhotse first (`CutSet.save_audios`)"
+_RESAMPLE = "Resample"  # the one transform that may be ignored, because all audio is resampled later
 
 
-def looks_like_one(path: Path) -> bool:
-    for _, line in json_lines(path):
+def matches(path: Path) -> bool:
+    """Whether the first line is a recording or a cut of lhotse."""
+    for _, line in read_json_lines(path):
         return isinstance(line, dict) and ("sources" in line or "recording" in line or "tracks" in line)
     return False
 
 
-def read(corpus: Corpus) -> Iterator[Entry]:
-    """An utterance a cut, or a whole recording; what is said and who says it come from the supervisions in a cut.
+def read(source: CorpusSource) -> Iterator[UtteranceOrSkip]:
+    """Read an utterance per cut or per recording; transcript and speaker come from the supervisions of a cut.
 
     Raises:
-        UserError: the file cannot be opened or is cut short, or lists something else.
+        UserError: the compressed file is damaged or incomplete, or lists supervisions only.
     """
-    split = split_of(corpus.path.name) or TRAIN
-    with AudioChecker(corpus) as looker:
-        for where, line in json_lines(corpus.path):
+    split = split_from_name(source.path.name) or TRAIN
+    with AudioChecker(source) as checker:
+        for where, line in read_json_lines(source.path):
             if isinstance(line, str):
                 yield Skip(where, "bad entry", f"{where}: {line}; make the list again with lhotse")
                 continue
             if "recording_id" in line and "start" in line and "recording" not in line:
                 raise UserError(
-                    f"{corpus.path}: lists supervisions, which name no audio; give the cuts "
+                    f"{source.path}: lists supervisions, which name no audio; give the cuts "
                     "(`lhotse cut simple -r RECORDINGS -s SUPERVISIONS CUTS`, `lhotse cut trim-to-supervisions`)."
                 )
-            yield _entry(corpus, looker, split, where, line)
+            yield _utterance(checker, split, where, line)
 
 
-def _entry(corpus: Corpus, looker: AudioChecker, split: str, where: str, line: Mapping[str, Any]) -> Entry:
-    named = line.get("id")
-    name = f"{corpus.dataset}/{named}" if isinstance(named, str) and named else where
-    told_by: Callable[[Mapping[str, Any]], dict[str, Any]] = _recording if "sources" in line else _cut
+def _utterance(checker: AudioChecker, split: str, where: str, line: Mapping[str, Any]) -> UtteranceOrSkip:
+    dataset, lhotse_id = checker.source.dataset, line.get("id")
+    has_id = isinstance(lhotse_id, str) and bool(lhotse_id)
+    utterance_id = f"{dataset}/{lhotse_id}" if has_id else ""
+    is_recording = "sources" in line
+    parse: Callable[[Mapping[str, Any]], dict[str, Any]] = _recording_fields if is_recording else _cut_fields
     try:
-        told = told_by(line)
+        fields = parse(line)
     except SampleFault as fault:
-        return Skip(name, fault.reason, f"{where}: {fault.detail}")
+        return Skip(utterance_id or where, fault.reason, f"{where}: {fault.detail}")
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, ZeroDivisionError) as error:
-        return Skip(name, "bad entry", f"{where}: not as lhotse writes it ({error!r}); make the list again")
-    told |= {"id": name if name != where else "", "dataset": corpus.dataset, "split": split}
-    return looker.entry(where, told, whole="sources" in line)
+        detail = f"{where}: not as lhotse writes it ({error!r}); make the list again"
+        return Skip(utterance_id or where, "bad entry", detail)
+    fields |= {"id": utterance_id, "dataset": dataset, "split": split}
+    return checker.check(where, fields, is_whole_file=is_recording)
 
 
-def _recording(line: Mapping[str, Any]) -> dict[str, Any]:
+def _recording_fields(line: Mapping[str, Any]) -> dict[str, Any]:
     channels = line.get("channel_ids") or [c for source in line["sources"] for c in source["channels"]]
-    audio, channel = _source(line, channels)
+    audio, channel = _audio_file(line, channels)
     return {
         "audio": audio,
         "channel": channel,
         "duration": line["num_samples"] / line["sampling_rate"],
-        "extra": _custom(line),
+        "extra": _custom_fields(line),
     }
 
 
-def _cut(line: Mapping[str, Any]) -> dict[str, Any]:
+def _cut_fields(line: Mapping[str, Any]) -> dict[str, Any]:
     if line.get("type", "MonoCut") not in ("MonoCut", "MultiCut") or "tracks" in line:
         kind = line.get("type", "MixedCut")
-        raise SampleFault("not plain audio", f"a {kind} is mixed or padded when it is loaded; {_SAVE}")
+        raise SampleFault("not plain audio", f"a {kind} is mixed or padded when it is loaded; {_ADVICE}")
     if line.get("recording") is None:
         raise SampleFault(
             "no audio", "the cut has no recording; make cuts from recordings, not from features"
         )
     channels = line["channel"] if isinstance(line["channel"], list) else [line["channel"]]
-    audio, channel = _source(line["recording"], channels)
-    told = {"audio": audio, "channel": channel, "offset": line["start"], "duration": line["duration"]}
-    return told | _said(line.get("supervisions") or []) | {"extra": _custom(line)} | _aligned(line)
+    audio, channel = _audio_file(line["recording"], channels)
+    fields = {"audio": audio, "channel": channel, "offset": line["start"], "duration": line["duration"]}
+    words = _aligned_words(line)
+    extra = _custom_fields(line) | ({"aligned_text": words} if words else {})
+    return fields | _transcript_and_speaker(line.get("supervisions") or []) | {"extra": extra}
 
 
-def _said(supervisions: list[Mapping[str, Any]]) -> dict[str, Any]:
-    """Transcript and speaker of a cut; the speaker where there is but one."""
+def _transcript_and_speaker(supervisions: list[Mapping[str, Any]]) -> dict[str, Any]:
+    """Texts of all supervisions in order of time; the speaker where all supervisions have the same."""
     ordered = sorted(supervisions, key=lambda s: s["start"])
     texts = [s["text"] for s in ordered if s.get("text")]
     speakers = {s.get("speaker") for s in ordered}
@@ -91,19 +99,19 @@ def _said(supervisions: list[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _custom(line: Mapping[str, Any]) -> dict[str, Any]:
-    """What a recipe notes beyond lhotse's own fields, of the cut and of its one supervision."""
+def _custom_fields(line: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields that a recipe adds to the cut and, where it has only one, to its supervision."""
     supervisions = line.get("supervisions") or []
-    own = (supervisions[0].get("custom") or {}) if len(supervisions) == 1 else {}
-    return {**own, **(line.get("custom") or {})}
+    of_supervision = (supervisions[0].get("custom") or {}) if len(supervisions) == 1 else {}
+    return {**of_supervision, **(line.get("custom") or {})}
 
 
-def _aligned(line: Mapping[str, Any]) -> dict[str, Any]:
-    """`extra` with the words of a cut and their seconds in it, in the fields of sTinyStories.
+def _aligned_words(line: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Words of a cut with their seconds from its start, in the fields of sTinyStories.
 
-    Lhotse counts the times of an alignment from the start of the recording, wherever a cut begins.
+    Lhotse counts the times of an alignment from the start of the recording, wherever the cut begins.
     """
-    words = [
+    return [
         {
             "word": item[0],
             "start_time": round(item[1] - line["start"], 6),
@@ -112,31 +120,34 @@ def _aligned(line: Mapping[str, Any]) -> dict[str, Any]:
         for supervision in line.get("supervisions") or []
         for item in (supervision.get("alignment") or {}).get("word", [])
     ]
-    return {"extra": {**_custom(line), "aligned_text": words}} if words else {}
 
 
-def _source(recording: Mapping[str, Any], channels: list[int]) -> tuple[str, int | None]:
-    """The file that holds these channels, and the place of the one in it (None: all of it).
+def _audio_file(recording: Mapping[str, Any], channels: list[int]) -> tuple[str, int | None]:
+    """The file that holds these channels, and the index of the channel in it (None: all channels of the file).
 
     Raises:
-        SampleFault: it is no file, or not what would be heard.
+        SampleFault: the audio is not in one file, or is transformed when lhotse loads it.
     """
     for transform in recording.get("transforms") or []:
-        if transform["name"] != _HARMLESS:
-            raise SampleFault("not plain audio", f"{transform['name']} is applied when it is loaded; {_SAVE}")
+        if transform["name"] != _RESAMPLE:
+            raise SampleFault(
+                "not plain audio", f"{transform['name']} is applied when it is loaded; {_ADVICE}"
+            )
     for source in recording["sources"]:
         if set(channels) <= set(source["channels"]):
             break
     else:
-        raise SampleFault("no channel", f"no one source of the recording holds channels {channels}; {_SAVE}")
+        raise SampleFault(
+            "no channel", f"no one source of the recording holds channels {channels}; {_ADVICE}"
+        )
     if source["type"] != "file":
         raise SampleFault(
-            "no file", f"its source is a {source['type']}, which is not run or fetched here; {_SAVE}"
+            "no file", f"its source is a {source['type']}, which is not run or fetched here; {_ADVICE}"
         )
     if not isinstance(source["source"], str):
         raise TypeError("source is no path")
     if set(channels) == set(source["channels"]):
         return source["source"], None
     if len(channels) > 1:
-        raise SampleFault("no channel", f"{len(channels)} of {len(source['channels'])} channels; {_SAVE}")
+        raise SampleFault("no channel", f"{len(channels)} of {len(source['channels'])} channels; {_ADVICE}")
     return source["source"], source["channels"].index(channels[0])

@@ -1,104 +1,91 @@
-"""Gold files of ZeroSpeech 2021: the transcripts of sBLIMP, and the words of sWUGGY where they are spelled."""
+"""Texts of ZeroSpeech 2021 from its gold files: transcripts of sBLIMP, and words of sWUGGY where they are spelled."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterator
 from pathlib import Path
 
-from speechscale.datasets.benchmarks.text.pairs import Written, WrittenPair, one_of_two, read_table
+from speechscale.datasets.benchmarks.text.checks import add_member_text
+from speechscale.datasets.benchmarks.zerospeech_gold import GoldFault, GoldKind, GoldRow, read_gold
 from speechscale.errors import UserError
+from speechscale.records.text_pairs import TextBenchmark, TextPair
 
-_MEMBERS = {"1": "correct", "0": "wrong"}
-_MISSING = ("", "NaN")  # as pandas writes what is missing; "nan" and "null" are words
+_Item = tuple[str, ...]
+_Texts = dict[_Item, dict[str, str]]  # texts of the correct and the wrong member
 
 
-def read_syntactic(path: Path) -> Written:
-    """Every pair once: its voices read the same two sentences.
+def read_syntactic(path: Path) -> TextBenchmark:
+    """Every sentence pair once; all its voices read the same two sentences.
 
     Raises:
-        UserError: a label other than 0 and 1, a file twice, voices that read different sentences, or a sentence without
-            its twin; the sentence names it.
+        UserError: a row cannot be used, a file occurs twice, voices read different sentences, or a pair lacks a
+            member; the sentence names it.
     """
-    groups: dict[tuple[str, ...], dict[str, str]] = {}
-    columns = ("filename", "id", "voice", "type", "subtype", "transcription", "correct")
-    for name, row in _rows(path, columns):
-        found = groups.setdefault((row["type"], row["subtype"], row["id"]), {})
-        _read_alike(path, name, found, _MEMBERS[row["correct"]], row["transcription"])
-    return Written(
+    texts: _Texts = {}
+    for row in _rows(path, "syntactic"):
+        _add_text(path, row, texts.setdefault(row.item, {}), row.transcription)
+    _require_both_members(path, texts)
+    return TextBenchmark(
         tuple(
-            WrittenPair("/".join(key), "/".join(key), key[0], found["correct"], found["wrong"])
-            for key, found in _whole(path, groups).items()
+            TextPair("/".join(item), "/".join(item), item[0], pair["correct"], pair["wrong"])
+            for item, pair in texts.items()
         )
     )
 
 
-def read_lexical(path: Path) -> Written:
-    """Every pair once of which both members are spelled; a non-word may have phones alone.
+def read_lexical(path: Path) -> TextBenchmark:
+    """Every pair of a word and a non-word once, where both are spelled; a non-word may have phones alone.
 
     Raises:
-        UserError: as in `read_syntactic`, or a frequency that is no number.
+        UserError: as in `read_syntactic`.
     """
-    groups: dict[tuple[str, ...], dict[str, str]] = {}
-    frequencies: dict[tuple[str, ...], float] = {}
-    unspelled: set[tuple[str, ...]] = set()
-    for name, row in _rows(path, ("filename", "id", "voice", "frequency", "word", "phones", "correct")):
-        key = (row["id"],)
-        if row["correct"] == "1":
-            frequencies[key] = _frequency(path, name, row["frequency"])
-        if row["word"] in _MISSING:
-            unspelled.add(key)
+    texts: _Texts = {}
+    frequencies: dict[_Item, float | None] = {}
+    unspelled: set[_Item] = set()
+    for row in _rows(path, "lexical"):
+        if row.correct:
+            frequencies[row.item] = row.frequency
+        if row.word is None:
+            unspelled.add(row.item)
         else:
-            _read_alike(path, name, groups.setdefault(key, {}), _MEMBERS[row["correct"]], row["word"])
-    spelled = {key: found for key, found in groups.items() if key not in unspelled}
+            _add_text(path, row, texts.setdefault(row.item, {}), row.word)
+    spelled = {item: pair for item, pair in texts.items() if item not in unspelled}
+    _require_both_members(path, spelled)
     notes = (f"{len(unspelled):,} words left out, for a member has no spelling",) if unspelled else ()
     pairs = tuple(
-        WrittenPair(key[0], key[0], "", found["correct"], found["wrong"], frequency=frequencies[key])
-        for key, found in _whole(path, spelled).items()
+        TextPair(item[0], item[0], "", pair["correct"], pair["wrong"], frequency=frequencies[item])
+        for item, pair in spelled.items()
     )
-    return Written(pairs, notes)
+    return TextBenchmark(pairs, notes)
 
 
-def _rows(path: Path, columns: tuple[str, ...]) -> list[tuple[str, dict[str, str]]]:
-    """Every row with the name of its file, labels checked."""
-    rows: dict[str, dict[str, str]] = {}
-    for line, row in read_table(path, columns):
-        name = row["filename"]
-        if row["correct"] not in _MEMBERS:
-            raise UserError(
-                f"{path}: line {line}: correct is {row['correct']!r} for {name}; wanted is 0 or 1."
-            )
-        if name in rows:
-            raise UserError(f"{path}: line {line} repeats the file {name}.")
-        rows[name] = row
-    return list(rows.items())
+def _rows(path: Path, kind: GoldKind) -> Iterator[GoldRow]:
+    """Every row of a gold file of which all rows must be right, each with a file of its own."""
+    filenames: set[str] = set()
+    for line, row in read_gold(path, kind):
+        if isinstance(row, GoldFault):
+            raise UserError(f"{path}: line {line}: {row.detail}.")
+        if row.filename in filenames:
+            raise UserError(f"{path}: line {line} repeats the file {row.filename}.")
+        filenames.add(row.filename)
+        yield row
 
 
-def _read_alike(path: Path, name: str, found: dict[str, str], member: str, text: str) -> None:
-    if found.get(member) is None:
-        one_of_two(path, name, found, member, text)
-    elif found[member] != text:
+def _add_text(path: Path, row: GoldRow, pair: dict[str, str], text: str | None) -> None:
+    """Add the text of one voice to its pair; other voices of the pair must have the same text."""
+    member = "correct" if row.correct else "wrong"
+    if member not in pair:
+        add_member_text(path, row.filename, pair, member, text or "")
+    elif pair[member] != text:
         raise UserError(
-            f"{path}: {name} says {text!r}; another voice of the same pair says {found[member]!r}."
+            f"{path}: {row.filename} says {text!r}; another voice of the same pair says {pair[member]!r}."
         )
 
 
-def _whole(
-    path: Path, groups: dict[tuple[str, ...], dict[str, str]]
-) -> dict[tuple[str, ...], dict[str, str]]:
-    for key, found in groups.items():
-        lacking = [member for member in _MEMBERS.values() if member not in found]
-        if lacking:
-            raise UserError(f"{path}: {'/'.join(key)} has no {lacking[0]} member.")
-    if not groups:
+def _require_both_members(path: Path, texts: _Texts) -> None:
+    for item, pair in texts.items():
+        missing = [member for member in ("correct", "wrong") if member not in pair]
+        if missing:
+            raise UserError(f"{path}: {'/'.join(item)} has no {missing[0]} member.")
+    if not texts:
         raise UserError(f"{path}: holds no pair that is spelled.")
-    return groups
-
-
-def _frequency(path: Path, name: str, text: str) -> float:
-    try:
-        frequency = float(text)
-    except ValueError:
-        frequency = math.nan
-    if not (math.isfinite(frequency) and frequency >= 0):
-        raise UserError(f"{path}: the frequency of {name} is {text!r}; a count is wanted.")
-    return frequency

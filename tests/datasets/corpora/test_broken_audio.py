@@ -1,10 +1,9 @@
-"""Bad audio and bad lists by the dozen, listed and encoded in one batch: each is accounted for, nothing is lost."""
+"""Broken audio files and lists, listed and encoded together: every one is encoded or skipped with its reason."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -27,11 +26,10 @@ from speechscale.units.kmeans import KMeansSpec
 from speechscale.units.learn import CodeBookTask, make_code_book
 from speechscale.units.mel import MelEncoder, MelSpec
 
-Bytes = Callable[[], bytes]
-FINE = "encoded"  # else the reason of the skip
+FINE = "encoded"  # outcome; the others are reasons of skips
 
 
-def sound(
+def encode_audio(
     samples: np.ndarray, rate: int = 16_000, container: str = "WAV", subtype: str | None = None
 ) -> bytes:
     buffer = BytesIO()
@@ -51,7 +49,7 @@ def damaged(data: bytes) -> bytes:
 def with_value(value: float) -> bytes:
     samples = noise(1.0)
     samples[8000] = value
-    return sound(samples, subtype="FLOAT")
+    return encode_audio(samples, subtype="FLOAT")
 
 
 def without_length(flac: bytes) -> bytes:
@@ -59,14 +57,18 @@ def without_length(flac: bytes) -> bytes:
 
 
 def mp3_without_length() -> bytes:
-    data = sound(np.concatenate([noise(5.0), np.zeros((80_000, 1))]), container="MP3")
+    data = encode_audio(np.concatenate([noise(5.0), np.zeros((80_000, 1))]), container="MP3")
     tag = max(data.find(b"Xing"), data.find(b"Info"))
     return data[:tag] + bytes(4) + data[tag + 4 :]
 
 
-WAV, FLAC, MP3 = sound(noise(2.0)), sound(noise(4.0), container="FLAC"), sound(noise(4.0), container="MP3")
-OGG = sound(noise(4.0), container="OGG", subtype="VORBIS")
-OPUS = sound(noise(4.0), container="OGG", subtype="OPUS")
+WAV, FLAC, MP3 = (
+    encode_audio(noise(2.0)),
+    encode_audio(noise(4.0), container="FLAC"),
+    encode_audio(noise(4.0), container="MP3"),
+)
+OGG = encode_audio(noise(4.0), container="OGG", subtype="VORBIS")
+OPUS = encode_audio(noise(4.0), container="OGG", subtype="OPUS")
 
 FILES: dict[str, tuple[bytes, str]] = {
     "good.wav": (WAV, FINE),
@@ -84,7 +86,7 @@ FILES: dict[str, tuple[bytes, str]] = {
     "header only.mp3": (MP3[:20], "corrupt"),
     "zero bytes.wav": (b"", "empty"),
     "zero bytes.mp3": (b"", "empty"),
-    "no samples.wav": (sound(noise(0.0)), "empty"),
+    "no samples.wav": (encode_audio(noise(0.0)), "empty"),
     "text.wav": (b"this is no audio\n" * 99, "corrupt"),
     "picture.flac": (b"\x89PNG\r\n\x1a\n" + bytes(999), "corrupt"),
     "zeros.ogg": (bytes(5000), "corrupt"),
@@ -93,22 +95,22 @@ FILES: dict[str, tuple[bytes, str]] = {
     "UPPER.WAV": (WAV, FINE),
     "nan.wav": (with_value(np.nan), "not finite"),
     "inf.wav": (with_value(np.inf), "not finite"),
-    "huge.wav": (sound(np.full((16_000, 1), 1e300), subtype="DOUBLE"), "not finite"),
-    "all zero.wav": (sound(np.zeros(16_000)), FINE),
-    "clipped.wav": (sound(np.sign(noise(1.0))), FINE),
-    "hundredth of a second.wav": (sound(noise(0.01)), FINE),
-    "one sample.wav": (sound(noise(1 / 16_000)), FINE),
-    "less than a sample.wav": (sound(noise(1 / 48_000, 192_000), 192_000), "empty"),
-    "8 kHz.wav": (sound(noise(1.0, 8000), 8000), FINE),
-    "192 kHz.wav": (sound(noise(1.0, 192_000), 192_000), FINE),
-    "odd rate.wav": (sound(noise(1.0, 12_345), 12_345), FINE),
-    "8 bit.wav": (sound(noise(1.0), subtype="PCM_U8"), FINE),
-    "24 bit.wav": (sound(noise(1.0), subtype="PCM_24"), FINE),
-    "32 bit float.wav": (sound(noise(1.0), subtype="FLOAT"), FINE),
-    "24 bit.flac": (sound(noise(1.0), container="FLAC", subtype="PCM_24"), FINE),
-    "8 channels.wav": (sound(noise(1.0, channels=8)), FINE),
-    "8 channels.flac": (sound(noise(1.0, channels=8), container="FLAC"), FINE),
-    "telephone.wav": (sound(noise(1.0, 8000), 8000, subtype="ULAW"), FINE),
+    "huge.wav": (encode_audio(np.full((16_000, 1), 1e300), subtype="DOUBLE"), "not finite"),
+    "all zero.wav": (encode_audio(np.zeros(16_000)), FINE),
+    "clipped.wav": (encode_audio(np.sign(noise(1.0))), FINE),
+    "hundredth of a second.wav": (encode_audio(noise(0.01)), FINE),
+    "one sample.wav": (encode_audio(noise(1 / 16_000)), FINE),
+    "less than a sample.wav": (encode_audio(noise(1 / 48_000, 192_000), 192_000), "empty"),
+    "8 kHz.wav": (encode_audio(noise(1.0, 8000), 8000), FINE),
+    "192 kHz.wav": (encode_audio(noise(1.0, 192_000), 192_000), FINE),
+    "odd rate.wav": (encode_audio(noise(1.0, 12_345), 12_345), FINE),
+    "8 bit.wav": (encode_audio(noise(1.0), subtype="PCM_U8"), FINE),
+    "24 bit.wav": (encode_audio(noise(1.0), subtype="PCM_24"), FINE),
+    "32 bit float.wav": (encode_audio(noise(1.0), subtype="FLOAT"), FINE),
+    "24 bit.flac": (encode_audio(noise(1.0), container="FLAC", subtype="PCM_24"), FINE),
+    "8 channels.wav": (encode_audio(noise(1.0, channels=8)), FINE),
+    "8 channels.flac": (encode_audio(noise(1.0, channels=8), container="FLAC"), FINE),
+    "telephone.wav": (encode_audio(noise(1.0, 8000), 8000, subtype="ULAW"), FINE),
     "damaged.flac": (damaged(FLAC), "corrupt"),
     "damaged.mp3": (damaged(MP3), "corrupt"),
     "damaged.ogg": (damaged(OGG), "corrupt"),
@@ -247,7 +249,7 @@ ROWS: list[tuple[dict[str, Any] | None, str]] = [
 
 
 def make_folder(root: Path) -> dict[str, str]:
-    """The files, and what links and folders can do; the expected outcome by id."""
+    """Write the files, links and folders; returns the expected outcome by id."""
     folder = root / "audio"
     for name, (data, _) in FILES.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -275,22 +277,22 @@ def make_folder(root: Path) -> dict[str, str]:
 
 
 def make_lists(root: Path) -> dict[str, dict[str, str]]:
-    """The lists of each layout, and the expected outcome by id; a second outcome of one id is marked so."""
+    """Write a list in each layout; returns the expected outcomes by id, a repeated id marked as such."""
     with soundfile.SoundFile(root / "three hours.flac", "w", 8000, 1, "PCM_16") as file:
         for _ in range(180):
             file.write(np.zeros(8000 * 60, np.int16))
     (root / "j.jsonl").write_bytes(b"".join(text.encode() + b"\n" for _, text, _ in LINES) + b"\xff\n\n")
     expected: dict[str, dict[str, str]] = {"j": {f"j.jsonl:{len(LINES) + 1}": "bad entry"}}
-    for number, (name, text, reason) in enumerate(LINES, start=1):
-        told = json.loads(text).get("id") if text.startswith('{"id"') else None
-        expected["j"][_again(expected["j"], str(told) if told else f"j.jsonl:{number}", name)] = reason
+    for number, (_, text, reason) in enumerate(LINES, start=1):
+        line_id = json.loads(text).get("id") if text.startswith('{"id"') else None
+        expected["j"][_unused_name(expected["j"], str(line_id) if line_id else f"j.jsonl:{number}")] = reason
 
     (root / "f.tsv").write_bytes(b"audio\n" + b"".join(text + b"\n" for text, _ in FAIRSEQ) + b"\n")
     expected["f"] = {}
     for number, (text, reason) in enumerate(FAIRSEQ, start=2):
         well_formed = reason != "bad entry"
         name = f"f/{text.decode().split(chr(9))[0]}" if well_formed else f"f.tsv:{number}"
-        expected["f"][_again(expected["f"], name, "")] = reason
+        expected["f"][_unused_name(expected["f"], name)] = reason
 
     (root / "l.jsonl").write_text(
         "".join((x if isinstance(x, str) else json.dumps(x)) + "\n" for x, _ in LHOTSE)
@@ -306,7 +308,7 @@ def make_lists(root: Path) -> dict[str, dict[str, str]]:
     return expected
 
 
-def _again(known: dict[str, str], name: str, what: str) -> str:
+def _unused_name(known: dict[str, str], name: str) -> str:
     return f"{name} (again)" if name in known else name
 
 
@@ -314,14 +316,14 @@ def _again(known: dict[str, str], name: str, what: str) -> str:
 def batch(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[dict[str, str], list[tuple[str, str, str]], list[str]]:
-    """Everything listed by the command and encoded together: what was expected, (id, reason, detail), output."""
-    root = tmp_path_factory.mktemp("specimens") / "corpus"
+    """All files listed by the command and encoded together: expected outcomes, outcomes, outputs of the command."""
+    root = tmp_path_factory.mktemp("broken_audio") / "corpus"
     root.mkdir()
     expected = make_folder(root)
     for some in make_lists(root).values():
         expected |= some
     outcomes: list[tuple[str, str, str]] = []
-    told, utterances = [], []
+    outputs, utterances = [], []
     for path, layout in (
         ("audio", "folder"), ("j.jsonl", "jsonl"), ("f.tsv", "fairseq"), ("l.jsonl", "lhotse"),
         ("p.parquet", "parquet"),
@@ -333,7 +335,7 @@ def batch(
             catch_exceptions=False,
         )
         assert done.exit_code == 0, done.output
-        told.append(done.output)
+        outputs.append(done.output)
         utterances += list(read_manifest(out))
         for skip in map(json.loads, out.with_suffix(".skips.jsonl").read_text().splitlines()):
             outcomes.append((skip["id"], skip["reason"], skip["detail"]))
@@ -352,16 +354,16 @@ def batch(
         verify_shard(shard.folder)
         outcomes += [(row["id"], FINE, "") for row in shard.rows()]
         outcomes += [(skip["id"], skip["reason"], skip["detail"]) for skip in shard.skips()]
-    return expected, outcomes, told
+    return expected, outcomes, outputs
 
 
-def test_there_are_enough_of_them(batch) -> None:
+def test_there_are_enough_cases(batch) -> None:
     expected, _, _ = batch
     assert sum(reason != FINE for reason in expected.values()) >= 90
     assert sum(reason == FINE for reason in expected.values()) >= 30
 
 
-def test_every_specimen_ends_as_expected(batch) -> None:
+def test_every_case_has_the_expected_outcome(batch) -> None:
     expected, outcomes, _ = batch
     found: dict[str, str] = {}
     for name, reason, _ in outcomes:
@@ -386,7 +388,7 @@ def test_every_skip_names_the_place_and_what_to_do_in_one_line(batch) -> None:
 
 
 def test_the_command_counts_skips_by_reason(batch) -> None:
-    _, _, told = batch
-    assert "skipped:" in told[0] and "3 cut short" not in told[0]
-    assert "4 cut short" in told[0] and "1 link loop" in told[0]
-    assert "1 duplicate id" in told[1] and "2 outside" in told[1]
+    _, _, (folder, jsonl, *_) = batch
+    assert "skipped:" in folder and "3 cut short" not in folder
+    assert "4 cut short" in folder and "1 link loop" in folder
+    assert "1 duplicate id" in jsonl and "2 outside" in jsonl
