@@ -44,8 +44,10 @@ def derived_preprocessing(source: Shard, changes: Mapping[str, Any]) -> dict[str
     The revisions of the stages are those of the source and of the changes.
     """
     identity = {"name": source.folder.name, "sha256": sha256_json(source.meta.checksums)}
-    revisions = {**source.preprocessing.get("revisions", {}), **changes.get("revisions", {})}
-    return {**source.preprocessing, **changes, "revisions": revisions, "source_shard": identity}
+    derived = {**source.preprocessing, **changes, "source_shard": identity}
+    if "revisions" in changes:
+        derived["revisions"] = {**source.preprocessing.get("revisions", {}), **changes["revisions"]}
+    return derived
 
 
 def copied_row(row: Mapping[str, Any]) -> dict[str, Any]:
