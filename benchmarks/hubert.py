@@ -1,9 +1,9 @@
-"""How fast HuBERT encodes utterances of 2–15 s, and how exactly: our batches, in float32 and bfloat16.
+"""Speed and exactness of HuBERT on utterances of 2–15 s, in our batches, in float32 and bfloat16.
 
 Baseline, in the same run and on the same device: transformers' forward pass, one utterance at a time, float32, all
-hidden states. The model is random, of the base size and mHuBERT's geometry; layer 11, as the paper takes. On a CPU both
-ways are timed in one process with a thread a core, and in one single-threaded process a core, as shards are made. The
-ways take turns, and a ratio is the median over the rounds.
+hidden states. The model is random, of the base size and mHuBERT's geometry; layer 11, as in the paper. On a CPU both
+methods are timed in one process with a thread per core, and in one single-threaded process per core, which is how
+shards are made. The methods alternate, and a ratio is the median over the rounds.
 
     python benchmarks/hubert.py --minutes 1
 """
@@ -28,19 +28,19 @@ import transformers
 
 from speechscale.compute import ComputeOptions
 from speechscale.records.manifest import SAMPLE_RATE
-from speechscale.units.encoders import choose_encoder, load_encoder
+from speechscale.units.encoders import encoder_identity, load_encoder
 from speechscale.units.kmeans import KMeansSpec, train_kmeans
 
 LAYER = 11
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 CORES = len(os.sched_getaffinity(0))
-WAYS = ("one at a time, float32", "ours, float32", "ours, bfloat16")
+METHODS = ("one at a time, float32", "ours, float32", "ours, bfloat16")
 Encode = Callable[[Sequence[np.ndarray]], list[np.ndarray]]
 _worker: dict[str, Encode] = {}
 
 
 def random_model(folder: Path) -> str:
-    """HuBERT base in the geometry of mHuBERT-25Hz, with norms that do something."""
+    """HuBERT base with the geometry of mHuBERT-25Hz and norms that are not the identity."""
     torch.manual_seed(0)
     config = transformers.HubertConfig(
         conv_dim=(512,) * 8,
@@ -73,34 +73,34 @@ def utterances(minutes: float) -> list[np.ndarray]:
     return waves
 
 
-def way(name: str, folder: str, batch_seconds: float) -> Encode:
-    if name == WAYS[0]:
+def make_encode(name: str, folder: str, batch_seconds: float) -> Encode:
+    if name == METHODS[0]:
         model: Any = transformers.HubertModel.from_pretrained(folder).eval().to(DEVICE)
 
         @torch.inference_mode()
-        def file_lock(waves: Sequence[np.ndarray]) -> list[np.ndarray]:
+        def one_at_a_time(waves: Sequence[np.ndarray]) -> list[np.ndarray]:
             inputs = (torch.from_numpy(wave)[None].to(DEVICE) for wave in waves)
             return [
                 model(wave, output_hidden_states=True).hidden_states[LAYER][0].cpu().numpy()
                 for wave in inputs
             ]
 
-        return file_lock
-    computing = ComputeOptions(DEVICE, name.split()[-1], batch_seconds)  # type: ignore[arg-type]
-    return load_encoder(choose_encoder(folder, {"layer": LAYER}), computing).encode
+        return one_at_a_time
+    compute = ComputeOptions(DEVICE, name.split()[-1], batch_seconds)  # type: ignore[arg-type]
+    return load_encoder(encoder_identity(folder, {"layer": LAYER}), compute).encode
 
 
 def start_worker(*arguments: Any) -> None:
     torch.set_num_threads(1)
-    quiet()
-    _worker["encode"] = way(*arguments)
+    silence_transformers()
+    _worker["encode"] = make_encode(*arguments)
 
 
-def work(waves: Sequence[np.ndarray]) -> int:
+def count_frames(waves: Sequence[np.ndarray]) -> int:
     return sum(map(len, _worker["encode"](waves)))
 
 
-def quiet() -> None:
+def silence_transformers() -> None:
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
 
@@ -108,7 +108,7 @@ def quiet() -> None:
 def in_processes(
     waves: list[np.ndarray], folder: str, batch_seconds: float, rounds: int
 ) -> dict[str, list[float]]:
-    """Seconds of each round with one single-threaded process a core, once it has its model."""
+    """Seconds of each round with one single-threaded process per core, without loading."""
     ordered = sorted(waves, key=len)
     parts = [ordered[core::CORES] for core in range(CORES)]
     context = multiprocessing.get_context("spawn")
@@ -117,17 +117,17 @@ def in_processes(
             name: stack.enter_context(
                 ProcessPoolExecutor(CORES, context, start_worker, (name, folder, batch_seconds))
             )
-            for name in WAYS
+            for name in METHODS
         }
         for pool in pools.values():
-            list(pool.map(work, [part[:1] for part in parts]))
+            list(pool.map(count_frames, [part[:1] for part in parts]))
         return rounds_of(
-            {n: lambda pool=pool: list(pool.map(work, parts)) for n, pool in pools.items()}, rounds
+            {n: lambda pool=pool: list(pool.map(count_frames, parts)) for n, pool in pools.items()}, rounds
         )
 
 
 def rounds_of(runs: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each run in each round; the runs take turns, so that what slows the machine slows all."""
+    """Seconds of each run in each round; the runs alternate, so that a busy machine slows all of them."""
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():
@@ -144,39 +144,39 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=2.0, help="of audio")
     parser.add_argument("--batch-seconds", type=float, default=60.0)
     parser.add_argument("--rounds", type=int, default=5)
-    asked = parser.parse_args()
-    quiet()
-    waves = utterances(asked.minutes)
+    options = parser.parse_args()
+    silence_transformers()
+    waves = utterances(options.minutes)
     audio = sum(map(len, waves)) / SAMPLE_RATE
     card = torch.cuda.get_device_name() if DEVICE == "cuda" else f"{CORES} CPU cores"
     print(f"{card}, torch {torch.__version__}, transformers {transformers.__version__}")
     print(f"{len(waves)} utterances, {audio:.0f} s")
     with tempfile.TemporaryDirectory() as place:
         folder = random_model(Path(place))
-        ways = {name: way(name, folder, asked.batch_seconds) for name in WAYS}
-        found = {name: encode(waves) for name, encode in ways.items()}
+        encoders = {name: make_encode(name, folder, options.batch_seconds) for name in METHODS}
+        found = {name: encode(waves) for name, encode in encoders.items()}
         whole = rounds_of(
-            {n: lambda encode=encode: encode(waves) for n, encode in ways.items()}, asked.rounds
+            {n: lambda encode=encode: encode(waves) for n, encode in encoders.items()}, options.rounds
         )
         report("on the GPU" if DEVICE == "cuda" else f"one process, {CORES} threads", whole, audio)
         if DEVICE == "cpu":
-            apart = in_processes(waves, folder, asked.batch_seconds, asked.rounds)
+            apart = in_processes(waves, folder, options.batch_seconds, options.rounds)
             report(f"{CORES} processes, 1 thread each", apart, audio)
     exactness(found)
 
 
 def report(where: str, seconds: dict[str, list[float]], audio: float) -> None:
     for name, spent in seconds.items():
-        ratio = median(base / mine for base, mine in zip(seconds[WAYS[0]], spent, strict=True))
+        ratio = median(base / mine for base, mine in zip(seconds[METHODS[0]], spent, strict=True))
         print(f"{where}: {name}: {audio / min(spent):.1f} x real time, {ratio:.2f} x one at a time")
 
 
 def exactness(found: dict[str, list[np.ndarray]]) -> None:
     frames = {name: np.concatenate(parts) for name, parts in found.items()}
-    wanted = frames[WAYS[0]]
+    wanted = frames[METHODS[0]]
     book = train_kmeans(wanted, KMeansSpec(clusters=min(500, len(wanted) // 2), iterations=5), {})
     units = book.assign(wanted)
-    for name in WAYS[1:]:
+    for name in METHODS[1:]:
         error = (np.linalg.norm(frames[name] - wanted, axis=1) / np.linalg.norm(wanted, axis=1)).max()
         same = (book.assign(frames[name]) == units).mean()
         print(

@@ -1,11 +1,11 @@
-"""How fast k-means learns a code book: K = 500 on 1 M frames of 768 dimensions; ratios of time at no greater inertia.
+"""Speed of k-means: K = 500 on 1 M frames of 768 dimensions, as ratios of time to equal or lower inertia.
 
-Baselines, in the same run: scikit-learn's MiniBatchKMeans with its defaults, and with the settings that the field takes
-from fairseq's learn_kmeans (batches of 10,000, 20 starts, patience of 100 batches). Inertia is over all frames. Ours is
-timed at the loosest of a list of settings whose inertia is no greater than the baseline's, and at its defaults.
+Baselines, in the same run: scikit-learn's MiniBatchKMeans with its defaults, and with the usual settings of fairseq's
+learn_kmeans (batches of 10,000, 20 starts, patience of 100 batches). Inertia is over all frames. Ours is timed with the
+cheapest of a list of settings that reaches the inertia of the baseline, and with its defaults.
 
 The frames are a mixture of 4,000 overlapping components of Zipf-distributed sizes with correlated dimensions, the first
-few carrying most of the variance, as hidden states of speech models do.
+few with most of the variance, like hidden states of speech models.
 
     python benchmarks/kmeans.py
     python benchmarks/kmeans.py --frames 100000 --rounds 1
@@ -34,7 +34,7 @@ FAIRSEQ = {
     "tol": 0.0,
 }
 BASELINES: dict[str, dict[str, object]] = {"defaults": {}, "fairseq": FAIRSEQ}
-# loosest first: a share of the frames, and the tolerance
+# cheapest first: the share of the frames, and the tolerance
 SETTINGS = [
     (1 / 16, 1e-2),
     (1 / 8, 1e-2),
@@ -79,7 +79,7 @@ def timed(frames: np.ndarray, learn: Callable[[], np.ndarray]) -> tuple[float, f
     return perf_counter() - started, inertia(frames, centroids)
 
 
-def theirs(frames: np.ndarray, clusters: int, seed: int, **settings: object) -> np.ndarray:
+def scikit_learn(frames: np.ndarray, clusters: int, seed: int, **settings: object) -> np.ndarray:
     model = MiniBatchKMeans(clusters, random_state=seed, compute_labels=False, **settings)
     return model.fit(frames).cluster_centers_
 
@@ -90,8 +90,10 @@ def ours(frames: np.ndarray, clusters: int, seed: int, share: float, tolerance: 
     return book.centroids * np.float32(book.scale) + book.mean
 
 
-def told(frames: np.ndarray, setting: tuple[float, float], clusters: int, seed: int) -> tuple[float, float]:
-    """Seconds and inertia of ours, told as they come."""
+def run_ours(
+    frames: np.ndarray, setting: tuple[float, float], clusters: int, seed: int
+) -> tuple[float, float]:
+    """Seconds and inertia of ours; printed."""
     seconds, reached = timed(frames, partial(ours, frames, clusters, seed, *setting))
     mark = "  (defaults)" if setting == DEFAULTS else ""
     print(
@@ -109,18 +111,18 @@ def main() -> None:
     parser.add_argument(
         "--baseline", choices=BASELINES, action="append", help="default: both; fairseq's takes very long"
     )
-    given = parser.parse_args()
-    baselines = given.baseline or list(BASELINES)
-    frames = make_frames(given.frames, given.dimension, np.random.default_rng(0))
+    options = parser.parse_args()
+    baselines = options.baseline or list(BASELINES)
+    frames = make_frames(options.frames, options.dimension, np.random.default_rng(0))
     ours(frames[:BLOCK], 2, 0, *DEFAULTS)  # loads torch
     ratios: dict[str, list[float]] = {name: [] for name in baselines}
-    for seed in range(given.rounds):
-        found = [told(frames, setting, given.clusters, seed) for setting in SETTINGS]
+    for seed in range(options.rounds):
+        found = [run_ours(frames, setting, options.clusters, seed) for setting in SETTINGS]
         for name in baselines:
-            learn = partial(theirs, frames, given.clusters, seed, **BASELINES[name])
+            learn = partial(scikit_learn, frames, options.clusters, seed, **BASELINES[name])
             seconds, goal = timed(frames, learn)
-            enough = [spent for spent, reached in found if reached <= goal]
-            ratio = seconds / enough[0] if enough else 0.0
+            fast_enough = [spent for spent, reached in found if reached <= goal]
+            ratio = seconds / fast_enough[0] if fast_enough else 0.0
             ratios[name].append(ratio)
             print(
                 f"scikit-learn, {name}: {seconds:.2f} s, inertia {goal:.4f}; ours is {ratio:.1f} times as fast",

@@ -42,7 +42,7 @@ from speechscale.laws.allocation import best_loss
 from speechscale.laws.single_epoch import GONE
 from speechscale.records.runs import RunRecord
 from speechscale.records.shards import open_shards
-from speechscale.train.branches import flops_of_all, with_trunks
+from speechscale.train.branches import assign_trunks, total_flops
 from speechscale.train.schedule import Schedule
 from speechscale.train.spec import RunSpec
 
@@ -107,7 +107,7 @@ def run_of(
 
 def runs_of(ladder: Ladder, schedule: Schedule) -> list[RunSpec]:
     """Every size with every budget and seed; of `wsd` as trunks and branches."""
-    return with_trunks(
+    return assign_trunks(
         [
             run_of(ladder, schedule, size, budget, seed)
             for seed in range(ladder.seeds)
@@ -310,7 +310,7 @@ def main() -> None:
         return
     vocabulary = shards[0].preprocessing["vocab_size"]
     ladders = {schedule: runs_of(ladder, schedule) for schedule in SCHEDULES}
-    cost = {schedule: flops_of_all(runs, vocabulary) for schedule, runs in ladders.items()}
+    cost = {schedule: total_flops(runs, vocabulary) for schedule, runs in ladders.items()}
     print(f"{len(ladder.sizes)} sizes, {len(ladder.budgets)} budgets, {ladder.seeds} seeds")
     records = [
         record

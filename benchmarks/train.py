@@ -1,14 +1,14 @@
-"""How fast a training step is, against the study's released step and a Hugging Face Llama, written plainly.
+"""Speed of a training step, against the study's released step and a Hugging Face Llama.
 
 Baselines, in the same run and interleaved with ours step by step: *plain*, the recipe of the study's released code in
-eager float32 (separate projections, rotary pairs side by side, unfused AdamW, a loss read at every step), and *hub*,
-`LlamaForCausalLM` of transformers at the same size under the same optimiser. Ours is `Trainer` with its defaults and
-with `compile = true`. Prints tokens a second, medians of the ratios by round, and the share of the time that the step
-waits for its data.
+eager float32 (separate projections, rotary pairs of neighbouring numbers, unfused AdamW, a loss read at every step),
+and *hub*, `LlamaForCausalLM` of transformers at the same size with the same optimiser. Ours is `Trainer` with its
+defaults and with `compile = true`. Prints tokens per second, medians of the ratios by round, and the share of the time
+that steps wait for data.
 
     python benchmarks/train.py                   # speed at all sizes, about ten minutes on two cores
-    python benchmarks/train.py --sizes tiny      # the nano ladders' end
-    python benchmarks/train.py --losses 200      # the same updates in float32 and in the fast ways: losses side by side
+    python benchmarks/train.py --sizes tiny      # the smallest size of the nano ladders
+    python benchmarks/train.py --losses 200      # losses of the same updates in float32, by default and compiled
     python benchmarks/train.py --start 10e9      # start-up with so many tokens on disk, in sparse files
 """
 
@@ -44,7 +44,7 @@ SIZES = {
 Step = Callable[[int], float]
 
 
-def spec_of(size: str, **choices: object) -> RunSpec:
+def make_spec(size: str, **choices: object) -> RunSpec:
     return RunSpec.model_validate({"run": size, "tokens": 10**9, "preset": "paper", **SIZES[size], **choices})
 
 
@@ -69,15 +69,15 @@ class PlainBlock(nn.Module):
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         y = self.before_attention(x)
         q, k, v = (part(y).unflatten(-1, (self.heads, -1)) for part in (self.query, self.key, self.value))
-        q, k = turned(q, cos, sin), turned(k, cos, sin)
+        q, k = rotate(q, cos, sin), rotate(k, cos, sin)
         mixed = F.scaled_dot_product_attention(*(part.transpose(1, 2) for part in (q, k, v)), is_causal=True)
         x = x + self.out(mixed.transpose(1, 2).flatten(2))
         y = self.before_mlp(x)
         return x + self.down(F.silu(self.gate(y)) * self.up(y))
 
 
-def turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Neighbouring numbers as pairs, as the released weights have them."""
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotate pairs of neighbouring numbers, as the released weights have them."""
     real, imaginary = x.unflatten(-1, (-1, 2)).unbind(-1)
     cos, sin = cos[:, None], sin[:, None]
     return torch.stack((real * cos - imaginary * sin, real * sin + imaginary * cos), -1).flatten(-2)
@@ -125,7 +125,7 @@ def hub_model(spec: RunSpec) -> nn.Module:
 
 
 def plain_step(spec: RunSpec, model: nn.Module, windows: Windows, logits: Callable[[Tensor], Tensor]) -> Step:
-    """The recipe of the released code, on any model: batch, loss, clip, update, one after another."""
+    """The recipe of the released code for any model: batch, loss, clip, update."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-4, betas=(0.9, 0.95), weight_decay=0.1)
 
     def step(number: int) -> float:
@@ -133,45 +133,45 @@ def plain_step(spec: RunSpec, model: nn.Module, windows: Windows, logits: Callab
         batch = torch.from_numpy(windows.batch(0, number, spec.batch))
         loss = F.cross_entropy(logits(batch[:, :-1]).flatten(0, 1), batch[:, 1:].flatten())
         loss.backward()
-        told = loss.item()
+        found = loss.item()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        return told
+        return found
 
     return step
 
 
-def contestants(size: str, windows: Windows) -> dict[str, Step]:
-    spec = spec_of(size)
+def training_steps(size: str, windows: Windows) -> dict[str, Step]:
+    spec = make_spec(size)
     plain, hub = PlainModel(spec), hub_model(spec)
     return {
-        "ours": Trainer(spec, VOCABULARY, windows).update,
-        "ours, compiled": Trainer(spec_of(size, compile=True), VOCABULARY, windows).update,
+        "ours": Trainer(spec, VOCABULARY, windows).load_and_train_step,
+        "ours, compiled": Trainer(make_spec(size, compile=True), VOCABULARY, windows).load_and_train_step,
         "plain": plain_step(spec, plain, windows, plain),
         "hub": plain_step(spec, hub, windows, lambda tokens: hub(input_ids=tokens).logits),
     }
 
 
-def race(size: str, windows: Windows, rounds: int) -> None:
-    steps = contestants(size, windows)
-    each = max(1, 8192 // (SIZES[size]["batch"] * SIZES[size]["context"]))  # steps of a turn
-    spent: dict[str, list[float]] = {name: [] for name in steps}
+def measure_speed(size: str, windows: Windows, rounds: int) -> None:
+    steps = training_steps(size, windows)
+    each = max(1, 8192 // (SIZES[size]["batch"] * SIZES[size]["context"]))  # steps per round
+    seconds_by_name: dict[str, list[float]] = {name: [] for name in steps}
     for number in range(-1, rounds):
         for name, step in steps.items():
             started = perf_counter()
             for k in range(each):
                 step(max(0, number) * each + k)
-            if number >= 0:  # before that they warm up and compile
-                spent[name].append((perf_counter() - started) / each)
-    spec = spec_of(size)
+            if number >= 0:  # round -1 warms up and compiles
+                seconds_by_name[name].append((perf_counter() - started) / each)
+    spec = make_spec(size)
     shape = spec.shape(VOCABULARY)
     tokens = spec.batch * spec.context
     threads = torch.get_num_threads()
     print(f"{size}: N {shape.params:,}, {spec.batch} windows of {spec.context} a step, {threads} threads")
-    for name, seconds in spent.items():
+    for name, seconds in seconds_by_name.items():
         rate = tokens / median(seconds)
         ratios = [
-            f"{median(b / a for a, b in zip(seconds, spent[other], strict=True)):.2f} x {other}"
+            f"{median(b / a for a, b in zip(seconds, seconds_by_name[other], strict=True)):.2f} x {other}"
             for other in ("plain", "hub")
         ]
         print(
@@ -182,13 +182,13 @@ def race(size: str, windows: Windows, rounds: int) -> None:
 
 
 def compare_losses(size: str, windows: Windows, steps: int) -> None:
-    """The mean loss of the last tenth of `steps` updates, their whole schedule, by way of computing."""
+    """Mean loss of the last tenth of `steps` updates, a whole schedule, by precision and compilation."""
     tokens = steps * SIZES[size]["batch"] * SIZES[size]["context"]
     ways = {"float32": {"precision": "float32"}, "default": {}, "compiled": {"compile": True}}
     ends = {}
     for name, choices in ways.items():
-        trainer = Trainer(spec_of(size, tokens=tokens, **choices), VOCABULARY, windows)
-        losses = [trainer.update(number) for number in range(steps)]
+        trainer = Trainer(make_spec(size, tokens=tokens, **choices), VOCABULARY, windows)
+        losses = [trainer.load_and_train_step(number) for number in range(steps)]
         ends[name] = float(np.mean(losses[-max(1, steps // 10) :]))
         print(
             f"  {size}: {name:<10} loss {ends[name]:.4f}, {ends[name] / ends['float32']:.4f} x float32",
@@ -197,44 +197,50 @@ def compare_losses(size: str, windows: Windows, steps: int) -> None:
 
 
 def measure_waiting(size: str, windows: Windows, steps: int) -> None:
-    """The share of the time that steps wait for data, as a training reads it."""
-    trainer = Trainer(spec_of(size), VOCABULARY, windows)
-    with trainer.feed.ahead(0, steps) as batches:
+    """Share of the time that steps wait for data, with prefetching."""
+    trainer = Trainer(make_spec(size), VOCABULARY, windows)
+    with trainer.loader.prefetch(0, steps) as batches:
         started = perf_counter()
         for step, batch in enumerate(batches):
-            trainer.advance(step, batch)
-        share = trainer.feed.waited / (perf_counter() - started)
+            trainer.train_step(step, batch)
+        share = trainer.loader.wait_seconds / (perf_counter() - started)
     print(f"  {size}: {share:.3%} of {steps} steps spent waiting for data")
 
 
 def measure_start(folder: Path, tokens: int) -> None:
     """Seconds and memory that a training needs before its first step, with so many tokens on disk.
 
-    The units are holes in sparse files, the lengths are written out: utterances of 300 units in ten shards.
+    Ten shards of utterances of 300 units; the units are sparse files, the lengths are written.
     """
     for part in range(10):
-        write_stretched(folder / "train" / f"shard-{part:05d}", tokens // 10)
+        write_sparse_shard(folder / "train" / f"shard-{part:05d}", tokens // 10)
     write_shard(
-        folder / "test" / "shard", [Sample("t", np.arange(501).astype(np.int16), 1.0, {})], [], made()
+        folder / "test" / "shard",
+        [Sample("t", np.arange(501).astype(np.int16), 1.0, {})],
+        [],
+        preprocessing(),
     )
-    before, started = resident(), perf_counter()
+    before, started = resident_megabytes(), perf_counter()
     shards, test = open_shards(folder / "train"), open_shards(folder / "test")
     mixture = Mixture([TrainingCorpus(shards)], 2050)
     require_held_out(shards, test)
     shards_identity(shards)
     batch = mixture.batch(0, 0, 64)
     seconds = perf_counter() - started
-    grown = resident() - before
+    grown = resident_megabytes() - before
     print(
         f"  {mixture.unique_tokens:,} tokens: first batch of {batch.shape} after {seconds:.2f} s, {grown:.0f} MB more"
     )
 
 
-def write_stretched(folder: Path, units: int) -> None:
-    """A shard of zeros that was never written in full; only its checksums are wrong."""
+def write_sparse_shard(folder: Path, units: int) -> None:
+    """A shard of zeros in a sparse file; its checksums are wrong."""
     length = 300
     write_shard(
-        folder, [Sample("a", np.append(np.zeros(length - 1), 500).astype(np.int16), 1.0, {})], [], made()
+        folder,
+        [Sample("a", np.append(np.zeros(length - 1), 500).astype(np.int16), 1.0, {})],
+        [],
+        preprocessing(),
     )
     os.truncate(folder / "audio.bin", 2 * length * (units // length))
     (folder / "audio.len").write_bytes(np.full(units // length, length, "<i8").tobytes())
@@ -243,18 +249,18 @@ def write_stretched(folder: Path, units: int) -> None:
     (folder / "meta.json").write_text(json.dumps(meta))
 
 
-def made() -> dict[str, object]:
+def preprocessing() -> dict[str, object]:
     return {"vocab_size": VOCABULARY, "eos_token": 500, "pad_token": 501, "collapsed": True}
 
 
-def resident() -> float:
-    """Memory that belongs to this process alone, in MB: mapped files are the page cache's."""
+def resident_megabytes() -> float:
+    """Private memory of this process in MB; mapped files belong to the page cache."""
     lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
     return sum(int(line.split()[1]) for line in lines if line.startswith("Private_Dirty")) / 1024
 
 
 def markov_windows(folder: Path, context: int) -> Windows:
-    """Units with something to learn: each is followed by one of eight, unequally often."""
+    """Units of a Markov chain: each is followed by one of eight, with unequal probabilities."""
     rng = np.random.default_rng(0)
     after = np.stack([rng.permutation(500) for _ in range(8)])
     choice = rng.choice(8, 2_000_000, p=0.5 ** np.arange(1, 9) / (1 - 0.5**8))
@@ -262,7 +268,7 @@ def markov_windows(folder: Path, context: int) -> Windows:
     for place in range(1, len(units)):
         units[place] = after[choice[place], units[place - 1]]
     sample = Sample("a", np.append(units, 500).astype(np.int16), 1.0, {})
-    write_shard(folder / f"{context}" / "shard", [sample], [], made())
+    write_shard(folder / f"{context}" / "shard", [sample], [], preprocessing())
     return Windows(open_shards(folder / f"{context}"), context)
 
 
@@ -286,7 +292,7 @@ def main() -> None:
             if chosen.losses:
                 compare_losses(size, windows, chosen.losses)
             else:
-                race(size, windows, chosen.rounds)
+                measure_speed(size, windows, chosen.rounds)
                 measure_waiting(size, windows, 20)
 
 

@@ -1,6 +1,6 @@
-"""How fast a waveform becomes units, on one core: log-mel, k-means, collapse; audio seconds and units a second.
+"""Speed of log-mel units on one core: log-mel, k-means and collapsing, in audio seconds and units per second.
 
-Baseline, in the same run: the log-mel frames of scipy.signal.ShortTimeFFT at the same window and hop.
+Baseline, in the same run: the log-mel frames alone, by scipy.signal.ShortTimeFFT with the same window and hop.
 
     OMP_NUM_THREADS=1 python benchmarks/units.py
 """
@@ -39,19 +39,19 @@ def main() -> None:
     def scipy_frames() -> int:
         return sum(np.log(np.abs(reference.stft(wave)).T @ filters + SPEC.floor).shape[0] for wave in WAVES)
 
-    spent: dict[str, list[float]] = {"ours": [], "scipy": []}
+    seconds: dict[str, list[float]] = {"ours": [], "scipy": []}
     for _ in range(ROUNDS):
-        for name, way in (("ours", ours), ("scipy", scipy_frames)):
+        for name, method in (("ours", ours), ("scipy", scipy_frames)):
             started = perf_counter()
-            count = way()
-            spent[name].append(perf_counter() - started)
+            count = method()
+            seconds[name].append(perf_counter() - started)
             if name == "ours":
                 units = count
     audio = sum(map(len, WAVES)) / SAMPLE_RATE
     print(
-        f"ours: {audio / median(spent['ours']):.0f} x real time, {units / median(spent['ours']):.0f} units/s"
+        f"ours: {audio / median(seconds['ours']):.0f} x real time, {units / median(seconds['ours']):.0f} units/s"
     )
-    ratio = median(a / b for a, b in zip(spent["ours"], spent["scipy"], strict=True))
+    ratio = median(a / b for a, b in zip(seconds["ours"], seconds["scipy"], strict=True))
     print(f"ours (frames, units, collapse) / scipy (frames alone) time: {ratio:.2f}")
 
 

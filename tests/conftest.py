@@ -1,4 +1,4 @@
-"""A code book, and plans of shards of noise."""
+"""Fixtures: a codebook, and tasks for shards of noise."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import pytest
 from tricks import hear_noise, list_utterances
 
 from speechscale.records.manifest import read_manifest
+from speechscale.units.codebook import save_codebook
 from speechscale.units.encode import ShardTask, plan_shards
-from speechscale.units.kmeans import KMeansSpec, save_code_book, train_kmeans
+from speechscale.units.kmeans import KMeansSpec, train_kmeans
 from speechscale.units.mel import MelEncoder, MelSpec
+from speechscale.units.source import SpeechSource
 
 Plan = Callable[..., list[ShardTask]]
 
@@ -22,7 +24,7 @@ def code_book(tmp_path: Path) -> Path:
     listed = list_utterances(tmp_path / "k.jsonl", "k1", "k2")
     frames = encoder.encode(list(hear_noise(list(read_manifest(listed)), tmp_path)))
     path = tmp_path / "book.safetensors"
-    save_code_book(train_kmeans(frames[0], KMeansSpec(clusters=8), encoder.identity), path)
+    save_codebook(train_kmeans(frames[0], KMeansSpec(clusters=8), encoder.identity), path)
     return path
 
 
@@ -32,6 +34,7 @@ def plan(tmp_path: Path, code_book: Path) -> Plan:
 
     def planned(out: str, *names: str) -> list[ShardTask]:
         listed = list_utterances(tmp_path / f"{'-'.join(names)[:40]}.jsonl", *names)
-        return plan_shards(listed, tmp_path, code_book, tmp_path / out, hear_noise, seconds=2.0)
+        source = SpeechSource(listed, tmp_path, hear_noise)
+        return plan_shards(source, code_book, tmp_path / out, seconds=2.0)
 
     return planned

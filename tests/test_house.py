@@ -167,6 +167,17 @@ def test_architecture_maps_every_file() -> None:
     assert not missing, f"not in the map of files: {missing}"
 
 
+@pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda path: str(path.relative_to(SOURCE)))
+def test_architecture_describes_modules_as_their_docstrings_do(path: Path) -> None:
+    """The line of a file is the first paragraph of its docstring, so neither becomes outdated."""
+    if path.name == "__init__.py":
+        return
+    page = (ROOT / "docs" / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    summary = docstring.split("\n\n")[0].replace("\n", " ")
+    assert f"- `{path.relative_to(SOURCE)}`: {summary}\n" in page
+
+
 def test_architecture_names_only_existing_files() -> None:
     page = (ROOT / "docs" / "ARCHITECTURE.md").read_text(encoding="utf-8")
     named = [line.split("`")[1] for line in page.splitlines() if line.startswith("- `")]

@@ -29,7 +29,7 @@ from speechscale.records.manifest import Synthesis, Utterance
 from speechscale.records.revisions import STAGE_REVISIONS, Stage
 from speechscale.records.seal import read_seal
 from speechscale.records.shards import Sample, open_shard, open_shards, write_shard
-from speechscale.speech.storyworld.corpus import WorldSpec, write_corpus
+from speechscale.speech.storyworld.corpus import WorldSpec, write_story_corpus
 from speechscale.speech.waveforms import load_waveforms
 from speechscale.tokens.subset import write_subset
 from speechscale.tokens.text import write_text_shards
@@ -43,10 +43,12 @@ from speechscale.tokens.unigram import (
 )
 from speechscale.train.loop import train_run
 from speechscale.train.spec import RunSpec
+from speechscale.units.codebook import Codebook, save_codebook
 from speechscale.units.encode import encode_shard, plan_shards
 from speechscale.units.formats import Foreign, read_units
-from speechscale.units.kmeans import CodeBook, KMeansSpec, save_code_book, train_kmeans
+from speechscale.units.kmeans import KMeansSpec, train_kmeans
 from speechscale.units.mel import MelEncoder, MelSpec
+from speechscale.units.source import SpeechSource
 
 STORED: dict[str, Any] = json.loads(Path(__file__).with_name("stage_results.json").read_text())
 # Processors round differently, and laws and losses add up many roundings. Real changes are much larger.
@@ -64,7 +66,7 @@ def story_corpus(folder: Path) -> Any:
         voices=("en-us",),
         voices_unseen=("en-us+f2",),
     )
-    write_corpus(spec, folder / "corpus")
+    write_story_corpus(spec, folder / "corpus")
     return read_seal(folder / "corpus").files
 
 
@@ -98,11 +100,10 @@ def encode(folder: Path) -> Any:
     encoder = MelEncoder(MelSpec())
     noise = np.random.default_rng(0).standard_normal(16_000).astype(np.float32)
     centroids = encoder.encode([noise])[0][:8]
-    book = CodeBook(centroids, np.zeros(40, np.float32), 1.0, encoder.identity)
-    save_code_book(book, folder / "book.safetensors")
-    (task,) = plan_shards(
-        manifest, folder, folder / "book.safetensors", folder / "out", hear_noise, seconds=60
-    )
+    book = Codebook(centroids, np.zeros(40, np.float32), 1.0, encoder.identity)
+    save_codebook(book, folder / "book.safetensors")
+    source = SpeechSource(manifest, folder, hear_noise)
+    (task,) = plan_shards(source, folder / "book.safetensors", folder / "out", seconds=60)
     encode_shard(task)
     return shard_content(task.folder)
 

@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 from speechscale.cli import app
 from speechscale.evals.tasks import read_pairs
 from speechscale.records.shards import open_shards
-from speechscale.units.kmeans import KMeansSpec, save_code_book, train_kmeans
+from speechscale.units.codebook import save_codebook
+from speechscale.units.kmeans import KMeansSpec, train_kmeans
 from speechscale.units.mel import MelEncoder, MelSpec
 
 STORIES = ("s1", "s2", "s3")
@@ -31,7 +32,7 @@ def folder(tmp_path: Path) -> Path:
 def book(tmp_path: Path) -> Path:
     encoder = MelEncoder(MelSpec())
     frames = encoder.encode([noise(0.5, seed=100)[:, 0]])[0]
-    save_code_book(
+    save_codebook(
         train_kmeans(frames, KMeansSpec(clusters=5), encoder.identity), tmp_path / "book.safetensors"
     )
     return tmp_path / "book.safetensors"

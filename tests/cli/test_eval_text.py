@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from speechscale.cli import app
 from speechscale.errors import UserError
-from speechscale.records.runs import read_table
+from speechscale.records.runs_table import read_table
 
 COMMAND = Path(sys.executable).with_name("speechscale")
 WORDS = ["<end>", "she", "likes", "herself", "himself", "he"]

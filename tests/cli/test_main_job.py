@@ -12,7 +12,8 @@ from interrupting import interrupt
 from toy_study import COMMAND, STUDY, speechscale
 
 from speechscale.records.law import read_law
-from speechscale.records.runs import read_record, read_table
+from speechscale.records.runs import read_record
+from speechscale.records.runs_table import read_table
 from speechscale.records.shard_verification import verify_shard
 from speechscale.records.shards import open_shards
 
@@ -134,7 +135,10 @@ def test_commands_reproduce_the_stages_of_a_study(study: Path, tmp_path: Path) -
     text = tmp_path / "lines.txt"
     text.write_text("The dog sleeps.\n\nThe cats sleep near the house.\n" + "A girl sings.\n" * 30)
     spoken = tmp_path / "spoken"
-    assert "32 utterances spoken, 1 skipped" in speechscale("synthesize", "--text", text, "-o", spoken).stdout
+    assert (
+        "32 utterances synthesised, 1 skipped"
+        in speechscale("synthesize", "--text", text, "-o", spoken).stdout
+    )
     (skip,) = (json.loads(line) for line in (spoken / "skips.jsonl").read_text().splitlines())
     assert skip["id"] == "lines/000001"
     (spoken / "audio" / "broken.wav").write_bytes(b"RIFF")

@@ -1,17 +1,17 @@
-"""`speechscale synthesize` as it is typed: killed and run again, any number of workers, the same bytes."""
+"""`speechscale synthesize`: reproducible bytes after a kill and with any number of workers; refusals."""
 
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import polars as pl
 import pytest
+from folders import folder_bytes
+from process_tree import children_of, is_running, wait_until
 
 from speechscale.records.manifest import read_manifest
 from speechscale.records.seal import exclusive_lock
@@ -29,48 +29,45 @@ def synthesize(*arguments: str | Path, expect: int = 0) -> subprocess.CompletedP
     return done
 
 
-def folder_bytes(folder: Path) -> dict[str, bytes]:
-    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
-
-
 @pytest.fixture(scope="module")
 def tales(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("tales") / "out"
-    assert "120 utterances spoken, 0 skipped" in synthesize(*TALES, "--workers", "1", "-o", out).stdout
+    assert "120 utterances synthesised, 0 skipped" in synthesize(*TALES, "--workers", "1", "-o", out).stdout
     return out
 
 
-def test_killed_at_any_moment_and_run_again_with_other_workers_it_ends_with_the_same_bytes(
-    tales: Path, tmp_path: Path
-) -> None:
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes through /proc")
+def test_killed_command_resumes_to_the_same_bytes(tales: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
+    all_parts = len(list(tales.glob("audio/part-*/seal.json")))
+
+    def sealed_parts() -> int:
+        return len(list(out.glob("audio/part-*/seal.json")))
+
     for _ in range(2):
         process = subprocess.Popen(
             [COMMAND, "synthesize", *TALES, "--workers", "2", "-o", out], stdout=subprocess.DEVNULL
         )
-        before = len(list(out.glob("audio/part-*")))
-        end = time.monotonic() + 20
-        while process.poll() is None and time.monotonic() < end:
-            if len(list(out.glob("audio/part-*"))) > before:
-                break
-            time.sleep(0.002)
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-    kept = {path: path.stat().st_mtime_ns for path in out.glob("audio/part-*/seal.json")}
-    assert kept
-    time.sleep(1.2)  # orphaned workers end by themselves
+        before = sealed_parts()
+        wait_until(lambda before=before: sealed_parts() > before, seconds=60)
+        workers = children_of(process.pid)
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+        wait_until(lambda workers=workers: not any(map(is_running, workers)))  # orphans end by themselves
+    assert 2 <= sealed_parts() < all_parts
+    modified = {path: path.stat().st_mtime_ns for path in out.glob("audio/part-*/seal.json")}
     synthesize(*TALES, "--workers", "2", "-o", out)
     assert folder_bytes(out) == folder_bytes(tales)
-    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    assert {path: path.stat().st_mtime_ns for path in modified} == modified
 
 
-def test_a_second_run_speaks_nothing_again(tales: Path) -> None:
+def test_second_run_changes_no_file(tales: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in tales.glob("audio/*/*")}
     synthesize(*TALES, "-o", tales)
     assert {path: path.stat().st_mtime_ns for path in tales.glob("audio/*/*")} == before
 
 
-def test_parquet_without_audio_is_spoken_when_it_is_encoded(tmp_path: Path) -> None:
+def test_manifest_without_audio_is_synthesised_by_encode(tmp_path: Path) -> None:
     source = tmp_path / "stories.parquet"
     pl.DataFrame(
         {
@@ -80,10 +77,10 @@ def test_parquet_without_audio_is_spoken_when_it_is_encoded(tmp_path: Path) -> N
         }
     ).write_parquet(source)
     out = tmp_path / "out"
-    told = synthesize(
+    output = synthesize(
         "--text", source, "--text-field", "story", "--limit", "3", "--no-audio", "-o", out
     ).stdout
-    assert "2 utterances, to be spoken whenever they are read, 1 skipped" in told
+    assert "2 utterances, to be synthesised whenever they are read, 1 skipped" in output
     first, second = read_manifest(out / "manifest.jsonl")
     assert (first.id, first.split, second.id, second.split) == ("a", "train", "c", "test")
     assert not first.audio and not (out / "audio").exists()
@@ -105,28 +102,28 @@ def test_parquet_without_audio_is_spoken_when_it_is_encoded(tmp_path: Path) -> N
         (["--text", "nowhere.txt"], "nowhere.txt: no such file"),
     ],
 )
-def test_bad_orders_speak_nothing(tmp_path: Path, arguments: list[str], why: str) -> None:
+def test_invalid_options_are_refused_before_any_work(tmp_path: Path, arguments: list[str], why: str) -> None:
     done = synthesize(*arguments, "-o", tmp_path / "out", expect=1)
     assert why in done.stderr
     assert not list(tmp_path.glob("out/[!.]*"))
 
 
-def test_nothing_spoken_is_a_failure_that_says_where_the_reasons_are(tmp_path: Path) -> None:
+def test_no_speakable_text_is_an_error(tmp_path: Path) -> None:
     source = tmp_path / "dots.txt"
     source.write_text("...\n\n,;\n")
     done = synthesize("--text", source, "-o", tmp_path / "out", expect=1)
-    assert "none of 3 texts could be spoken" in done.stderr
+    assert "none of 3 texts could be synthesised" in done.stderr
     assert len((tmp_path / "out" / "skips.jsonl").read_text().splitlines()) == 3
 
 
-def test_a_folder_of_other_things_is_left_alone(tmp_path: Path) -> None:
+def test_folder_with_other_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("mine")
     done = synthesize("--stories", "1", "-o", tmp_path, expect=1)
-    assert "holds other things (thesis.tex)" in done.stderr
+    assert "holds other files (thesis.tex)" in done.stderr
     assert [file.name for file in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-def test_a_folder_in_use_is_left_to_its_user(tales: Path) -> None:
+def test_locked_folder_is_refused(tales: Path) -> None:
     with exclusive_lock(tales):
         done = synthesize(*TALES, "-o", tales, expect=1)
     assert "another command is at work here" in done.stderr

@@ -1,4 +1,4 @@
-"""A study of trunks and branches through the installed command, killed and picked up."""
+"""A study of trunks and branches by the installed command, killed and run again."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from toy_study import COMMAND, STUDY, speechscale
 
 from speechscale.jobs.train_run import TrainingTask, train_and_score_run
 from speechscale.records.runs import read_record
+from speechscale.records.seal import is_locked
 from speechscale.records.shards import open_shards
 from speechscale.study.ladder import ladder_runs
 from speechscale.study.spec import read_study
@@ -33,7 +34,7 @@ def spec(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def study(spec: Path) -> Path:
-    """Killed when both trunks are done and branches have begun, and run again."""
+    """Killed when both trunks are done, before all branches are, and run again."""
     folder = spec.parent / "study"
     process = subprocess.Popen(
         [COMMAND, "study", "run", spec, "-o", folder],
@@ -47,26 +48,26 @@ def study(spec: Path) -> Path:
         trunks += "-60k" in line
         if trunks == 2:
             break
-    time.sleep(0.3)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
-    time.sleep(1.5)  # orphaned workers end by themselves
-    assert len(list(folder.glob("runs/*-60k/training-*"))) == 4  # where the branches leave
-    assert not (folder / "report.html").exists()
+    while any(is_locked(run) for run in folder.glob("runs/*")):  # orphaned workers end by themselves
+        time.sleep(0.1)
+    assert len(list(folder.glob("runs/*-60k/training-*"))) == 4  # from which the branches start
+    assert len(list(folder.glob("runs/*/record.json"))) < 6 and not (folder / "report.html").exists()
     speechscale("study", "run", spec, "-o", folder)
     return folder
 
 
-def test_branches_are_runs_like_any_other_for_fewer_steps(study: Path) -> None:
+def test_branches_are_scored_like_all_runs_and_make_fewer_steps(study: Path) -> None:
     records = [read_record(path) for path in study.glob("runs/*/record.json")]
     assert len(records) == 6 and {(r.status, r.schedule) for r in records} == {("done", "wsd")}
     spent = {r.tokens // 512: r.flops_spent / r.flops for r in records if r.params < 10_000 and r.flops_spent}
     assert spent == pytest.approx({117: 1.0, 58: 12 / 58, 29: 6 / 29})
     assert all(r.scores for r in records)
-    assert not list(study.glob("runs/*/training-*"))  # nothing begins there any more
+    assert not list(study.glob("runs/*/training-*"))  # no branch needs them any more
 
 
-def test_every_run_ended_as_it_does_alone(study: Path, spec: Path, tmp_path: Path) -> None:
+def test_every_run_ends_with_the_loss_of_a_separate_run(study: Path, spec: Path, tmp_path: Path) -> None:
     train, test = (open_shards(study / "units" / part) for part in ("train", "test"))
     for run in ladder_runs(read_study(spec)):
         alone = train_run(run.model_copy(update={"trunk": None}), train, test, tmp_path / run.run)
@@ -74,7 +75,9 @@ def test_every_run_ended_as_it_does_alone(study: Path, spec: Path, tmp_path: Pat
         assert (record.loss, record.loss_se) == (alone.loss, alone.loss_se)
 
 
-def test_a_branch_made_again_when_its_trunk_kept_nothing_is_the_same(study: Path, spec: Path) -> None:
+def test_branch_without_the_checkpoints_of_its_trunk_makes_all_steps_to_the_same_result(
+    study: Path, spec: Path
+) -> None:
     branch = next(run for run in ladder_runs(read_study(spec)) if run.trunk)
     folder = study / "runs" / branch.run
     before = read_record(folder / "record.json")

@@ -14,12 +14,13 @@ import pytest
 from tricks import hear_noise, list_utterances
 
 from speechscale.errors import UserError
-from speechscale.jobs.encode import encode_all
+from speechscale.jobs.encode import encode_shards
 from speechscale.jobs.verify import describe_code, verify_all
 from speechscale.records.code import CodeIdentity, code_identity
 from speechscale.records.seal import is_up_to_date, sealed_folder
 from speechscale.records.shards import open_shard, open_shards
 from speechscale.units.encode import ShardTask, encode_shard, plan_shards
+from speechscale.units.source import SpeechSource
 from speechscale.workers.local import LocalBackend
 
 Plan = Callable[..., list[ShardTask]]
@@ -94,7 +95,9 @@ def test_faulty_line_is_reported_with_number_and_field(name: str, tmp_path: Path
     is_a_sentence(first, path)
     assert len(first) < 400
     with pytest.raises(UserError, match=re.escape(first)):  # found before any encoding
-        plan_shards(path, tmp_path, tmp_path / "book", tmp_path / "out", hear_noise, seconds=9.0)
+        plan_shards(
+            SpeechSource(path, tmp_path, hear_noise), tmp_path / "book", tmp_path / "out", seconds=9.0
+        )
 
 
 def test_repeated_ids_empty_and_missing_manifests(tmp_path: Path) -> None:
@@ -114,7 +117,8 @@ def test_manifest_without_utterances_is_refused(code_book: Path, tmp_path: Path)
     listed = list_utterances(tmp_path / "some.jsonl", "a")
     for path, split in ((tmp_path / "empty.jsonl", None), (listed, "dev")):
         with pytest.raises(UserError, match=r"\.jsonl: lists no utterances.* nothing to encode"):
-            plan_shards(path, tmp_path, code_book, tmp_path / "out", hear_noise, seconds=9.0, split=split)
+            source = SpeechSource(path, tmp_path, hear_noise, split)
+            plan_shards(source, code_book, tmp_path / "out", seconds=9.0)
 
 
 class Evil:
@@ -156,7 +160,7 @@ def test_other_file_is_refused_as_code_book(kind: str, code_book: Path, tmp_path
     assert str(path) in problem and "\n" not in problem and problem.endswith(".")
     listed = list_utterances(tmp_path / "m.jsonl", "a")
     with pytest.raises(UserError, match=r"other\.safetensors"):
-        plan_shards(listed, tmp_path, path, tmp_path / "out", hear_noise, seconds=9.0)
+        plan_shards(SpeechSource(listed, tmp_path, hear_noise), path, tmp_path / "out", seconds=9.0)
     assert not (tmp_path / "ran").exists()
 
 
@@ -178,7 +182,7 @@ def test_code_book_of_another_encoder_is_refused_before_any_shard(
     centroids = np.zeros((4, dimension), np.float32)
     write_book(path, {"encoder": identity}, centroids=centroids, mean=centroids[0], scale=np.ones(1))
     listed = list_utterances(tmp_path / "m.jsonl", "a", "b")
-    first, _ = plan_shards(listed, tmp_path, path, tmp_path / "out", hear_noise, seconds=1.0)
+    first, _ = plan_shards(SpeechSource(listed, tmp_path, hear_noise), path, tmp_path / "out", seconds=1.0)
     with pytest.raises(UserError) as error:
         encode_shard(first)
     assert expected in str(error.value) and "\n" not in str(error.value)
@@ -486,4 +490,4 @@ def test_damaged_shard_stops_an_encoding_before_any_work(plan: Plan, tmp_path: P
         encode_shard(task)
     (tmp_path / "out" / "shard-00001" / "audio.bin").write_bytes(b"")
     with pytest.raises(UserError, match=r"shard-00001.*remove the shard and encode it again"):
-        encode_all(tasks, LocalBackend(1))
+        encode_shards(tasks, LocalBackend(1))

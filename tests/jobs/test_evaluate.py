@@ -17,11 +17,10 @@ from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, OPTConfig, OPTForCau
 from speechscale.errors import UserError
 from speechscale.evals.conventions import PRESETS, convention
 from speechscale.jobs.evaluate import evaluate, losses
-from speechscale.jobs.train_run import RECORD
 from speechscale.model.interchange import export_model
 from speechscale.model.shape import ModelShape
 from speechscale.model.transformer import Transformer
-from speechscale.records.runs import RunRecord, read_record, write_record
+from speechscale.records.runs import RECORD, RunRecord, read_record, write_record
 from speechscale.records.shards import Sample, write_shard
 from speechscale.train.checkpoint import MODEL, save_model
 

@@ -21,7 +21,8 @@ from speechscale.evals.text import text_pairs
 from speechscale.jobs.evaluate_text import TextModel, benchmarks_named, model_named, score_text
 from speechscale.model.hugging_face import load_causal_model
 from speechscale.model.text_tokenizer import load_text_tokenizer
-from speechscale.records.runs import read_record, read_table
+from speechscale.records.runs import read_record
+from speechscale.records.runs_table import read_table
 from speechscale.records.scores import read_scores
 from speechscale.records.text_pairs import TextPair
 

@@ -7,7 +7,7 @@ from speechscale.laws.allocation import best_loss, log_optimum
 from speechscale.laws.checks import check_ladder, check_table, flat_range
 from speechscale.laws.forms import log_loss
 from speechscale.laws.influence import influence
-from speechscale.records.runs import canonical_table
+from speechscale.records.runs_table import canonical_table
 
 
 def _names(runs, **options) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""A run added to a runs table that somebody keeps: nothing else in it changes, whatever its columns are called."""
+"""Appending a run to an existing runs table: nothing else in it changes, whatever the names of its columns."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import polars as pl
 import pytest
 
 from speechscale.errors import UserError
-from speechscale.records.runs import RunRecord, Score, append_run, read_table
+from speechscale.records.runs import RunRecord, Score
+from speechscale.records.runs_table import append_run, read_table
 
 
 def record(run: str = "pythia-70m@step1000", accuracy: float = 0.625, loss: float | None = None) -> RunRecord:
@@ -35,7 +36,7 @@ def record(run: str = "pythia-70m@step1000", accuracy: float = 0.625, loss: floa
     )
 
 
-def test_a_new_table(tmp_path: Path) -> None:
+def test_new_table(tmp_path: Path) -> None:
     for name in ("runs.csv", "runs.tsv", "runs.parquet"):
         append_run(record(), tmp_path / "new" / name)
         (row,) = read_table(tmp_path / "new" / name).to_dicts()
@@ -43,7 +44,7 @@ def test_a_new_table(tmp_path: Path) -> None:
         assert (row["params"], row["tokens"], row["sblimp"]) == (18_915_328, 2_097_152_000, 0.625)
 
 
-def test_other_rows_and_columns_stay_to_the_letter(tmp_path: Path) -> None:
+def test_other_rows_and_columns_are_unchanged(tmp_path: Path) -> None:
     path = tmp_path / "runs.csv"
     path.write_text('run,N,D,L,sblimp,who\nmine,1e6,2.50e7,3.10,55.0,"Smith, J."\n')
     append_run(record(), path)
@@ -52,11 +53,11 @@ def test_other_rows_and_columns_stay_to_the_letter(tmp_path: Path) -> None:
         'mine,1e6,2.50e7,3.10,55.0,"Smith, J.",'
     )
     table = read_table(path)
-    assert table["sblimp"].to_list() == [0.55, 0.625]  # theirs are in percent
+    assert table["sblimp"].to_list() == [0.55, 0.625]  # the table is in percent
     assert table["series"].to_list() == ["runs", "text"] and table["params"].to_list() == [1e6, 18_915_328.0]
 
 
-def test_the_same_run_again_takes_its_own_place(tmp_path: Path) -> None:
+def test_row_of_the_same_run_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "runs.csv"
     for accuracy in (0.5, 0.75):
         append_run(record(accuracy=accuracy), path)
@@ -65,7 +66,7 @@ def test_the_same_run_again_takes_its_own_place(tmp_path: Path) -> None:
     assert table["sblimp"].to_list() == [0.75, 0.625] and table["loss"].to_list() == [None, 3.25]
 
 
-def test_what_is_no_table_stays_as_it_was(tmp_path: Path) -> None:
+def test_file_that_is_no_table_is_unchanged(tmp_path: Path) -> None:
     path = tmp_path / "runs.csv"
     path.write_text("run,params,tokens,loss\na,1e6,2e7,three\n")
     with pytest.raises(UserError, match="row 1, column 'loss': 'three' is not a finite number"):
@@ -73,7 +74,7 @@ def test_what_is_no_table_stays_as_it_was(tmp_path: Path) -> None:
     assert path.read_text() == "run,params,tokens,loss\na,1e6,2e7,three\n"
 
 
-def test_commands_at_the_same_time_lose_no_row(tmp_path: Path) -> None:
+def test_concurrent_appends_lose_no_row(tmp_path: Path) -> None:
     path = tmp_path / "runs.csv"
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda step: append_run(record(f"step{step}"), path), range(24)))

@@ -6,7 +6,7 @@ import pytest
 
 from speechscale.errors import UserError
 from speechscale.records.frames import as_frame
-from speechscale.records.runs import canonical_table
+from speechscale.records.runs_table import canonical_table
 
 COLUMNS = {
     "run": ["a", "b"],

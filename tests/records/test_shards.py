@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 
 from speechscale.errors import UserError
 from speechscale.records.shard_verification import verify_shard
-from speechscale.records.shards import Sample, Skip, open_shard, open_shards, write_shard
+from speechscale.records.shards import (
+    Sample,
+    Skip,
+    open_shard,
+    open_shards,
+    require_same_encoding,
+    write_shard,
+)
 
 MADE = {"vocab_size": 12, "eos_token": 10, "pad_token": 11, "kmeans": {"sha256": "k"}}
 
@@ -111,3 +118,20 @@ def test_missing_shard_of_a_plan_is_reported(tmp_path: Path) -> None:
 def test_folder_without_shards_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no shards of units here"):
         open_shards(tmp_path)
+
+
+def test_different_encodings_are_refused_with_their_fields(tmp_path: Path) -> None:
+    for name, changes in {
+        "a": {},
+        "b": {"manifest_sha256": "other", "num_assigned_records": 7},  # which utterances, not how
+        "c": {"kmeans": {"sha256": "other"}},
+    }.items():
+        write_shard(tmp_path / name, [sample("u", [1])], [], {**MADE, **changes})
+    a, b, c = (open_shard(tmp_path / name) for name in "abc")
+    require_same_encoding(a, b)
+    with pytest.raises(UserError) as caught:
+        require_same_encoding(c, a)
+    assert str(caught.value) == (
+        f"{c.folder} and {a.folder} were encoded differently: kmeans.sha256: found 'other', wanted 'k'. "
+        "Encode one of them again as the other was, or leave it out."
+    )

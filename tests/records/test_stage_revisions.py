@@ -10,11 +10,12 @@ import pytest
 from tricks import hear_noise
 
 from speechscale.errors import UserError
+from speechscale.model.shape import ModelShape
 from speechscale.records import code, revisions
 from speechscale.records.code import CodeIdentity, code_identity
 from speechscale.records.manifest import Synthesis, Utterance, write_manifest
 from speechscale.records.revisions import Stage, comparable, made_by, require_revisions, revisions_of
-from speechscale.records.runs import RunRecord, read_record, write_record
+from speechscale.records.runs import ImportedRecipe, RunRecord, read_record, write_record
 from speechscale.records.seal import is_up_to_date, read_seal, seal_identity, sealed_folder
 from speechscale.records.shards import (
     Sample,
@@ -25,14 +26,10 @@ from speechscale.records.shards import (
     write_shard,
 )
 from speechscale.units.encode import ShardTask, encode_shard, is_encoded, plan_shards
+from speechscale.units.source import SpeechSource
 
 OTHER = CodeIdentity(version="0.0.9", source="0" * 64, commit="f" * 40, clean=True)
 PREPROCESSING = {"vocab_size": 12, "eos_token": 10, "pad_token": 11, "kmeans": {"sha256": "k"}}
-RECORD = {
-    **{"run": "r", "series": "s", "status": "done", "preset": "paper", "seed": 0},
-    **dict.fromkeys(("params", "params_total", "tokens", "unique_tokens", "steps"), 1),
-    **dict.fromkeys(("epochs", "flops", "flops_exact", "loss", "loss_se", "bits_per_second", "seconds"), 1.0),
-}
 
 
 def at_another_commit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,7 +111,8 @@ def test_shard_of_synthetic_speech_of_another_revision_is_refused(
 
     def plan() -> ShardTask:
         manifest = tmp_path / "manifest.jsonl"
-        (task,) = plan_shards(manifest, tmp_path, code_book, tmp_path / "out", hear_noise, seconds=60)
+        source = SpeechSource(manifest, tmp_path, hear_noise)
+        (task,) = plan_shards(source, code_book, tmp_path / "out", seconds=60)
         return task
 
     encode_shard(plan())
@@ -124,15 +122,24 @@ def test_shard_of_synthetic_speech_of_another_revision_is_refused(
         is_encoded(plan())
 
 
-def test_record_keeps_the_code_that_first_wrote_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "record.json"
-    write_record(RunRecord.model_validate(RECORD), path)
+def test_record_names_the_code_that_made_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also after it is written again by other code, with other scores."""
+    path, size = tmp_path / "record.json", ModelShape(layers=1, dim=8, heads=1, vocabulary=12, context=8)
+    recipe = ImportedRecipe(run="r", series="s", tokens_seen=10)
+    counts = {"unique_tokens": 10, "epoch_tokens": 10, "seconds": 1.0}
+    write_record(RunRecord.of(size, recipe, status="done", **counts), path)
     own = code_identity()
     at_another_commit(monkeypatch)
     write_record(read_record(path).model_copy(update={"note": "scored again"}), path)
     record = read_record(path)
-    assert (record.code, record.note) == (own, "scored again")
-    assert record.revisions == revisions_of("train", "score")
+    assert (record.code, record.note, record.revisions) == (
+        own,
+        "scored again",
+        revisions_of("train", "score"),
+    )
+    assert not {"code", "revisions"} & record.row().keys()
+    imported = RunRecord.of(size, recipe, status="imported", **counts)
+    assert (imported.code, imported.revisions) == (OTHER, revisions_of("score"))
 
 
 def test_unknown_revision_is_refused() -> None:

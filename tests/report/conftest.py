@@ -16,7 +16,8 @@ import pytest
 
 from speechscale.laws.table import fit_table
 from speechscale.records.law import write_law
-from speechscale.records.runs import CurvePoint, RunRecord, Score, write_curves, write_record, write_table
+from speechscale.records.runs import CurvePoint, RunRecord, Score, write_record
+from speechscale.records.runs_table import write_curves, write_table
 
 LAW = {"E": 0.62, "A": 9.0, "B": 190.0, "alpha": 0.30, "beta": 0.42}
 SIZES = (50_304, 101_376, 221_952, 442_368, 811_008)

@@ -10,7 +10,8 @@ import pytest
 
 from speechscale.laws.table import fit_table
 from speechscale.records.law import read_law, write_law
-from speechscale.records.runs import RunRecord, Score, read_record, write_curves, write_record, write_table
+from speechscale.records.runs import RunRecord, Score, read_record, write_record
+from speechscale.records.runs_table import write_curves, write_table
 from speechscale.report.comparison import compared
 from speechscale.report.figures import specification, study_figures
 from speechscale.report.folder import read_study

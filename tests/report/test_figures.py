@@ -4,7 +4,7 @@ import pytest
 
 from speechscale.errors import UserError
 from speechscale.records.law import read_law, write_law
-from speechscale.records.runs import write_curves, write_table
+from speechscale.records.runs_table import write_curves, write_table
 from speechscale.report import theme
 from speechscale.report.figures import Figure, specification, study_figures, write_figures
 from speechscale.report.folder import read_study

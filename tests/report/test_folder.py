@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from speechscale.errors import UserError
-from speechscale.records.runs import write_table
+from speechscale.records.runs_table import write_table
 from speechscale.report.folder import read_study
 
 

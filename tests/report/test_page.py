@@ -12,7 +12,7 @@ import typer
 from typer.testing import CliRunner
 
 from speechscale.cli.report import report
-from speechscale.records.runs import write_table
+from speechscale.records.runs_table import write_table
 from speechscale.report import write_report
 
 

@@ -1,4 +1,4 @@
-"""Both story worlds, and a synthesiser for a whole file of tests."""
+"""Both story worlds, and an espeak-ng engine for a whole file of tests."""
 
 from __future__ import annotations
 
@@ -8,40 +8,40 @@ from random import Random
 import pytest
 
 from speechscale.speech.storyworld.lexicon import load_lexicon
-from speechscale.speech.storyworld.stories import World
-from speechscale.speech.synthesis.espeak import Speaker
+from speechscale.speech.storyworld.stories import StoryWorld
+from speechscale.speech.synthesis.espeak import EspeakEngine
 
 SIZES = ("small", "large")
 
 
 @pytest.fixture(scope="session", params=SIZES)
-def world(request) -> World:
-    return World(load_lexicon(request.param))
+def world(request: pytest.FixtureRequest) -> StoryWorld:
+    return StoryWorld(load_lexicon(request.param))
 
 
 @pytest.fixture(scope="session")
-def small() -> World:
-    return World(load_lexicon("small"))
+def small() -> StoryWorld:
+    return StoryWorld(load_lexicon("small"))
 
 
 @pytest.fixture(scope="session")
-def large() -> World:
-    return World(load_lexicon("large"))
+def large() -> StoryWorld:
+    return StoryWorld(load_lexicon("large"))
 
 
 @pytest.fixture(scope="module")
-def speaker() -> Iterator[Speaker]:
-    with Speaker() as running:
-        yield running
+def espeak() -> Iterator[EspeakEngine]:
+    with EspeakEngine() as engine:
+        yield engine
 
 
 @pytest.fixture(scope="session")
-def spoken_words(world) -> dict[str, list[str]]:
-    """The words of a world's texts with their mnemonics."""
+def pronunciations(world: StoryWorld) -> dict[str, list[str]]:
+    """The phoneme mnemonics of the words in a world's texts."""
     rng = Random(0)
     words: set[str] = set()
     for _ in range(200 if world.lexicon.depth == 1 else 6000):
         for sentence in (*world.prose(rng), *world.story(rng).sentences):
             words.update(sentence.lower().removesuffix(".").split())
-    with Speaker() as running:
-        return {word: running.phonemes(word, "en-us") for word in sorted(words)}
+    with EspeakEngine() as engine:
+        return {word: engine.phonemize(word, "en-us") for word in sorted(words)}

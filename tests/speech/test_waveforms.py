@@ -1,11 +1,13 @@
+"""Loading of waveforms: audio files and synthesis in the order of the manifest, with faults in place."""
+
 import numpy as np
 import pytest
 import soundfile
-from spoken import how
+from synthesis_settings import espeak_settings
 
 from speechscale.errors import SampleFault
 from speechscale.records.manifest import Utterance
-from speechscale.speech.synthesis.espeak import Speaker
+from speechscale.speech.synthesis.espeak import EspeakEngine
 from speechscale.speech.waveforms import load_waveforms
 
 
@@ -22,37 +24,39 @@ def root(tmp_path):
     return folder
 
 
-def test_files_and_speech_come_in_the_order_of_the_manifest_with_faults_in_place(root):
+def test_waveforms_and_faults_keep_the_order_of_the_manifest(root):
     answers = list(
         load_waveforms(
             [
-                utterance("1", transcript="The dog sleeps.", synthesis=how()),
+                utterance("1", transcript="The dog sleeps.", synthesis=espeak_settings()),
                 utterance("2", audio="a.wav"),
-                utterance("3", transcript="", synthesis=how()),
+                utterance("3", transcript="", synthesis=espeak_settings()),
                 utterance("4", audio="none.wav"),
-                utterance("5", transcript="The cat sleeps.", synthesis=how()),
+                utterance("5", transcript="The cat sleeps.", synthesis=espeak_settings()),
                 utterance("6", audio="deep/b.wav", offset=0.05, duration=0.025),
                 utterance("7"),
             ],
             root,
         )
     )
-    with Speaker() as speaker:
+    with EspeakEngine() as espeak:
         for answer, text in ((answers[0], "The dog sleeps."), (answers[4], "The cat sleeps.")):
-            assert np.array_equal(answer, speaker.speak(text, how()))
+            assert np.array_equal(answer, espeak.synthesize(text, espeak_settings()))
     assert np.array_equal(answers[1], np.full(1600, 0.1, dtype=np.float32))
     assert np.array_equal(answers[5], np.full(400, 0.2, dtype=np.float32))
     faults = {i: answer.reason for i, answer in enumerate(answers) if isinstance(answer, SampleFault)}
     assert faults == {2: "inaudible", 3: "missing", 6: "no source"}
 
 
-def test_a_file_takes_precedence_over_its_synthesis(root):
-    (answer,) = load_waveforms([utterance("1", audio="a.wav", transcript="dog", synthesis=how())], root)
+def test_audio_takes_precedence_over_synthesis(root):
+    (answer,) = load_waveforms(
+        [utterance("1", audio="a.wav", transcript="dog", synthesis=espeak_settings())], root
+    )
     assert len(answer) == 1600
 
 
 @pytest.mark.parametrize("path", ["../outside.wav", "deep/../../outside.wav", "link.wav", "ABSOLUTE"])
-def test_a_path_that_leaves_the_folder_is_a_fault(root, path):
+def test_path_outside_the_root_is_a_fault(root, path):
     (root / "link.wav").symlink_to(root.parent / "outside.wav")
     audio = str(root.parent / "outside.wav") if path == "ABSOLUTE" else path
     (answer,) = load_waveforms([utterance("1", audio=audio)], root)
@@ -60,5 +64,5 @@ def test_a_path_that_leaves_the_folder_is_a_fault(root, path):
     assert answer.reason == "outside"
 
 
-def test_nothing_is_heard_of_nothing(root):
+def test_no_utterances_give_no_waveforms(root):
     assert list(load_waveforms([], root)) == []

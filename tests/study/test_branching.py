@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 from speechscale.errors import UserError
-from speechscale.jobs.train_run import RECORD, TrainingTask, is_done, train_and_score_run
-from speechscale.records.runs import RunRecord, read_record, write_record
+from speechscale.jobs.train_run import TrainingTask, is_done, train_and_score_run
+from speechscale.records.runs import RECORD, RunRecord, read_record, write_record
 from speechscale.records.shards import Sample, write_shard
 from speechscale.study.branching import prune_trunks, trunks_then_branches
 from speechscale.study.ladder import ladder_runs
 from speechscale.study.spec import StudySpec, read_study
 from speechscale.study.summary import ladder_table
-from speechscale.train.branches import with_trunks
-from speechscale.train.checkpoint import checkpoint_at, checkpoints
+from speechscale.train.branches import assign_trunks
+from speechscale.train.checkpoint import checkpoint_path, list_checkpoints
 from speechscale.train.spec import RunSpec
 
 SMOKE = (Path(__file__).parents[2] / "studies" / "smoke.toml").read_text(encoding="utf-8")
@@ -103,7 +103,7 @@ def tasks(tmp_path: Path) -> list[TrainingTask]:
     train, test, benchmarks = (tmp_path / part for part in ("train", "test", "benchmarks"))
     return [
         TrainingTask(run, tmp_path / "runs" / run.run, (train,), test, benchmarks)
-        for run in with_trunks(runs)
+        for run in assign_trunks(runs)
     ]
 
 
@@ -158,13 +158,13 @@ def test_trunk_checkpoints_are_kept_for_unfinished_branches(tasks: list[Training
     trunk, *branches = tasks
     trunk.folder.mkdir(parents=True)
     for step in (8, 12):
-        checkpoint_at(trunk.folder, step).touch()
+        checkpoint_path(trunk.folder, step).touch()
     for task in tasks:
         write_record(ended(task, "done"), task.folder / RECORD)
     for status in ("failed", "done"):
         write_record(ended(branches[0], status), branches[0].folder / RECORD)
         prune_trunks(tasks)
-        assert list(checkpoints(trunk.folder)) == ([8, 12] if status == "failed" else [])
+        assert list(list_checkpoints(trunk.folder)) == ([8, 12] if status == "failed" else [])
 
 
 def test_run_of_one_step_has_no_trunk() -> None:
@@ -172,6 +172,6 @@ def test_run_of_one_step_has_no_trunk() -> None:
     short, long = (
         RunSpec.model_validate({**common, "run": f"r{steps}", "tokens": steps * 128}) for steps in (1, 20)
     )
-    grown = with_trunks([short, long])
+    grown = assign_trunks([short, long])
     assert [(run.run, run.trunk, run.keep) for run in grown] == [("r20", None, ()), ("r1", None, ())]
     assert math.prod(run.warmup_steps for run in grown) == 1

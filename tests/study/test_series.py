@@ -10,7 +10,8 @@ import pytest
 
 from speechscale.errors import UserError
 from speechscale.records.law import read_law
-from speechscale.records.runs import read_record, read_table
+from speechscale.records.runs import read_record
+from speechscale.records.runs_table import read_table
 from speechscale.records.shards import Sample, open_shards, write_shard
 from speechscale.study.ladder import ladder_runs, unique_tokens
 from speechscale.study.run import run_study

@@ -20,8 +20,7 @@ from speechscale.records.shards import Sample, open_shards, write_shard
 from speechscale.study.run import run_study, train_all
 from speechscale.study.shards import input_shard_folders, training_tasks
 from speechscale.study.spec import SPEECH, StudySpec, read_study
-from speechscale.train.mixed import mixed
-from speechscale.train.spec import to_toml
+from speechscale.train.spec import open_corpora, to_toml
 from speechscale.workers.choose import choose_backend
 from speechscale.workers.local import LocalBackend
 from speechscale.workers.pool import Backend
@@ -119,7 +118,7 @@ def test_mixture_is_trained_with_its_weights(write: Write) -> None:
     mixture = "[[corpus.mixture]]\nshards = 'train'\nweight = 3.0\n[[corpus.mixture]]\nshards = 'more'\nweight = 1.0\n"
     spec = write(("[ladder]", mixture + "[ladder]"), ('train = "train"\n', ""), ("= 2_600", "= 5_200"))
     tasks = tasks_of(spec)
-    of_run, corpora = mixed(tasks[0].spec, Path(), tasks[0].train, [])
+    of_run, corpora = open_corpora(tasks[0].spec, Path(), tasks[0].train, [])
     assert [corpus.weight for corpus in corpora] == [3.0, 1.0]
     (record,) = train_all(tasks[-1:], spec, LocalBackend(1))
     assert (record.status, record.unique_tokens) == ("done", 1280)

@@ -9,7 +9,8 @@ import pytest
 from speechscale.errors import UserError
 from speechscale.study.ladder import ladder_runs
 from speechscale.study.run import run_study
-from speechscale.study.spec import read_run, read_study
+from speechscale.study.spec import read_study
+from speechscale.train.spec import read_run
 from speechscale.workers.local import LocalBackend
 
 STUDIES = sorted((Path(__file__).parents[2] / "studies").glob("*.toml"))

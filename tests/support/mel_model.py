@@ -11,7 +11,7 @@ from speechscale.model.interchange import export_model
 from speechscale.model.shape import ModelShape
 from speechscale.records.seal import sha256_file
 from speechscale.records.shards import Sample, vocabulary_of, write_shard
-from speechscale.units.kmeans import CodeBook, save_code_book
+from speechscale.units.codebook import Codebook, save_codebook
 from speechscale.units.mel import MelEncoder, MelSpec
 
 SHAPE = ModelShape(layers=2, dim=32, heads=2, vocabulary=12, context=64, hidden_multiple=16)
@@ -21,16 +21,14 @@ EOS = SHAPE.eos
 def write_code_book(path: Path) -> Path:
     """Ten units of random spectra."""
     centroids = np.random.default_rng(0).standard_normal((10, 40)).astype(np.float32)
-    save_code_book(
-        CodeBook(centroids, np.full(40, -3, np.float32), 1.0, MelEncoder(MelSpec()).identity), path
-    )
+    save_codebook(Codebook(centroids, np.full(40, -3, np.float32), 1.0, MelEncoder(MelSpec()).identity), path)
     return path
 
 
 def write_other_code_book(path: Path, units: int = 10) -> Path:
     """A code book that is not the model's."""
     centroids = np.ones((units, 40), np.float32)
-    save_code_book(CodeBook(centroids, np.zeros(40, np.float32), 1.0, {"name": "mel"}), path)
+    save_codebook(Codebook(centroids, np.zeros(40, np.float32), 1.0, {"name": "mel"}), path)
     return path
 
 

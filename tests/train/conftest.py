@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from counting import MADE, counters
+from toy_shards import PREPROCESSING, counter_samples
 
 from speechscale.records.shards import Shard, open_shards, write_shard
 from speechscale.train.spec import RunSpec
@@ -14,14 +14,30 @@ from speechscale.train.spec import RunSpec
 
 @pytest.fixture
 def shards(tmp_path: Path) -> list[Shard]:
-    write_shard(tmp_path / "train" / "shard-0", counters(np.random.default_rng(0), "a"), [], MADE)
+    samples = counter_samples(np.random.default_rng(0), "a")
+    write_shard(tmp_path / "train" / "shard-0", samples, [], PREPROCESSING)
     return open_shards(tmp_path / "train")
 
 
 @pytest.fixture
 def test_shards(tmp_path: Path) -> list[Shard]:
-    write_shard(tmp_path / "test" / "shard-0", counters(np.random.default_rng(1), "b"), [], MADE)
+    samples = counter_samples(np.random.default_rng(1), "b")
+    write_shard(tmp_path / "test" / "shard-0", samples, [], PREPROCESSING)
     return open_shards(tmp_path / "test")
+
+
+@pytest.fixture
+def two_corpora(tmp_path: Path) -> tuple[list[Shard], list[Shard]]:
+    for number, name in enumerate("cd"):
+        samples = counter_samples(np.random.default_rng(5 + number), name)
+        write_shard(tmp_path / name / "shard-0", samples, [], PREPROCESSING)
+    return open_shards(tmp_path / "c"), open_shards(tmp_path / "d")
+
+
+@pytest.fixture
+def data(shards: list[Shard], test_shards: list[Shard], tmp_path: Path) -> Path:
+    """Folder of the shards `train` and `test`."""
+    return tmp_path
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Trunks and branches: the same result as separate runs of the same schedule, for fewer FLOPs."""
+"""Trunks and branches: the results of separate runs of the same schedule, for fewer FLOPs."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 
 from speechscale.errors import UserError
 from speechscale.records.shards import Shard
-from speechscale.train.branches import flops_of_all, with_trunks
-from speechscale.train.checkpoint import MODEL, checkpoints
+from speechscale.train.branches import assign_trunks, total_flops
+from speechscale.train.checkpoint import MODEL, list_checkpoints
 from speechscale.train.loop import train_run
 from speechscale.train.spec import RunSpec
 
@@ -28,8 +28,8 @@ def family(spec: RunSpec) -> list[RunSpec]:
     ]
 
 
-def test_the_longest_is_the_trunk_and_keeps_what_the_others_need(family: list[RunSpec]) -> None:
-    trunk, *branches = with_trunks(family)
+def test_longest_run_is_the_trunk_and_keeps_the_checkpoints_of_its_branches(family: list[RunSpec]) -> None:
+    trunk, *branches = assign_trunks(family)
     assert (trunk.run, trunk.trunk, trunk.keep) == ("long", None, (8, 12))
     assert [(run.run, run.trunk, run.decay_start) for run in branches] == [
         ("middle", "long", 12),
@@ -37,54 +37,50 @@ def test_the_longest_is_the_trunk_and_keeps_what_the_others_need(family: list[Ru
     ]
     assert {run.warmup for run in (trunk, *branches)} == {1}  # the rule for ten steps
     per_update = trunk.shape(18).flops(UPDATE)
-    assert flops_of_all(family, 18) == pytest.approx((10 + 15 + 20) * per_update)
-    assert flops_of_all([trunk, *branches], 18) == pytest.approx((20 + 3 + 2) * per_update)
+    assert total_flops(family, 18) == pytest.approx((10 + 15 + 20) * per_update)
+    assert total_flops([trunk, *branches], 18) == pytest.approx((20 + 3 + 2) * per_update)
 
 
-def test_only_runs_that_can_share_steps_do(family: list[RunSpec], spec: RunSpec) -> None:
+def test_only_wsd_runs_of_one_seed_share_a_trunk(family: list[RunSpec], spec: RunSpec) -> None:
     other_seed = [
         run.model_copy(update={"run": f"{run.run}-1", "seed": 1}) for run in family if run.run != "middle"
     ]
-    grown = with_trunks([*family, *other_seed, spec])
-    assert spec in grown  # a cosine
-    assert [run.run for run in grown if run.trunk is None] == ["long", "long-1", "tiny"]
-    assert {run.trunk for run in grown if run.seed == 1} == {None, "long-1"}
+    assigned = assign_trunks([*family, *other_seed, spec])
+    assert spec in assigned  # a cosine
+    assert [run.run for run in assigned if run.trunk is None] == ["long", "long-1", "tiny"]
+    assert {run.trunk for run in assigned if run.seed == 1} == {None, "long-1"}
 
 
-def test_a_branch_equals_a_separate_run_of_the_same_schedule_bit_for_bit(
+def test_branch_equals_a_separate_run_of_the_same_schedule_bit_for_bit(
     family: list[RunSpec], shards: list[Shard], test_shards: list[Shard], tmp_path: Path
 ) -> None:
     torch.set_num_threads(1)
-    trunk, *branches = with_trunks(family)
+    trunk, *branches = assign_trunks(family)
     train_run(trunk, shards, test_shards, tmp_path / trunk.run)
-    assert list(checkpoints(tmp_path / trunk.run)) == [8, 12]  # and no others, once it is done
+    assert list(list_checkpoints(tmp_path / trunk.run)) == [8, 12]  # and no others, once it is done
     for branch in branches:
-        grown = train_run(branch, shards, test_shards, tmp_path / branch.run)
+        branched = train_run(branch, shards, test_shards, tmp_path / branch.run)
         alone = branch.model_copy(update={"trunk": None})
-        straight = train_run(alone, shards, test_shards, tmp_path / "alone" / branch.run)
-        assert (grown.loss, grown.tokens, grown.flops) == (straight.loss, straight.tokens, straight.flops)
-        assert grown.flops_spent == pytest.approx(0.2 * grown.flops)
-        assert straight.flops_spent == straight.flops
+        separate = train_run(alone, shards, test_shards, tmp_path / "alone" / branch.run)
+        assert (branched.loss, branched.tokens, branched.flops) == (
+            separate.loss,
+            separate.tokens,
+            separate.flops,
+        )
+        assert branched.flops_spent == pytest.approx(0.2 * branched.flops)
+        assert separate.flops_spent == separate.flops
         ours = load_file(tmp_path / branch.run / MODEL)
         theirs = load_file(tmp_path / "alone" / branch.run / MODEL)
         assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
-def test_a_branch_of_another_trunk_or_none_is_refused(
+def test_branch_without_a_matching_trunk_is_refused(
     family: list[RunSpec], shards: list[Shard], test_shards: list[Shard], tmp_path: Path
 ) -> None:
-    trunk, branch, *_ = with_trunks(family)
+    trunk, branch, *_ = assign_trunks(family)
     with pytest.raises(UserError, match="the trunk left no checkpoint there; train it first, with 12 among"):
         train_run(branch, shards, test_shards, tmp_path / branch.run)
     train_run(trunk, shards, test_shards, tmp_path / trunk.run)
     other = branch.model_copy(update={"seed": 1})
     with pytest.raises(UserError, match=r"trunk\.seed: found 0, wanted 1"):
         train_run(other, shards, test_shards, tmp_path / "other")
-
-
-def test_impossible_schedules_are_refused(spec: RunSpec) -> None:
-    fields = spec.model_dump()
-    with pytest.raises(ValueError, match=r"a warm-up of 9 steps does not fit: .* the last 2 decay"):
-        RunSpec(**{**fields, "schedule": "wsd", "warmup": 9})
-    with pytest.raises(ValueError, match="only runs of schedule 'wsd' have a trunk"):
-        RunSpec(**{**fields, "trunk": "long"})

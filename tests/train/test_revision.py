@@ -10,7 +10,7 @@ from speechscale.errors import UserError
 from speechscale.records.code import code_identity
 from speechscale.records.revisions import STAGE_REVISIONS
 from speechscale.records.shards import Shard
-from speechscale.train.checkpoint import MODEL, checkpoints
+from speechscale.train.checkpoint import MODEL, list_checkpoints
 from speechscale.train.loop import train_run
 from speechscale.train.spec import RunSpec
 
@@ -34,7 +34,7 @@ def test_training_continues_at_another_commit_only(
     folder = tmp_path / "run"
     with pytest.raises(Interrupted):
         train_run(spec, shards, test_shards, folder, interrupt)
-    assert checkpoints(folder)
+    assert list_checkpoints(folder)
     monkeypatch.setitem(STAGE_REVISIONS, "train", 2)
     with pytest.raises(
         UserError, match=r"revisions\.train: found 1, wanted 2\. Choose another output folder"

@@ -1,4 +1,4 @@
-"""Units of other makers: what they wrote is what the shards hold, and back; a broken line is named."""
+"""Unit files of other toolkits: conversion to shards and back, and errors that name the broken line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from speechscale.errors import UserError
 from speechscale.records.shard_verification import verify_shard
 from speechscale.records.shards import Shard, open_shards
-from speechscale.units.formats import Foreign, read_units, write_units
+from speechscale.units.formats import UnitFileInfo, read_units, write_units
 
 # As quantize_with_kmeans (fairseq), transcribe (textlesslib), extract_features and prepare_tokens (slamkit) write it.
 FAIRSEQ = "61-70968-0000.flac|71 71 93 82 82 82\n61 70968|0001.flac|3 3\n"
@@ -27,10 +27,10 @@ SLAMKIT = (
 TOKENS = '{"file_name": "../audio/a.flac", "audio_repr": "<Un71><Un71><Un93>"}\n'
 
 
-def read(path: Path, text: str, format: str, **known: object) -> list[Shard]:
+def read(path: Path, text: str, format: str, **info: object) -> list[Shard]:
     path.write_text(text, encoding="utf-8")
     out = path.parent / "shards"
-    read_units(path, Foreign(format, 100, **known), out, 1000)  # type: ignore[arg-type]
+    read_units(path, UnitFileInfo(format, 100, **info), out, 1000)  # type: ignore[arg-type]
     shards = open_shards(out)
     for shard in shards:
         verify_shard(shard.folder)
@@ -42,13 +42,13 @@ def content(shards: list[Shard]) -> list[tuple[str, list[int], list[int] | None,
     for shard in shards:
         durations = shard.sample_durations() or [None] * len(shard.lengths)
         for row, units, frames in zip(shard.rows(), shard.samples(), durations, strict=True):
-            lasting = None if frames is None else frames.tolist()
-            found.append((row["id"], units.tolist(), lasting, row.get("seconds")))
+            durations = None if frames is None else frames.tolist()
+            found.append((row["id"], units.tolist(), durations, row.get("seconds")))
     return found
 
 
 def test_fairseq_at_a_known_frame_rate(tmp_path: Path) -> None:
-    shards = read(tmp_path / "units.txt", FAIRSEQ, "fairseq", frame_rate=25.0, made_by="HuBERT 25 Hz")
+    shards = read(tmp_path / "units.txt", FAIRSEQ, "fairseq", frame_rate=25.0, encoder="HuBERT 25 Hz")
     assert content(shards) == [
         ("61-70968-0000.flac", [71, 93, 82, 100], [2, 1, 3, 0], 0.24),
         ("61 70968|0001.flac", [3, 100], [2, 0], 0.08),
@@ -59,30 +59,30 @@ def test_fairseq_at_a_known_frame_rate(tmp_path: Path) -> None:
     assert (preprocessing["vocab_size"], preprocessing["eos_token"]) == (102, 100)
 
 
-def test_what_is_not_known_is_not_made_up(tmp_path: Path) -> None:
+def test_unknown_durations_and_seconds_stay_unknown(tmp_path: Path) -> None:
     shards = read(tmp_path / "units.txt", FAIRSEQ, "fairseq")
     assert content(shards)[0] == ("61-70968-0000.flac", [71, 93, 82, 100], None, None)
     assert shards[0].seconds is None and shards[0].durations is None
 
 
-def test_frames_kept_apart(tmp_path: Path) -> None:
-    shards = read(tmp_path / "units.txt", FAIRSEQ, "fairseq", frames=True, frame_rate=50.0)
+def test_repeats_are_kept_on_request(tmp_path: Path) -> None:
+    shards = read(tmp_path / "units.txt", FAIRSEQ, "fairseq", keep_repeats=True, frame_rate=50.0)
     assert content(shards)[1] == ("61 70968|0001.flac", [3, 3, 100], [1, 1, 0], 0.04)
     assert shards[0].preprocessing["collapsed"] is False
 
 
-def test_names_left_out_are_lines(tmp_path: Path) -> None:
+def test_missing_names_become_line_numbers(tmp_path: Path) -> None:
     """fairseq --hide-fname; textlesslib without --preserve_name."""
     assert content(read(tmp_path / "u.txt", "1 2\n\n3\n", "fairseq"))[1] == ("u:3", [3, 100], None, None)
 
 
-@pytest.mark.parametrize("beside", [DURATIONS, None])
-def test_textless_with_and_without_durations(tmp_path: Path, beside: str | None) -> None:
-    if beside:
-        (tmp_path / "x.durations").write_text(beside)
-    shards = read(tmp_path / "x.units", TEXTLESS, "textless", frame_rate=25.0 if beside else None)
-    lasting = ([2, 1, 3, 0], 0.24) if beside else (None, None)
-    assert content(shards)[0] == ("61-70968-0000", [71, 93, 82, 100], *lasting)
+@pytest.mark.parametrize("durations_text", [DURATIONS, None])
+def test_textless_with_and_without_durations(tmp_path: Path, durations_text: str | None) -> None:
+    if durations_text:
+        (tmp_path / "x.durations").write_text(durations_text)
+    shards = read(tmp_path / "x.units", TEXTLESS, "textless", frame_rate=25.0 if durations_text else None)
+    durations = ([2, 1, 3, 0], 0.24) if durations_text else (None, None)
+    assert content(shards)[0] == ("61-70968-0000", [71, 93, 82, 100], *durations)
 
 
 def test_slamkit_features_and_tokens(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_empty_utterances_are_skipped_and_recorded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "format, line, says",
+    "format, line, message",
     [
         ("fairseq", "b|1 100", "units span 1 to 100, 100 clusters allow 0 to 99"),
         ("fairseq", "b|-1", "units span -1"),
@@ -130,8 +130,8 @@ def test_empty_utterances_are_skipped_and_recorded(tmp_path: Path) -> None:
         ("slamkit-tokens", '{"audio_repr": null, "file_name": "b"}', "found None"),
     ],
 )
-def test_a_broken_line_is_named_and_nothing_is_left(
-    tmp_path: Path, format: str, line: str, says: str
+def test_broken_line_is_named_and_no_file_is_left(
+    tmp_path: Path, format: str, line: str, message: str
 ) -> None:
     first = {
         "fairseq": "a|1 2",
@@ -139,61 +139,67 @@ def test_a_broken_line_is_named_and_nothing_is_left(
         "slamkit": '{"units": [1, 2], "file_name": "a"}',
         "slamkit-tokens": '{"audio_repr": "<Un1><Un2>", "file_name": "a"}',
     }[format]
-    with pytest.raises(UserError, match=rf"units:2: .*({says}).*wanted: "):
+    with pytest.raises(UserError, match=rf"units:2: .*({message}).*wanted: "):
         read(tmp_path / "units", f"{first}\n{line}\n", format)
     assert [path.name for path in tmp_path.iterdir()] == ["units"]
 
 
-def test_durations_that_do_not_go_with_the_units(tmp_path: Path) -> None:
-    for beside, says in [
+def test_durations_file_that_does_not_match_the_units_is_refused(tmp_path: Path) -> None:
+    for durations_text, message in [
         ("61-70968-0000\t2 1 3\n", "ends before line 2"),
         (DURATIONS + "x\t1\n", "has more lines"),
         (DURATIONS.replace("0000", "0009"), r"x\.units:1: x\.durations has the name '61-70968-0009'"),
     ]:
-        (tmp_path / "x.durations").write_text(beside)
-        with pytest.raises(UserError, match=says):
+        (tmp_path / "x.durations").write_text(durations_text)
+        with pytest.raises(UserError, match=message):
             read(tmp_path / "x.units", TEXTLESS, "textless")
 
 
-def test_a_frame_rate_for_collapsed_units_is_refused(tmp_path: Path) -> None:
-    """Run lengths are gone, so the time that a frame rate would give is wrong."""
+def test_frame_rate_for_collapsed_units_is_refused(tmp_path: Path) -> None:
+    """Run lengths are lost, so a frame rate would give wrong durations."""
     line = "a|" + " ".join(str(i % 7) for i in range(2000)) + "\n"
-    with pytest.raises(UserError, match="repeats were taken out"):
+    with pytest.raises(
+        UserError, match="no unit lasts longer than one frame, so repeats were removed and durations are lost"
+    ):
         read(tmp_path / "units.txt", line, "fairseq", frame_rate=25.0)
     assert len(read(tmp_path / "units.txt", line, "fairseq")) == 1
 
 
-def test_other_refusals(tmp_path: Path) -> None:
+def test_unusable_files_formats_and_vocabularies_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no format 'farseq' \(did you mean 'fairseq'\?\)"):
         read(tmp_path / "u", FAIRSEQ, "farseq")
     with pytest.raises(UserError, match="holds no units"):
         read(tmp_path / "u", "", "fairseq")
     with pytest.raises(UserError, match="no such file"):
-        read_units(tmp_path / "none", Foreign("fairseq", 10), tmp_path / "x", 10)
+        read_units(tmp_path / "none", UnitFileInfo("fairseq", 10), tmp_path / "x", 10)
     (tmp_path / "binary").write_bytes(b"a|\xff\xfe")
     with pytest.raises(UserError, match="not text in UTF-8"):
-        read_units(tmp_path / "binary", Foreign("fairseq", 10), tmp_path / "x", 10)
+        read_units(tmp_path / "binary", UnitFileInfo("fairseq", 10), tmp_path / "x", 10)
     (tmp_path / "u").write_text(FAIRSEQ)
     with pytest.raises(UserError, match="at most 32768"):
-        read_units(tmp_path / "u", Foreign("fairseq", 32_767), tmp_path / "x", 10)
+        read_units(tmp_path / "u", UnitFileInfo("fairseq", 32_767), tmp_path / "x", 10)
     shards = read(tmp_path / "u", FAIRSEQ, "fairseq")
-    with pytest.raises(UserError, match="how long its units last was not kept"):
-        write_units(shards, "fairseq", tmp_path / "x", frames=True)
+    with pytest.raises(
+        UserError, match="does not hold the durations of its units, so frames cannot be written"
+    ):
+        write_units(shards, "fairseq", tmp_path / "x", expand=True)
     with pytest.raises(UserError, match="was encoded otherwise"):
-        read_units(tmp_path / "u", Foreign("fairseq", 99), tmp_path / "shards", 1000)
-    read_units(tmp_path / "u", Foreign("fairseq", 100), tmp_path / "shards", 1000)  # stands: nothing to do
+        read_units(tmp_path / "u", UnitFileInfo("fairseq", 99), tmp_path / "shards", 1000)
+    read_units(
+        tmp_path / "u", UnitFileInfo("fairseq", 100), tmp_path / "shards", 1000
+    )  # exists: nothing to do
 
 
-def test_an_id_that_no_line_can_hold_is_refused(tmp_path: Path) -> None:
+def test_id_with_a_line_break_is_refused(tmp_path: Path) -> None:
     shards = read(tmp_path / "f.jsonl", '{"units": [1], "file_name": "a\\nb"}', "slamkit")
     for format in ("fairseq", "textless"):
         with pytest.raises(UserError, match="line break"):
             write_units(shards, format, tmp_path / "x")
 
 
-def test_shards_are_cut_by_units_and_order_is_kept(tmp_path: Path) -> None:
+def test_shards_are_closed_by_number_of_units_in_the_order_of_the_file(tmp_path: Path) -> None:
     (tmp_path / "u").write_text("".join(f"n{i}|{i % 9} 9\n" for i in range(50)))
-    read_units(tmp_path / "u", Foreign("fairseq", 10), tmp_path / "shards", 30)
+    read_units(tmp_path / "u", UnitFileInfo("fairseq", 10), tmp_path / "shards", 30)
     shards = open_shards(tmp_path / "shards")
     assert [len(shard.lengths) for shard in shards] == [10] * 5
     assert [row["id"] for shard in shards for row in shard.rows()] == [f"n{i}" for i in range(50)]
@@ -208,10 +214,10 @@ speech = st.dictionaries(names, st.lists(st.integers(0, 5), min_size=1, max_size
 @pytest.mark.parametrize("format", ["fairseq", "textless", "slamkit"])
 @given(utterances=speech)
 @settings(max_examples=15, deadline=None)
-def test_round_trip(
+def test_exported_units_are_imported_unchanged(
     tmp_path_factory: pytest.TempPathFactory, format: str, utterances: dict[str, list[int]]
 ) -> None:
-    """Frames in, shards, their file, shards again: the same ids, units and run lengths; and the frames come back."""
+    """Frames to shards to a file to shards: ids, units and run lengths are the same, and give the frames again."""
     folder = tmp_path_factory.mktemp("units")
     lines = [
         json.dumps({"units": units, "duration": [1] * len(units), "file_name": name})
@@ -224,9 +230,11 @@ def test_round_trip(
     ]
     back = folder / "back"
     back.mkdir()
-    frames = format == "fairseq"  # which has no other place for run lengths
-    write_units(first, format, back / "x.units", frames=frames)
-    read_units(back / "x.units", Foreign(format, 100, frame_rate=25.0), back / "shards", 10)
+    expand = format == "fairseq"  # which has no other place for run lengths
+    write_units(first, format, back / "x.units", expand=expand)
+    read_units(back / "x.units", UnitFileInfo(format, 100, frame_rate=25.0), back / "shards", 10)
     again = content(open_shards(back / "shards"))
     assert again == content(first)
-    assert [np.repeat(units, lasting).tolist() for _, units, lasting, _ in again] == list(utterances.values())
+    assert [np.repeat(units, durations).tolist() for _, units, durations, _ in again] == list(
+        utterances.values()
+    )

@@ -1,6 +1,6 @@
-"""HuBERT: batches give what transformers gives each utterance alone; frame counts, pins and faults by sentence.
+"""HuBERT: batches equal transformers on single utterances; frame counts, pinned revisions and error sentences.
 
-The models are small and random, of the real geometry, saved and loaded as the real ones are.
+The models are small and random, with the geometry of the real ones, and are saved and loaded like them.
 """
 
 from __future__ import annotations
@@ -22,11 +22,13 @@ from speechscale.compute import ComputeOptions
 from speechscale.errors import SampleFault, UserError
 from speechscale.records.manifest import Utterance, write_manifest
 from speechscale.records.shards import open_shard
+from speechscale.units.codebook import load_codebook, save_codebook
 from speechscale.units.encode import encode_shard, plan_shards
-from speechscale.units.encoders import Encoder, choose_encoder, load_encoder
-from speechscale.units.hubert import PRESETS, HubertEncoder, HubertSpec, batches_by_length
-from speechscale.units.kmeans import KMeansSpec, load_code_book, save_code_book, train_kmeans
-from speechscale.units.precision_check import PrecisionTask, changed_units
+from speechscale.units.encoders import Encoder, encoder_identity, load_encoder
+from speechscale.units.hubert import ENCODER_PRESETS, HubertEncoder, HubertSpec, batches_by_length
+from speechscale.units.kmeans import KMeansSpec, train_kmeans
+from speechscale.units.precision_check import PrecisionTask, count_changed_units
+from speechscale.units.source import SpeechSource
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -81,7 +83,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return random_model(tmp_path_factory.mktemp("small"), **SMALL)
 
 
-def single_passes(folder: Path, waves: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
+def hidden_states_one_by_one(folder: Path, waves: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
     """All hidden states of each wave by itself, by transformers."""
     model = transformers.HubertModel.from_pretrained(folder).eval()
     with torch.inference_mode():
@@ -94,7 +96,7 @@ def single_passes(folder: Path, waves: Sequence[np.ndarray]) -> list[list[np.nda
         ]
 
 
-def sounds(seconds: Sequence[float], seed: int = 0) -> list[np.ndarray]:
+def random_sounds(seconds: Sequence[float], seed: int = 0) -> list[np.ndarray]:
     """Gliding tones in noise, with silences; each of its own loudness and offset."""
     rng = np.random.default_rng(seed)
     waves = []
@@ -113,27 +115,27 @@ def error_of(found: np.ndarray, wanted: np.ndarray) -> float:
     return float((np.linalg.norm(found - wanted, axis=1) / np.linalg.norm(wanted, axis=1)).max())
 
 
-def encoder_of(folder: Path, computing: ComputeOptions | None = None, **settings: Any) -> Encoder:
-    return load_encoder(choose_encoder(str(folder), settings), computing or ComputeOptions(device="cpu"))
+def encoder_of(folder: Path, compute: ComputeOptions | None = None, **settings: Any) -> Encoder:
+    return load_encoder(encoder_identity(str(folder), settings), compute or ComputeOptions(device="cpu"))
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_every_hidden_state_of_a_mixed_batch_is_that_of_the_single_pass(tmp_path: Path, variant: str) -> None:
+def test_every_hidden_state_of_a_mixed_batch_equals_the_single_pass(tmp_path: Path, variant: str) -> None:
     folder = random_model(tmp_path, **SMALL | VARIANTS[variant])
-    waves = sounds(
+    waves = random_sounds(
         [3.1, 720 / RATE, 1.0, 7.80125, 0.5]
     )  # the longest has a tail of 580 samples without frame
-    alone = single_passes(folder, waves)
+    alone = hidden_states_one_by_one(folder, waves)
     for layer in range(SMALL["num_hidden_layers"] + 1):
         encoder = encoder_of(folder, layer=layer, chunk_seconds=0.0)
         for found, states in zip(encoder.encode(waves), alone, strict=True):
             assert error_of(found, states[layer]) < 1e-4
 
 
-def test_padding_without_masks_is_not_the_single_pass(small: Path) -> None:
-    """What the masks are for: the usual padded batch, with or without attention mask, gives other frames."""
-    waves = sounds([5.0, 2.0])
-    wanted = single_passes(small, waves)[1][2]
+def test_padded_batch_without_masks_differs_from_the_single_pass(small: Path) -> None:
+    """Why masks are needed: the usual padded batch, with or without attention mask, gives other frames."""
+    waves = random_sounds([5.0, 2.0])
+    wanted = hidden_states_one_by_one(small, waves)[1][2]
     model = transformers.HubertModel.from_pretrained(small).eval()
     padded = torch.zeros(2, len(waves[0]))
     mask = torch.zeros(2, len(waves[0]), dtype=torch.long)
@@ -148,8 +150,8 @@ def test_padding_without_masks_is_not_the_single_pass(small: Path) -> None:
 
 def test_units_do_not_depend_on_the_batch(small: Path) -> None:
     """At least 99.99 % of 10,000 frames; batches of any composition, convolved in tiles or whole."""
-    waves = sounds(np.random.default_rng(1).uniform(2, 15, 52).tolist())
-    wanted = [states[2] for states in single_passes(small, waves)]
+    waves = random_sounds(np.random.default_rng(1).uniform(2, 15, 52).tolist())
+    wanted = [states[2] for states in hidden_states_one_by_one(small, waves)]
     book = train_kmeans(np.concatenate(wanted), KMeansSpec(clusters=500, iterations=3), {})
     units = [book.assign(frames) for frames in wanted]
     assert sum(map(len, units)) > 10_000
@@ -164,63 +166,65 @@ def test_units_do_not_depend_on_the_batch(small: Path) -> None:
     check(together)
     assert all(map(np.array_equal, together, mixed.encode(waves)))
     assert isinstance(mixed, HubertEncoder)
-    mixed._network.tile = None  # as on a GPU
+    mixed._forward.tile = None  # as on a GPU
     check(mixed.encode(waves))
     for seconds in (1.0, 60.0):
-        computing = ComputeOptions(device="cpu", batch_seconds=seconds)
-        check(encoder_of(small, computing, layer=2, chunk_seconds=0.0).encode(waves))
+        compute = ComputeOptions(device="cpu", batch_seconds=seconds)
+        check(encoder_of(small, compute, layer=2, chunk_seconds=0.0).encode(waves))
 
 
 @pytest.mark.parametrize(
     ("chunk_seconds", "padding", "frames"), [(30.0, 0, 1498), (100.0, 0, 1499), (0.0, 40, 1500)]
 )
-def test_the_three_ways_to_cut_a_minute(small: Path, chunk_seconds: float, padding: int, frames: int) -> None:
+def test_chunk_length_and_padding_give_the_published_frame_counts(
+    small: Path, chunk_seconds: float, padding: int, frames: int
+) -> None:
     encoder = encoder_of(small, layer=1, chunk_seconds=chunk_seconds, padding=padding)
-    (wave,) = sounds([60.0])
+    (wave,) = random_sounds([60.0])
     (found,) = encoder.encode([wave])
     assert found.shape == (frames, encoder.dimension) == (frames, 64)
-    assert encoder.rate == 25.0
+    assert encoder.frame_rate == 25.0
     size = round(chunk_seconds * RATE) or len(wave) + 2 * padding
     padded = np.pad(wave, padding)
     chunks = [padded[start : start + size] for start in range(0, len(padded), size)]
-    assert error_of(found, np.concatenate([s[1] for s in single_passes(small, chunks)])) < 1e-4
+    assert error_of(found, np.concatenate([s[1] for s in hidden_states_one_by_one(small, chunks)])) < 1e-4
 
 
 @pytest.mark.parametrize(
     ("samples", "frames"),
     [(0, 0), (1, 0), (719, 0), (720, 1), (1359, 1), (1360, 2), (16_000 + 719, 24), (16_000 + 720, 25)],
 )
-def test_what_is_shorter_than_the_receptive_field_gives_no_frame(
+def test_audio_shorter_than_the_receptive_field_gives_no_frame(
     small: Path, samples: int, frames: int
 ) -> None:
-    """The field is 720 samples, the step 640; a chunk of one second gives 24 frames, then the tail is heard."""
+    """The field is 720 samples, the step 640; a chunk of one second gives 24 frames, then the last chunk is encoded."""
     encoder = encoder_of(small, layer=0, chunk_seconds=1.0)
     found, other = encoder.encode([np.ones(samples, dtype=np.float32), np.ones(2000, dtype=np.float32)])
     assert found.shape == (frames, 64) and len(other) == 3
     assert not encoder.encode([])
 
 
-def test_normalisation_is_that_of_the_feature_extractor(small: Path) -> None:
-    waves = sounds([1.0, 2.5])
+def test_normalisation_equals_that_of_the_feature_extractor(small: Path) -> None:
+    waves = random_sounds([1.0, 2.5])
     extractor = transformers.Wav2Vec2FeatureExtractor(do_normalize=True)
     normalised = [extractor(wave, sampling_rate=RATE).input_values[0] for wave in waves]
     encoder = encoder_of(small, layer=2, normalize=True)
-    for found, states in zip(encoder.encode(waves), single_passes(small, normalised), strict=True):
+    for found, states in zip(encoder.encode(waves), hidden_states_one_by_one(small, normalised), strict=True):
         assert error_of(found, states[2]) < 1e-4
 
 
 @given(st.lists(st.integers(1, 100), max_size=30), st.integers(1, 300))
-def test_batches_hold_each_once_and_stay_within_capacity(lengths: list[int], capacity: int) -> None:
+def test_batches_contain_each_index_once_within_capacity(lengths: list[int], capacity: int) -> None:
     batches = list(batches_by_length(lengths, capacity))
-    assert sorted(place for batch in batches for place in batch) == list(range(len(lengths)))
+    assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
     for batch in batches:
-        assert len(batch) == 1 or len(batch) * max(lengths[place] for place in batch) <= capacity
-    descending = [lengths[place] for batch in batches for place in batch]
+        assert len(batch) == 1 or len(batch) * max(lengths[index] for index in batch) <= capacity
+    descending = [lengths[index] for batch in batches for index in batch]
     assert descending == sorted(lengths, reverse=True)
 
 
-def test_the_identity_makes_the_same_encoder_and_pins_the_weights(small: Path, tmp_path: Path) -> None:
-    identity = choose_encoder(str(small), {"layer": 2})
+def test_identity_reproduces_the_encoder_and_pins_the_weights(small: Path, tmp_path: Path) -> None:
+    identity = encoder_identity(str(small), {"layer": 2})
     assert identity["revision"].startswith("sha256:") and load_encoder(identity).identity == identity
     assert json.loads(json.dumps(identity)) == identity
     other = random_model(tmp_path, **SMALL | {"num_hidden_layers": 2})
@@ -228,9 +232,9 @@ def test_the_identity_makes_the_same_encoder_and_pins_the_weights(small: Path, t
         load_encoder(identity | {"model": str(other)})
 
 
-def test_the_preset_is_that_of_the_study() -> None:
-    preset = PRESETS["mhubert-25hz-l11"]
-    assert choose_encoder("mhubert-25hz-l11", {}) == {
+def test_preset_is_the_encoder_of_the_study() -> None:
+    preset = ENCODER_PRESETS["mhubert-25hz-l11"]
+    assert encoder_identity("mhubert-25hz-l11", {}) == {
         "name": "hubert",
         "model": "slprl/mhubert-base-25hz",
         "revision": "a319086e1d343190047d02b7f81133fb310c1b90",
@@ -255,7 +259,7 @@ def _pickled(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "says"),
+    ("damage", "message"),
     [
         (_pickled, r"has no model\.safetensors; pickled weights are not opened"),
         (lambda folder: (folder / "config.json").unlink(), r"has no config\.json"),
@@ -268,34 +272,34 @@ def _pickled(folder: Path) -> None:
         (_config(hidden_size=65), "cannot be loaded"),
     ],
 )
-def test_a_damaged_model_is_one_sentence(
-    small: Path, tmp_path: Path, damage: Callable[[Path], None], says: str
+def test_damaged_model_is_refused_in_one_sentence(
+    small: Path, tmp_path: Path, damage: Callable[[Path], None], message: str
 ) -> None:
     folder = tmp_path / "model"
     shutil.copytree(small, folder)
     damage(folder)
-    with pytest.raises(UserError, match=says) as caught:
+    with pytest.raises(UserError, match=message) as caught:
         encoder_of(folder, layer=1)
     assert str(folder) in str(caught.value) and "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("model", "settings", "says"),
+    ("model", "settings", "message"),
     [
         ("no such thing", {"layer": 1}, "no such folder, and not a hub id"),
         ("owner/name", {"layer": 1}, "pin its revision"),
-        ("owner/name", {"layer": 1, "revision": "main"}, "'main' pins nothing"),
+        ("owner/name", {"layer": 1, "revision": "main"}, "'main' is not pinned"),
         ("owner/name", {}, "layer: Field required"),
         ("owner/name", {"layer": 1, "revision": "a" * 40, "bands": 3}, "bands: Extra"),
         ("mel", {"layer": 1}, "layer: Extra"),
     ],
 )
-def test_an_encoder_that_cannot_be_chosen(model: str, settings: dict[str, Any], says: str) -> None:
-    with pytest.raises(UserError, match=says):
-        choose_encoder(model, settings)
+def test_unusable_encoder_settings_are_refused(model: str, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        encoder_identity(model, settings)
 
 
-def test_layer_device_and_hub_out_of_reach(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_layer_device_and_hub_are_refused(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match=r"no layer 4; it has the hidden states 0 … 3"):
         encoder_of(small, layer=4)
     if not torch.cuda.is_available():
@@ -305,35 +309,34 @@ def test_layer_device_and_hub_out_of_reach(small: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(UserError, match=r"owner/none: cannot be loaded .* download the model elsewhere"):
-        load_encoder(choose_encoder("owner/none", {"layer": 1, "revision": "a" * 40}))
+        load_encoder(encoder_identity("owner/none", {"layer": 1, "revision": "a" * 40}))
 
 
-def hear_sounds(utterances: Sequence[Utterance], root: Path) -> Iterator[np.ndarray | SampleFault]:
+def synthesize_sounds(utterances: Sequence[Utterance], root: Path) -> Iterator[np.ndarray | SampleFault]:
     for utterance in utterances:
-        yield sounds([utterance.duration or 0.01], seed=int(utterance.id))[0]
+        yield random_sounds([utterance.duration or 0.01], seed=int(utterance.id))[0]
 
 
-def test_shards_name_the_model_and_bfloat16_tells_what_it_changes(small: Path, tmp_path: Path) -> None:
+def test_shards_record_the_model_and_bfloat16_changes_few_units(small: Path, tmp_path: Path) -> None:
     manifest = tmp_path / "manifest.jsonl"
     seconds = [2.0, 0.03, 3.3, 1.2, 6.0]
     write_manifest(
         (Utterance(id=str(i), dataset="d", split="train", duration=s) for i, s in enumerate(seconds)),
         manifest,
     )
-    identity = choose_encoder(str(small), {"layer": 2})
-    frames = load_encoder(identity).encode(sounds([20.0]))[0]
+    identity = encoder_identity(str(small), {"layer": 2})
+    frames = load_encoder(identity).encode(random_sounds([20.0]))[0]
     book = tmp_path / "book.safetensors"
-    save_code_book(train_kmeans(frames, KMeansSpec(clusters=50), identity), book)
+    save_codebook(train_kmeans(frames, KMeansSpec(clusters=50), identity), book)
+    source = SpeechSource(manifest, tmp_path, synthesize_sounds)
     coarse = ComputeOptions(device="cpu", precision="bfloat16")
-    changed, count = changed_units(PrecisionTask(manifest, tmp_path, book, hear_sounds, coarse))
+    changed, count = count_changed_units(PrecisionTask(source, book, coarse))
     assert count == sum((round(s * RATE) - 720) // 640 + 1 for s in seconds if s > 0.045)
     assert 0 <= changed < 0.1 * count
     exact = ComputeOptions(device="cpu")
-    assert changed_units(PrecisionTask(manifest, tmp_path, book, hear_sounds, exact)) == (0, count)
+    assert count_changed_units(PrecisionTask(source, book, exact)) == (0, count)
 
-    (task,) = plan_shards(
-        manifest, tmp_path, book, tmp_path / "out", hear_sounds, seconds=60, computing=coarse
-    )
+    (task,) = plan_shards(source, book, tmp_path / "out", seconds=60, compute=coarse)
     assert encode_shard(task) == (4, 1)
     meta = open_shard(task.folder).preprocessing
     assert meta["precision"] == "bfloat16" and meta["unit_extractor"] == identity
@@ -345,14 +348,14 @@ def test_shards_name_the_model_and_bfloat16_tells_what_it_changes(small: Path, t
     ]
     encoder = load_encoder(identity | {"layer": 1})
     with pytest.raises(UserError, match="layer: found 1, wanted 2"):
-        load_code_book(book).check_frames_of(encoder)
+        load_codebook(book).require_encoder(encoder)
 
 
 @pytest.mark.slow
-def test_the_base_size_in_float32_and_bfloat16(tmp_path: Path) -> None:
+def test_base_size_in_float32_and_bfloat16(tmp_path: Path) -> None:
     folder = random_model(tmp_path, **GEOMETRY, conv_dim=(512,) * 8)
-    waves = sounds(np.random.default_rng(2).uniform(2, 15, 8).tolist())
-    wanted = [states[11] for states in single_passes(folder, waves)]
+    waves = random_sounds(np.random.default_rng(2).uniform(2, 15, 8).tolist())
+    wanted = [states[11] for states in hidden_states_one_by_one(folder, waves)]
     book = train_kmeans(np.concatenate(wanted), KMeansSpec(clusters=500, iterations=1), {})
     found = encoder_of(folder, layer=11).encode(waves)
     assert max(map(error_of, found, wanted)) < 1e-4
@@ -363,10 +366,10 @@ def test_the_base_size_in_float32_and_bfloat16(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_commands_from_audio_to_shards(small: Path, tmp_path: Path) -> None:
+def test_commands_from_audio_to_shards(small: Path, tmp_path: Path) -> None:
     import soundfile
 
-    for number, wave in enumerate(sounds([4.0, 5.0, 6.0])):
+    for number, wave in enumerate(random_sounds([4.0, 5.0, 6.0])):
         soundfile.write(tmp_path / f"{number}.wav", wave, RATE)
     write_manifest(
         (
@@ -384,11 +387,11 @@ def test_the_commands_from_audio_to_shards(small: Path, tmp_path: Path) -> None:
 
     listed, book, out = tmp_path / "manifest.jsonl", tmp_path / "book.safetensors", tmp_path / "out"
     speechscale("kmeans", listed, "--encoder", small, "--layer", "2", "--clusters", "20", "-o", book)
-    assert load_code_book(book).encoder == choose_encoder(str(small), {"layer": 2})
-    told = speechscale("encode", listed, "--code-book", book, "-o", out, "--precision", "bfloat16")
-    assert "bfloat16 changes" in told and "of 372 frames" in told
+    assert load_codebook(book).encoder == encoder_identity(str(small), {"layer": 2})
+    printed = speechscale("encode", listed, "--code-book", book, "-o", out, "--precision", "bfloat16")
+    assert "bfloat16 changes" in printed and "of 372 frames" in printed
 
 
-def test_a_spec_knows_what_it_does_not_know() -> None:
+def test_unknown_field_of_the_spec_is_refused() -> None:
     with pytest.raises(ValueError, match="Extra inputs"):
         HubertSpec(model="m", layer=1, chunks=3)  # type: ignore[call-arg]

@@ -1,4 +1,4 @@
-"""k-means: clusters that are there are found, and a code book is what it was saved as."""
+"""k-means: known clusters, comparison with scipy and scikit-learn, determinism, and codebook files."""
 
 from __future__ import annotations
 
@@ -15,15 +15,8 @@ from sklearn.cluster import KMeans
 
 from speechscale.compute import ComputeOptions
 from speechscale.errors import UserError
-from speechscale.units.kmeans import (
-    CodeBook,
-    KMeansSpec,
-    _Clusters,
-    _Points,
-    load_code_book,
-    save_code_book,
-    train_kmeans,
-)
+from speechscale.units.codebook import Codebook, load_codebook, save_codebook
+from speechscale.units.kmeans import KMeansSpec, _KMeansState, _Points, train_kmeans
 from speechscale.units.mel import MelEncoder, MelSpec
 
 IDENTITY = MelEncoder(MelSpec()).identity
@@ -42,7 +35,7 @@ def test_separate_clusters_are_found() -> None:
     assert len(pairs) == 5  # a one-to-one renaming
 
 
-def test_lloyd_ends_where_scipy_ends_from_the_same_place() -> None:
+def test_lloyd_converges_to_a_fixed_point_of_scipy() -> None:
     frames = np.random.default_rng(1).standard_normal((400, 4)).astype(np.float32)
     book = train_kmeans(
         frames, KMeansSpec(clusters=8, method="lloyd", iterations=200, tolerance=0.0), IDENTITY
@@ -52,7 +45,7 @@ def test_lloyd_ends_where_scipy_ends_from_the_same_place() -> None:
     assert np.allclose(theirs, book.centroids, atol=1e-4)  # already a fixed point
 
 
-def test_same_seed_same_book_other_seed_other_start() -> None:
+def test_seed_determines_the_codebook() -> None:
     frames = np.random.default_rng(2).standard_normal((300, 4)).astype(np.float32)
     once, again, other = (
         train_kmeans(frames, KMeansSpec(clusters=20, iterations=1, seed=seed), IDENTITY).centroids
@@ -62,7 +55,7 @@ def test_same_seed_same_book_other_seed_other_start() -> None:
     assert not np.array_equal(once, other)
 
 
-def test_too_few_frames_or_too_few_distinct_ones() -> None:
+def test_too_few_distinct_frames_are_refused() -> None:
     with pytest.raises(UserError, match="at least as many frames"):
         train_kmeans(np.zeros((3, 2), dtype=np.float32), KMeansSpec(clusters=5), IDENTITY)
     with pytest.raises(UserError, match="only 1 distinct frames"):
@@ -76,8 +69,8 @@ def mixture(rng: np.random.Generator, count: int, dimension: int) -> np.ndarray:
     return (centres[labels] + 0.7 * rng.standard_normal((count, dimension))).astype(np.float32)
 
 
-def inertia(frames: np.ndarray, book: CodeBook) -> float:
-    points = book.standardised(frames)
+def inertia(frames: np.ndarray, book: Codebook) -> float:
+    points = book.standardize(frames)
     return float(((points - book.centroids[book.assign(frames)]) ** 2).sum(axis=1).mean() * book.scale**2)
 
 
@@ -92,33 +85,33 @@ def test_both_methods_are_as_good_as_scikit_learn(dimension: int) -> None:
 
 
 @pytest.mark.parametrize("method", ["minibatch", "lloyd"])
-def test_threads_change_no_bit(method: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_number_of_threads_changes_no_bit(method: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     frames = mixture(np.random.default_rng(4), 20_000, 80)
     books = []
     for cores in (1, 2, 5):
-        monkeypatch.setattr("speechscale.units.kmeans._cores", lambda cores=cores: cores)
+        monkeypatch.setattr("speechscale.units.kmeans.available_cores", lambda cores=cores: cores)
         books.append(train_kmeans(frames, KMeansSpec(clusters=30, method=method), {}).centroids)
     assert np.array_equal(books[0], books[1]) and np.array_equal(books[0], books[2])
 
 
-def test_an_empty_cluster_starts_again_elsewhere() -> None:
+def test_empty_clusters_are_reseeded() -> None:
     rng = np.random.default_rng(5)
     frames, _ = blobs(rng)
     points = torch.from_numpy(frames)
     spec = KMeansSpec(clusters=5, method="lloyd")
     sample = _Points(frames, spec, rng, ComputeOptions(device="cpu"))
-    # all but one centroid too far away to be the nearest of any frame
+    # All but one centroid are too far away to be the nearest of any frame.
     start = torch.cat([torch.zeros((1, 3)), torch.full((4, 3), 1e3)])
     with ThreadPoolExecutor(1) as pool:
-        clusters = _Clusters(start, sample, rng, pool)
-        clusters.settle(len(frames), 50, 0.0)
-    book = CodeBook(clusters.centroids.numpy(), sample.mean, sample.scale, {})
+        state = _KMeansState(start, sample, rng, pool)
+        state.iterate(len(frames), 50, 0.0)
+    book = Codebook(state.centroids.numpy(), sample.mean, sample.scale, {})
     assert set(book.assign(points.numpy()).tolist()) == set(range(5))
     assert inertia(frames, book) < 0.05
 
 
-def test_few_distinct_frames_among_many_are_enough() -> None:
-    """Mostly silence: the frames that differ are rare, and the start must look further for them."""
+def test_start_finds_rare_distinct_frames() -> None:
+    """Mostly silence: distinct frames are rare, so the start needs a larger sample."""
     frames = np.zeros((5000, 4), dtype=np.float32)
     frames[::250] = np.random.default_rng(6).standard_normal((20, 4))
     book = train_kmeans(frames, KMeansSpec(clusters=15), {})
@@ -126,7 +119,7 @@ def test_few_distinct_frames_among_many_are_enough() -> None:
     assert len(set(book.assign(frames).tolist())) == 15
 
 
-def test_a_frame_that_is_no_number_is_told() -> None:
+def test_frame_that_is_not_finite_is_refused() -> None:
     frames = mixture(np.random.default_rng(7), 5000, 4)
     frames[4321, 2] = np.nan
     with pytest.raises(UserError, match="not a finite number"):
@@ -134,32 +127,32 @@ def test_a_frame_that_is_no_number_is_told() -> None:
 
 
 @pytest.mark.parametrize("key", ["model", "revision", "layer", "normalize"])
-def test_a_book_of_another_layer_or_revision_is_refused(key: str) -> None:
+def test_codebook_of_another_layer_or_revision_is_refused(key: str) -> None:
     identity = {"name": "hubert", "model": "m", "revision": "a" * 40, "layer": 11, "normalize": False}
-    book = CodeBook(np.zeros((2, 40), np.float32), np.zeros(40, np.float32), 1.0, {**identity, key: "other"})
+    book = Codebook(np.zeros((2, 40), np.float32), np.zeros(40, np.float32), 1.0, {**identity, key: "other"})
     encoder = SimpleNamespace(identity=identity, dimension=40)
-    with pytest.raises(UserError, match=f"learnt from another encoder; these differ: {key}"):
-        book.check_frames_of(encoder)
+    with pytest.raises(UserError, match=f"learned from another encoder; these differ: {key}"):
+        book.require_encoder(encoder)
 
 
-def test_frames_of_another_encoder_are_refused() -> None:
+def test_codebook_of_another_encoder_is_refused() -> None:
     frames = np.random.default_rng(2).standard_normal((300, 40)).astype(np.float32)
     book = train_kmeans(frames, KMeansSpec(clusters=5), IDENTITY)
-    book.check_frames_of(MelEncoder(MelSpec()))
+    book.require_encoder(MelEncoder(MelSpec()))
     with pytest.raises(UserError, match=r"lowest: found 80\.0, wanted 60\.0"):
-        book.check_frames_of(MelEncoder(MelSpec(lowest=80.0)))
+        book.require_encoder(MelEncoder(MelSpec(lowest=80.0)))
     narrow = train_kmeans(frames[:, :8], KMeansSpec(clusters=5), IDENTITY)
     with pytest.raises(UserError, match="dimension: found 40, wanted 8"):
-        narrow.check_frames_of(MelEncoder(MelSpec()))
+        narrow.require_encoder(MelEncoder(MelSpec()))
 
 
-def test_round_trip_and_refusal(tmp_path: Path) -> None:
+def test_codebook_file_round_trip_and_refusal_of_a_pickle(tmp_path: Path) -> None:
     frames, _ = blobs(np.random.default_rng(0))
     book = train_kmeans(frames, KMeansSpec(clusters=5), IDENTITY)
-    save_code_book(book, tmp_path / "book.safetensors")
-    read = load_code_book(tmp_path / "book.safetensors")
+    save_codebook(book, tmp_path / "book.safetensors")
+    read = load_codebook(tmp_path / "book.safetensors")
     assert np.array_equal(read.centroids, book.centroids) and read.encoder == IDENTITY
     assert np.array_equal(read.assign(frames), book.assign(frames))
     (tmp_path / "pickle.bin").write_bytes(b"\x80\x04cos\nsystem\n.")
-    with pytest.raises(UserError, match="not a code book"):
-        load_code_book(tmp_path / "pickle.bin")
+    with pytest.raises(UserError, match="not a codebook"):
+        load_codebook(tmp_path / "pickle.bin")

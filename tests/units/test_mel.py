@@ -1,4 +1,4 @@
-"""Log-mel frames: their number, their place in time, and that a tone lands in its band."""
+"""Log-mel frames: their number, their position in time, and the band of a tone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_frame_count_is_samples_over_hop_rounded_up(samples: int, frames: int) -
     assert ENCODER.frames(np.ones(samples, dtype=np.float32)).shape == (frames, 40)
 
 
-def test_a_tone_is_loudest_in_the_band_around_it() -> None:
+def test_tone_is_loudest_in_the_band_around_it() -> None:
     spec = MelSpec()
     time = np.arange(SAMPLE_RATE) / SAMPLE_RATE
     mel = 2595 * np.log10(1 + np.array([spec.lowest, spec.highest]) / 700)
@@ -28,12 +28,12 @@ def test_a_tone_is_loudest_in_the_band_around_it() -> None:
         assert set(frames[5:20].argmax(axis=1)) == {band}
 
 
-def test_silence_has_one_value() -> None:
+def test_silence_gives_the_log_of_the_floor() -> None:
     frames = ENCODER.frames(np.zeros(5000, dtype=np.float32))
     assert np.allclose(frames, np.log(MelSpec().floor))
 
 
-def test_a_click_is_heard_in_its_own_frame() -> None:
+def test_click_is_loudest_in_the_frame_centred_on_it() -> None:
     """Frame i is centred on samples i*hop … (i+1)*hop."""
     samples = np.zeros(10 * 640, dtype=np.float32)
     samples[4 * 640 + 320] = 1.0
@@ -42,7 +42,9 @@ def test_a_click_is_heard_in_its_own_frame() -> None:
     assert loudness[3] == pytest.approx(loudness[5], rel=0.05)
 
 
-def test_frames_do_not_depend_on_what_follows_much_later() -> None:
+def test_frames_do_not_depend_on_much_later_samples() -> None:
     rng = np.random.default_rng(0)
     samples = rng.standard_normal(6400).astype(np.float32)
-    assert np.array_equal(ENCODER.frames(samples)[:5], ENCODER.frames(samples[: 7 * 640])[:5])
+    # Not bit for bit: BLAS rounds the mel products differently for another number of frames.
+    short = ENCODER.frames(samples[: 7 * 640])
+    np.testing.assert_allclose(ENCODER.frames(samples)[:5], short[:5], rtol=1e-6)

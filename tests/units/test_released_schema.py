@@ -1,6 +1,6 @@
-"""What is encoded here is a shard of the released schema (2), checked by reading it as the released code does.
+"""Encoded shards have the released schema (2), checked by reading them as the released code does.
 
-The lists below are those of the released code, written down here again on purpose: they do not come from ours.
+The lists below are copied from the released code, independently of ours.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ import pytest
 
 from speechscale.records.manifest import Synthesis, Utterance, write_manifest
 from speechscale.speech.waveforms import load_waveforms
+from speechscale.units.codebook import save_codebook
 from speechscale.units.encode import encode_shard, plan_shards
-from speechscale.units.kmeans import KMeansSpec, save_code_book, train_kmeans
+from speechscale.units.kmeans import KMeansSpec, train_kmeans
 from speechscale.units.mel import MelEncoder, MelSpec
+from speechscale.units.source import SpeechSource
 
 FILES = {"audio.bin", "audio.len", "samples.jsonl", "skips.jsonl", "meta.json"}
 META = {
@@ -60,7 +62,7 @@ ROW = {
 SKIP = {"id": str, "reason": str, "detail": str}
 
 
-def has(found: dict, wanted: dict) -> None:
+def require_fields(found: dict, wanted: dict) -> None:
     for key, kind in wanted.items():
         assert key in found and isinstance(found[key], kind), (key, found.get(key, "absent"))
 
@@ -69,14 +71,14 @@ def lines(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def check(folder: Path) -> tuple[list[dict], list[dict]]:
+def check_schema(folder: Path) -> tuple[list[dict], list[dict]]:
     """Every rule of the schema, file by file and key by key; returns the rows and the skips."""
     assert {file.name for file in folder.iterdir()} - {"durations.bin"} == FILES
     meta = json.loads((folder / "meta.json").read_text())
-    has(meta, META)
+    require_fields(meta, META)
     made = meta["preprocessing"]
-    has(made, PREPROCESSING)
-    has(made["kmeans"], {"name": str, "sha256": str})
+    require_fields(made, PREPROCESSING)
+    require_fields(made["kmeans"], {"name": str, "sha256": str})
     assert meta["schema_version"] == 2 and meta["keep_audio"] is False and made["sample_rate"] == 16_000
     assert made["collapsed"] is True
     assert (made["eos_token"], made["pad_token"]) == (made["vocab_size"] - 2, made["vocab_size"] - 1)
@@ -101,16 +103,16 @@ def check(folder: Path) -> tuple[list[dict], list[dict]]:
         assert (np.diff(codes) != 0).all()  # collapsed
         start += length
     for row in rows:
-        has(row, ROW)
+        require_fields(row, ROW)
     for skip in skips:
-        has(skip, SKIP)
+        require_fields(skip, SKIP)
     return rows, skips
 
 
 @pytest.fixture
 def shards(tmp_path: Path) -> Path:
-    """A spoken corpus with a sentence that cannot be spoken and an utterance from nowhere."""
-    told = [
+    """A synthesised corpus with an empty sentence and a missing audio file."""
+    texts = [
         "the bird sang in the tree",
         "",
         "a man walked to the river",
@@ -126,22 +128,20 @@ def shards(tmp_path: Path) -> Path:
             transcript=text,
             synthesis=Synthesis(engine="espeak-ng", voice="en-us", words_per_minute=200, seed=number),
         )
-        for number, text in enumerate(told)
+        for number, text in enumerate(texts)
     ]
     spoken.append(
         Utterance(id="missing ü", dataset="tales", split="train", audio="nö where.wav", duration=1.0)
     )
     write_manifest(spoken, tmp_path / "manifest.jsonl")
     encoder = MelEncoder(MelSpec())
-    some = [sound for sound in load_waveforms(spoken[:1], tmp_path) if not isinstance(sound, Exception)]
-    book = train_kmeans(encoder.encode(some)[0], KMeansSpec(clusters=12), encoder.identity)
-    save_code_book(book, tmp_path / "book.safetensors")
+    waveforms = [w for w in load_waveforms(spoken[:1], tmp_path) if not isinstance(w, Exception)]
+    book = train_kmeans(encoder.encode(waveforms)[0], KMeansSpec(clusters=12), encoder.identity)
+    save_codebook(book, tmp_path / "book.safetensors")
     tasks = plan_shards(
-        tmp_path / "manifest.jsonl",
-        tmp_path,
+        SpeechSource(tmp_path / "manifest.jsonl", tmp_path, load_waveforms),
         tmp_path / "book.safetensors",
         tmp_path / "out",
-        load_waveforms,
         seconds=4.0,
     )
     for task in tasks:
@@ -150,7 +150,7 @@ def shards(tmp_path: Path) -> Path:
 
 
 def test_every_shard_satisfies_the_released_schema(shards: Path) -> None:
-    checked = [check(folder) for folder in sorted((shards / "out").iterdir())]
+    checked = [check_schema(folder) for folder in sorted((shards / "out").iterdir())]
     assert len(checked) > 1
     assert [row["id"] for rows, _ in checked for row in rows] == ["s/0", "s/2", "s/3", "s/4"]
     assert [skip["id"] for _, skips in checked for skip in skips] == ["s/1", "missing ü"]
@@ -161,7 +161,7 @@ def test_every_shard_satisfies_the_released_schema(shards: Path) -> None:
     ]
 
 
-def test_what_the_preprocessing_says_is_so(shards: Path) -> None:
+def test_preprocessing_names_the_files_and_the_plan(shards: Path) -> None:
     for folder in sorted((shards / "out").iterdir()):
         made = json.loads((folder / "meta.json").read_text())["preprocessing"]
         for key, path in (("manifest_sha256", "manifest.jsonl"), ("kmeans", "book.safetensors")):

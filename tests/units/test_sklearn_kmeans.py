@@ -1,4 +1,4 @@
-"""Published code books: read as scikit-learn and joblib write them, and never run."""
+"""Published codebooks: read as scikit-learn and joblib write them, and never executed."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ import pytest
 from sklearn.cluster import KMeans, MiniBatchKMeans
 
 from speechscale.errors import UserError
-from speechscale.units.hubert import PRESETS
-from speechscale.units.sklearn_kmeans import read_published
+from speechscale.units.hubert import ENCODER_PRESETS
+from speechscale.units.sklearn_kmeans import read_sklearn_kmeans
 
 FRAMES = np.random.default_rng(0).standard_normal((300, 16)).astype(np.float32)
 ENCODER = {"name": "hubert", "layer": 11}
@@ -29,7 +29,7 @@ def fitted(kind=MiniBatchKMeans, **settings):
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 @pytest.mark.parametrize("compress", [0, 3, ("gzip", 3)])
-def test_what_joblib_writes_is_read(tmp_path: Path, protocol: int, compress) -> None:
+def test_joblib_files_are_read(tmp_path: Path, protocol: int, compress) -> None:
     for model in (
         fitted(random_state=np.random.RandomState(0)),
         fitted(KMeans, random_state=0),
@@ -38,13 +38,13 @@ def test_what_joblib_writes_is_read(tmp_path: Path, protocol: int, compress) -> 
     ):
         path = tmp_path / "km.bin"
         joblib.dump(model, path, compress=compress, protocol=protocol)
-        book = read_published(path, ENCODER, hashlib.sha256(path.read_bytes()).hexdigest().upper())
+        book = read_sklearn_kmeans(path, ENCODER, hashlib.sha256(path.read_bytes()).hexdigest().upper())
         assert np.array_equal(book.centroids, model.cluster_centers_) and book.centroids.dtype == np.float32
         assert np.array_equal(book.assign(FRAMES), model.predict(FRAMES))
         assert book.encoder == ENCODER
 
 
-def test_an_ordinary_pickle_and_float64_in_fortran_order_are_read(tmp_path: Path) -> None:
+def test_plain_pickle_and_float64_in_fortran_order_are_read(tmp_path: Path) -> None:
     model = fitted()
     model.cluster_centers_ = np.asfortranarray(model.cluster_centers_, dtype=np.float64)
     model.init = model.cluster_centers_  # the same array twice
@@ -52,11 +52,11 @@ def test_an_ordinary_pickle_and_float64_in_fortran_order_are_read(tmp_path: Path
         (tmp_path / "km.pkl").write_bytes(pickle.dumps(model, protocol))
         joblib.dump(model, tmp_path / "km.bin", protocol=protocol)
         for name in ("km.pkl", "km.bin"):
-            read = read_published(tmp_path / name, ENCODER).centroids
+            read = read_sklearn_kmeans(tmp_path / name, ENCODER).centroids
             assert np.allclose(read, model.cluster_centers_, atol=1e-6)
 
 
-def test_old_names_and_attributes_are_known(tmp_path: Path) -> None:
+def test_files_of_old_versions_are_read(tmp_path: Path) -> None:
     """scikit-learn before 0.22 and numpy before 2, as they named themselves."""
     model = fitted()
     state = {
@@ -71,11 +71,13 @@ def test_old_names_and_attributes_are_known(tmp_path: Path) -> None:
     data = data.replace(b"csklearn.cluster._kmeans\n", b"csklearn.cluster.k_means_\n")
     data = data.replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n")
     (tmp_path / "old.bin").write_bytes(data)
-    assert np.array_equal(read_published(tmp_path / "old.bin", ENCODER).centroids, model.cluster_centers_)
+    assert np.array_equal(
+        read_sklearn_kmeans(tmp_path / "old.bin", ENCODER).centroids, model.cluster_centers_
+    )
 
 
 class Call:
-    """What an attacker pickles: calling anything."""
+    """An object whose unpickling calls a function."""
 
     def __init__(self, function, *arguments):
         self.call = function, arguments
@@ -94,7 +96,7 @@ def inside(payload):
 @pytest.mark.parametrize("place", ["top", "state", "nested", "object array", "key"])
 @pytest.mark.parametrize("protocol", [0, 2, 5])
 @pytest.mark.parametrize("how", ["system", "eval", "getattr", "popen"])
-def test_a_malicious_pickle_is_refused_and_does_not_run(
+def test_malicious_pickle_is_refused_and_not_executed(
     tmp_path: Path, place: str, protocol: int, how: str
 ) -> None:
     mark = tmp_path / "ran"
@@ -113,18 +115,18 @@ def test_a_malicious_pickle_is_refused_and_does_not_run(
     }[place]
     path = tmp_path / "km.bin"
     joblib.dump(model, path, protocol=protocol)
-    with pytest.raises(UserError, match="refused, nothing in it was run: it holds") as refusal:
-        read_published(path, ENCODER)
+    with pytest.raises(UserError, match="refused, nothing in it was executed: it holds") as refusal:
+        read_sklearn_kmeans(path, ENCODER)
     assert str(path) in str(refusal.value)
     assert not mark.exists()
     joblib.dump(model, path, protocol=protocol, compress=3)
     with pytest.raises(UserError, match="refused"):
-        read_published(path, ENCODER)
+        read_sklearn_kmeans(path, ENCODER)
     assert not mark.exists()
 
 
-def test_the_payload_would_run_elsewhere(tmp_path: Path) -> None:
-    """The test above tests something: joblib itself runs it."""
+def test_joblib_itself_executes_the_payload(tmp_path: Path) -> None:
+    """So the payload of the test above is effective."""
     mark = tmp_path / "ran"
     joblib.dump(inside(Call(os.system, f"touch {mark}")), tmp_path / "km.bin")
     joblib.load(tmp_path / "km.bin")
@@ -135,11 +137,11 @@ def test_the_payload_would_run_elsewhere(tmp_path: Path) -> None:
     ("program", "found"),
     [
         (b"cbuiltins\nexec\n(S'1'\ntR.", "the name builtins.exec"),
-        (b"(S'ls'\nios\nsystem\n.", "an instruction to reach outside"),
-        (b"\x80\x02(cnumpy\nndarray\no.", "an instruction to reach outside"),
-        (b"\x80\x02\x82\x01.", "an instruction to reach outside"),
-        (b"Pid\n.", "an instruction to reach outside"),
-        (b"\x80\x05\x97.", "an instruction to reach outside"),
+        (b"(S'ls'\nios\nsystem\n.", "an opcode that refers to objects outside"),
+        (b"\x80\x02(cnumpy\nndarray\no.", "an opcode that refers to objects outside"),
+        (b"\x80\x02\x82\x01.", "an opcode that refers to objects outside"),
+        (b"Pid\n.", "an opcode that refers to objects outside"),
+        (b"\x80\x05\x97.", "an opcode that refers to objects outside"),
         (b"cnumpy\ndtype\n(S'O8'\ntR.", "an array of dtype 'O8'"),
         (b"]}b.", "a state for list"),
         (b"cnumpy\nndarray\n}b.", "a state for type"),
@@ -150,34 +152,36 @@ def test_the_payload_would_run_elsewhere(tmp_path: Path) -> None:
         (b"\x80\x04\x8c\x06joblib\x8c\x04load\x93.", "the name joblib.load"),
     ],
 )
-def test_no_instruction_leads_outside(tmp_path: Path, program: bytes, found: str) -> None:
+def test_unsafe_opcodes_and_names_are_refused(tmp_path: Path, program: bytes, found: str) -> None:
     (tmp_path / "km.bin").write_bytes(program)
     with pytest.raises(UserError, match=f"refused.*{found}"):
-        read_published(tmp_path / "km.bin", ENCODER)
+        read_sklearn_kmeans(tmp_path / "km.bin", ENCODER)
 
 
-def test_the_hash_is_compared_before_anything_is_read(tmp_path: Path) -> None:
+def test_hash_is_compared_before_the_file_is_interpreted(tmp_path: Path) -> None:
     joblib.dump(Call(os.system, "true"), tmp_path / "km.bin")
     with pytest.raises(UserError, match="was not opened: its SHA-256 is"):
-        read_published(tmp_path / "km.bin", ENCODER, "0" * 64)
+        read_sklearn_kmeans(tmp_path / "km.bin", ENCODER, "0" * 64)
 
 
-def test_a_known_file_belongs_to_its_layer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_published_file_is_refused_for_another_layer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "km.bin"
     joblib.dump(fitted(), path)
-    known = replace(PRESETS["mhubert-25hz-l11"], kmeans_sha256=hashlib.sha256(path.read_bytes()).hexdigest())
-    monkeypatch.setitem(PRESETS, "mhubert-25hz-l11", known)
-    read_published(path, {"name": "hubert", "layer": 11, "normalize": False})
+    known = replace(
+        ENCODER_PRESETS["mhubert-25hz-l11"], kmeans_sha256=hashlib.sha256(path.read_bytes()).hexdigest()
+    )
+    monkeypatch.setitem(ENCODER_PRESETS, "mhubert-25hz-l11", known)
+    read_sklearn_kmeans(path, {"name": "hubert", "layer": 11, "normalize": False})
     with pytest.raises(
         UserError, match=r"belongs to the encoder mhubert-25hz-l11.*layer: found 9, wanted 11"
     ):
-        read_published(path, {"name": "hubert", "layer": 9, "normalize": False})
+        read_sklearn_kmeans(path, {"name": "hubert", "layer": 9, "normalize": False})
 
 
-def test_files_that_are_no_k_means_are_told(tmp_path: Path) -> None:
+def test_files_that_are_not_a_k_means_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "km.bin"
     with pytest.raises(UserError, match="cannot be opened"):
-        read_published(path, ENCODER)
+        read_sklearn_kmeans(path, ENCODER)
     stream = io.BytesIO()
     joblib.dump(fitted(), stream)
     whole = stream.getvalue()
@@ -186,8 +190,8 @@ def test_files_that_are_no_k_means_are_told(tmp_path: Path) -> None:
     holed.cluster_centers_[0, 0] = np.nan
     contents = {
         "not a joblib file": [b"", b"RIFF....", whole[: len(whole) // 2], whole[:-1]],
-        "cannot be unpacked": [b"\x78\x9cgarbage"],
-        "ends before": [zlib.compress(whole)[:-9]],
+        "cannot be decompressed": [b"\x78\x9cgarbage"],
+        "the compressed data is incomplete": [zlib.compress(whole)[:-9]],
         "no fitted k-means": [pickle.dumps(broken), pickle.dumps({"cluster_centers_": 1}), pickle.dumps([1])],
         "not all finite": [pickle.dumps(holed)],
     }
@@ -195,11 +199,11 @@ def test_files_that_are_no_k_means_are_told(tmp_path: Path) -> None:
         for content in files:
             path.write_bytes(content)
             with pytest.raises(UserError, match=why):
-                read_published(path, ENCODER)
+                read_sklearn_kmeans(path, ENCODER)
 
 
-def test_a_file_that_unpacks_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("speechscale.units.sklearn_kmeans._LARGEST", 2**20)
+def test_decompression_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("speechscale.units.sklearn_kmeans._MAX_BYTES", 2**20)
     (tmp_path / "km.bin").write_bytes(zlib.compress(bytes(2**24)))
     with pytest.raises(UserError, match="more than 1 MiB"):
-        read_published(tmp_path / "km.bin", ENCODER)
+        read_sklearn_kmeans(tmp_path / "km.bin", ENCODER)

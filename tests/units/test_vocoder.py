@@ -1,4 +1,4 @@
-"""The vocoder: a small random checkpoint in the published format, against the same network written with functions."""
+"""The vocoder: a small random checkpoint in the published format, compared with a functional implementation."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def published(tmp_path: Path) -> tuple[Path, Path]:
     return tmp_path / "g.pt", tmp_path / "config.json"
 
 
-def plain_sound(state: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+def reference_waveform(state: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
     """Samples and frames of each unit, from the description of the format."""
 
     def weights(name: str) -> tuple[Tensor, Tensor]:
@@ -123,16 +123,16 @@ def plain_sound(state: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
     return torch.tanh(F.conv1d(F.leaky_relu(x, 0.01), *weights("conv_post"), padding=3))[0, 0], frames
 
 
-def test_sound_is_that_of_the_format(published: tuple[Path, Path]) -> None:
-    wanted, frames = plain_sound(checkpoint())
-    found = load_vocoder(*published, sha256_file(published[0])).sound(UNITS)
+def test_waveform_equals_the_reference(published: tuple[Path, Path]) -> None:
+    wanted, frames = reference_waveform(checkpoint())
+    found = load_vocoder(*published, sha256_file(published[0])).synthesize(UNITS)
     assert len(set(frames.tolist())) > 1
     assert len(found) == len(wanted) == int(frames.sum()) * 20
     assert np.abs(found - wanted.numpy()).max() < 1e-5
     assert found.dtype == np.float32 and found.std() > 1e-3
 
 
-def test_another_file_than_the_named_one_is_refused_unread(published: tuple[Path, Path]) -> None:
+def test_file_with_another_hash_is_refused(published: tuple[Path, Path]) -> None:
     with pytest.raises(UserError, match=r"its SHA-256 is .*, wanted d88224e95c50"):
         load_vocoder(*published)
 
@@ -151,32 +151,34 @@ def test_nothing_in_a_checkpoint_is_executed(published: tuple[Path, Path], tmp_p
         lambda path, value: path.write_bytes(pickle.dumps(value)),
     ):
         write(published[0], {"generator": Trap(tmp_path / "sprung")})
-        with pytest.raises(UserError, match="no vocoder checkpoint"):
+        with pytest.raises(UserError, match="not a vocoder checkpoint"):
             load_vocoder(*published, sha256_file(published[0]))
     assert not (tmp_path / "sprung").exists()
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "said"),
+    ("key", "value", "message"),
     [
         ("sampling_rate", 22050, "sampling_rate is 22050, wanted 16000"),
         ("upsample_rates", [5], "differ in length"),
         ("model_in_dim", 16, "several speakers"),
         ("num_embeddings", "13", "num_embeddings"),
-        ("num_embeddings", 14, "the weights are not those"),
+        ("num_embeddings", 14, "the weights do not fit"),
     ],
 )
-def test_configs_that_do_not_fit(published: tuple[Path, Path], key: str, value: Any, said: str) -> None:
+def test_config_that_does_not_fit_is_refused(
+    published: tuple[Path, Path], key: str, value: Any, message: str
+) -> None:
     published[1].write_text(json.dumps(CONFIG | {key: value}))
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         load_vocoder(*published, sha256_file(published[0]))
 
 
-def test_what_is_no_checkpoint(published: tuple[Path, Path]) -> None:
+def test_files_that_are_not_a_checkpoint_are_refused(published: tuple[Path, Path]) -> None:
     for content in ({"model": {}}, {"generator": {"dict.weight": "text"}}, {"generator": {}}):
         torch.save(content, published[0])
         with pytest.raises(
-            UserError, match=r"no vocoder checkpoint|something else|the weights are not those"
+            UserError, match=r"not a vocoder checkpoint|values that are not weights|the weights do not fit"
         ):
             load_vocoder(*published, sha256_file(published[0]))
     with pytest.raises(UserError, match="no such vocoder checkpoint"):
@@ -184,7 +186,7 @@ def test_what_is_no_checkpoint(published: tuple[Path, Path]) -> None:
 
 
 @pytest.mark.parametrize("units", [[], [13], [-1]])
-def test_units_it_does_not_have(published: tuple[Path, Path], units: list[int]) -> None:
+def test_units_outside_the_vocabulary_are_refused(published: tuple[Path, Path], units: list[int]) -> None:
     vocoder = load_vocoder(*published, sha256_file(published[0]))
-    with pytest.raises(UserError, match="units of the vocoder's 13 are wanted"):
-        vocoder.sound(np.array(units, dtype=np.int64))
+    with pytest.raises(UserError, match="wanted units of the vocoder's 13"):
+        vocoder.synthesize(np.array(units, dtype=np.int64))

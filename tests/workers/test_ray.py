@@ -13,7 +13,7 @@ import pytest
 from tricks import Trick, folder_bytes, perform, perform_slowly, process_of, tries
 
 from speechscale.errors import CannotWrite, UserError
-from speechscale.jobs.encode import encode_all
+from speechscale.jobs.encode import encode_shards
 from speechscale.units.encode import ShardTask
 from speechscale.workers.choose import choose_backend
 from speechscale.workers.failures import Failure
@@ -38,9 +38,9 @@ def test_ray_and_local_workers_write_the_same_shards_when_workers_are_killed(
 ) -> None:
     names = ("a", "kill1", "b", "c", "bad", "d", "e")
     handler = signal.getsignal(signal.SIGTERM)
-    encode_all(plan("ray", *names), backend)
+    encode_shards(plan("ray", *names), backend)
     assert tries(tmp_path, "kill1") == 2  # the worker that was killed mid-shard, and the next
-    encode_all(plan("local", *names), LocalBackend(2))
+    encode_shards(plan("local", *names), LocalBackend(2))
     assert folder_bytes(tmp_path / "ray") == folder_bytes(tmp_path / "local")
     assert capfd.readouterr() == ("", "")  # quiet when piped, Ray's own noise included
     assert signal.getsignal(signal.SIGTERM) == handler

@@ -1,4 +1,4 @@
-"""`speechscale convert`: units in the files of other makers, to shards and back."""
+"""`speechscale convert`: converts unit files of other toolkits to shards and back."""
 
 from __future__ import annotations
 
@@ -21,29 +21,31 @@ def convert(
         str | None, typer.Option("--to", help="Format of OUT: fairseq, textless, slamkit.")
     ] = None,
     clusters: Annotated[
-        int | None, typer.Option(min=1, help="How many units there are; needed with --from.")
+        int | None, typer.Option(min=1, help="Number of distinct units; required with --from.")
     ] = None,
     frames: Annotated[
         bool,
         typer.Option(
-            "--frames", help="One entry a frame, in or out.  [default: equal neighbours are one unit]"
+            "--frames",
+            help="One entry per frame, in shards or OUT.  [default: equal neighbours are one unit]",
         ),
     ] = False,
     frame_rate: Annotated[
         float | None,
         typer.Option(
             min=0.1,
-            help="Frames a second of the encoder, from which seconds follow; where SOURCE has no durations, it says "
-            "that each entry is a frame.  [default: seconds are not known, nor bits per second]",
+            help="Frame rate of the encoder in Hz, which gives durations in seconds. Where SOURCE has no durations, "
+            "each entry then counts as one frame.  [default: unknown, without bits per second]",
         ),
     ] = None,
-    made_by: Annotated[str, typer.Option(help="The encoder that made the units, in words.")] = "unknown",
-    code_book: Annotated[
-        Path | None, typer.Option(help="File of their k-means; its hash is recorded.")
+    made_by: Annotated[str, typer.Option(help="Description of the encoder that made the units.")] = "unknown",
+    codebook: Annotated[
+        Path | None,
+        typer.Option("--code-book", help="File of the k-means of the units; its hash is recorded."),
     ] = None,
     units_per_shard: Annotated[int, typer.Option(min=1)] = 2_000_000,
 ) -> None:
-    """Read units that others made, or write ours for them: fairseq, textlesslib, slamkit. Nothing is encoded again.
+    """Convert unit files of fairseq, textlesslib or slamkit to shards, or shards to such files.
 
     Example:
 
@@ -52,21 +54,15 @@ def convert(
         speechscale convert shards --to fairseq -o units.txt
     """
     from speechscale.errors import UserError
-    from speechscale.jobs.encode import summarise
-    from speechscale.records.shards import open_shards
-    from speechscale.units.formats import Foreign, read_units, write_units
-    from speechscale.workers.progress import spinner
+    from speechscale.jobs.convert import export_units, import_units
+    from speechscale.units.formats import UnitFileInfo
 
     if (read is None) == (write is None):
-        raise UserError("give either --from (a file of units to read) or --to (what to write shards as).")
+        raise UserError("give either --from (a file of units to read) or --to (the format to write).")
     if write is not None:
-        with spinner("writing units"):
-            count = write_units(open_shards(source), write, out, frames=frames)
-        typer.echo(f"{out}: {count} utterances.")
+        typer.echo(f"{out}: {export_units(source, write, out, expand=frames)} utterances.")
         return
     if clusters is None:
-        raise UserError(f"{source}: how many units there are is not in the file; give --clusters, say 500.")
-    foreign = Foreign(str(read), clusters, made_by, code_book, frames, frame_rate)
-    with spinner("reading units"):
-        read_units(source, foreign, out, units_per_shard)
-    typer.echo(f"{out}: {summarise(open_shards(out))}")
+        raise UserError(f"{source}: does not say how many units there are; give --clusters, for example 500.")
+    info = UnitFileInfo(str(read), clusters, made_by, codebook, frames, frame_rate)
+    typer.echo(f"{out}: {import_units(source, info, out, units_per_shard)}")

@@ -36,6 +36,6 @@ def loss(
     for corpus, each in found.items():
         bits = "-" if each.bits_per_second is None else f"{each.bits_per_second:.2f}"
         typer.echo(
-            f"{corpus or 'all':<24} {each.loss:.4f} ± {each.error:.4f} nats/token  {bits:>8} bits/s  "
+            f"{corpus or 'all':<24} {each.loss:.4f} ± {each.standard_error:.4f} nats/token  {bits:>8} bits/s  "
             f"{each.tokens:,} tokens"
         )

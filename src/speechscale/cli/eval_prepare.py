@@ -9,7 +9,7 @@ import typer
 
 from speechscale.cli.encode import (
     BatchSeconds,
-    CodeBook,
+    Codebook,
     Device,
     EngineName,
     Minutes,
@@ -50,7 +50,7 @@ def prepare(
     incomplete: Annotated[
         bool, typer.Option("--incomplete", help="Leave out pairs that lack a member or cannot be used.")
     ] = False,
-    code_book: CodeBook | None = None,
+    code_book: Codebook | None = None,
     minutes: Minutes = 60.0,
     engine: EngineName = "local",
     ray_address: RayAddress = None,

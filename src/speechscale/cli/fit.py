@@ -50,7 +50,7 @@ def fit(
     from speechscale.cli.format_law import tell
     from speechscale.laws import fit_table
     from speechscale.records.law import write_law
-    from speechscale.records.runs import read_curves, read_table
+    from speechscale.records.runs_table import read_curves, read_table
 
     table = read_table(runs)
     with Console(stderr=True).status("fitting") as status:  # shows nothing where stderr is no terminal

@@ -37,7 +37,7 @@ def simulate(
     from speechscale.laws.simulate import paper_design
     from speechscale.laws.simulate import simulate as draw
     from speechscale.records.law import read_law
-    from speechscale.records.runs import read_design
+    from speechscale.records.runs_table import read_design
 
     drawn = from_publication(law) if law in PUBLISHED else from_file(read_law(Path(law)), series)
     if design == "paper":

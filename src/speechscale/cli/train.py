@@ -1,4 +1,4 @@
-"""`speechscale train`: one run from its TOML file."""
+"""`speechscale train`: train one run from its TOML file."""
 
 from __future__ import annotations
 
@@ -25,36 +25,34 @@ def train(
         typer.Option(help="Share of all windows that each --shards gives, in their order.  [default: equal]"),
     ] = None,
 ) -> None:
-    """Train one model: OUT/model.safetensors and OUT/record.json. An interrupted training goes on when run again.
+    """Train one model: OUT/model.safetensors and OUT/record.json. An interrupted training continues when run again.
 
-    Examples:
+    For example:
 
         speechscale train studies/runs/one.toml --shards work/nano/units/train --test work/nano/units/test -o one-run
 
-        speechscale train one.toml --shards read --weight 3 --shards told --weight 1 --test held-out -o mixed
+        speechscale train one.toml --shards read-speech --weight 3 --shards stories --weight 1 --test held-out -o mixed
 
         torchrun --nproc-per-node 4 --no-python speechscale train one.toml --shards a --test b -o one-run
     """
-    import os
-
-    from speechscale.errors import UserError
-    from speechscale.records.runs import write_record
-    from speechscale.records.shards import open_shards
-    from speechscale.study.spec import read_run
-    from speechscale.train.loop import train_mixture
-    from speechscale.train.mixed import mixed
+    from speechscale.jobs.train_run import train_one_run
+    from speechscale.train.spec import read_run
     from speechscale.workers.progress import progress_bar
 
-    spec, corpora = mixed(read_run(run), run.parent, shards or [], weight or [])
-    held_out = open_shards(test)
+    spec = read_run(run)
     with progress_bar() as bar:
         row = bar.add_task(spec.run, total=spec.steps)
-        record = train_mixture(spec, corpora, held_out, out, lambda done, _: bar.update(row, completed=done))
-    if os.environ.get("RANK", "0") != "0":  # of several processes one tells
+        record = train_one_run(
+            spec,
+            test,
+            out,
+            relative_to=run.parent,
+            shards=shards or [],
+            weights=weight or [],
+            on_step=lambda done, _: bar.update(row, completed=done),
+        )
+    if record is None:  # the main process of the run prints
         return
-    write_record(record, out / "record.json")
-    if record.loss is None:
-        raise UserError(f"{spec.run} diverged ({record.note}); {out / 'record.json'} keeps it on record.")
     typer.echo(
         f"{spec.run}: {record.params:,} parameters (non-embedding), {record.tokens:,} tokens seen, test loss "
         f"{record.loss:.4f} ± {record.loss_se:.4f} nats/token"

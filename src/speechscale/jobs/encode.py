@@ -1,4 +1,4 @@
-"""Shards of a manifest: made by workers, what became of them, and what is left to do."""
+"""Encoding of a manifest: its shards made by workers, a summary of them, and the status of an unfinished encoding."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from speechscale.records.seal import exclusive_lock, is_locked, remove_leftovers
 from speechscale.records.shards import Shard, open_shard
 from speechscale.speech.waveforms import load_waveforms
 from speechscale.units.encode import ShardTask, encode_shard, is_encoded, plan_shards
-from speechscale.units.learn import CodeBookTask, adopt_code_book, make_code_book
-from speechscale.units.precision_check import PrecisionTask, changed_units
-from speechscale.units.sklearn_kmeans import read_published
+from speechscale.units.precision_check import PrecisionTask, count_changed_units
+from speechscale.units.source import SpeechSource
 from speechscale.workers.failures import Failure
 from speechscale.workers.local import LocalBackend
 from speechscale.workers.pool import Backend, Workload, run_tasks, try_tasks
 
-_FAILURES = "failures.json"  # beside the shards: those that failed last time, and why
-_TOLD = 10  # failed shards in one sentence
+_FAILURES = (
+    "failures.json"  # in the folder of the shards: those that failed in the last call, with the reason
+)
+_MAX_NAMED_FAILURES = 10  # in one error message
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,80 +48,66 @@ class EncodingJob:
     shard_seconds: float = 3600.0
     compute: ComputeOptions = DEFAULT_OPTIONS
 
+    @property
+    def source(self) -> SpeechSource:
+        """The speech to encode."""
+        return SpeechSource(self.manifest, self.root or self.manifest.parent, load_waveforms, self.split)
+
+    def tasks(self) -> list[ShardTask]:
+        """One task per shard.
+
+        Raises:
+            UserError: the manifest is broken or lists no utterance, or the codebook cannot be read.
+        """
+        return plan_shards(
+            self.source, self.codebook, self.out, seconds=self.shard_seconds, compute=self.compute
+        )
+
 
 @dataclass(frozen=True)
-class Encoded:
-    """What stands in the shards of a manifest."""
+class ShardSummary:
+    """Totals over the shards of a folder."""
 
     shards: int
-    samples: int
-    skipped: int
-    units: int
-    seconds: float
+    samples: int  # utterances
+    skipped: int  # utterances
+    units: int  # EOS included
+    seconds: float  # 0 where the shards do not record it
 
     def __str__(self) -> str:
         skips = f", {self.skipped} skipped (skips.jsonl in each shard says why)" if self.skipped else ""
-        hours = f" {self.seconds / 3600:.2f} hours," if self.seconds else ""  # others' units may not say
+        hours = f" {self.seconds / 3600:.2f} hours," if self.seconds else ""
         return f"{self.samples} utterances,{hours} {self.units} units in {self.shards} shards{skips}."
 
 
-def learn_code_book(task: CodeBookTask) -> str:
-    """Learn a code book in a worker; what was learnt, in words."""
-    ((_, learnt),) = run_tasks(make_code_book, [task], label="k-means", backend=LocalBackend(1))
-    skipped = f"; {learnt.faulty} utterances of the sample could not be heard" if learnt.faulty else ""
-    return f"{task.kmeans.clusters} units learnt from {learnt.frames} frames{skipped};\n{learnt.quality}"
-
-
-def import_code_book(task: CodeBookTask, published: Path, sha256: str | None) -> str:
-    """Take a published code book for the encoder of a task, and measure it on the sample; the report, in words.
-
-    Raises:
-        UserError: not the file of that hash, not a k-means, or of another encoder.
-    """
-    book = read_published(published, task.encoder, sha256)
-    quality = adopt_code_book(book, task)
-    return f"{len(book.centroids)} units taken from {published};\n{quality}"
-
-
-def encode_manifest(job: EncodingJob, backend: Backend, log: Callable[[str], None]) -> Encoded:
+def encode_manifest(job: EncodingJob, backend: Backend, log: Callable[[str], None]) -> ShardSummary:
     """Encode a manifest; with a precision below float32, `log` first what share of units it changes.
 
     Raises:
         UserError: broken input, a shard that was made from something else, failed shards, or no utterance is left.
     """
-    root = job.root or job.manifest.parent
-    tasks = plan_shards(
-        job.manifest,
-        root,
-        job.codebook,
-        job.out,
-        load_waveforms,
-        seconds=job.shard_seconds,
-        split=job.split,
-        computing=job.compute,
-    )
+    tasks = job.tasks()
     if job.compute.precision != "float32":
-        log(
-            compare_precision(
-                PrecisionTask(job.manifest, root, job.codebook, load_waveforms, job.compute, job.split)
-            )
-        )
-    return encode_all(tasks, backend)
+        log(compare_precision(PrecisionTask(job.source, job.codebook, job.compute)))
+    return encode_shards(tasks, backend)
 
 
 def compare_precision(task: PrecisionTask) -> str:
-    """Say what share of units another precision changes, measured in a worker."""
-    ((_, (changed, frames)),) = run_tasks(changed_units, [task], label="precision", backend=LocalBackend(1))
+    """A sentence on the share of units that a precision changes, measured in a worker."""
+    changes = run_tasks(count_changed_units, [task], label="precision", backend=LocalBackend(1))
+    ((_, (changed, frames)),) = changes
     if not frames:
-        return f"{task.computing.precision}: no utterance of the sample could be heard."
+        return f"{task.compute.precision}: no utterance of the sample could be read."
     return (
-        f"{task.computing.precision} changes {changed / frames:.2%} of units "
+        f"{task.compute.precision} changes {changed / frames:.2%} of units "
         f"({changed} of {frames} frames of a sample of {task.utterances} utterances)."
     )
 
 
-def encode_all(tasks: Sequence[ShardTask], backend: Backend, label: str = "speech to units") -> Encoded:
-    """Make the shards that do not stand yet. One that fails is told at the end and tried again by the next call.
+def encode_shards(
+    tasks: Sequence[ShardTask], backend: Backend, label: str = "speech to units"
+) -> ShardSummary:
+    """Make the shards that do not exist yet. Failed shards are reported at the end; the next call retries them.
 
     Raises:
         UserError: a shard was made from something else, shards failed, or every utterance had to be skipped.
@@ -133,36 +120,33 @@ def encode_all(tasks: Sequence[ShardTask], backend: Backend, label: str = "speec
     with exclusive_lock(out):
         remove_leftovers(out)
         missing = [task for task in tasks if not is_encoded(task)]
-        failures = _make(missing, out, backend, label)
-        remove_leftovers(out)  # of workers that were lost
+        failures = _encode_missing(missing, out, backend, label)
+        remove_leftovers(out)  # of lost workers
     if failures:
-        told = "; ".join(f"{name} ({why})" for name, why in sorted(failures.items())[:_TOLD])
-        more = f"; and {len(failures) - _TOLD} more" if len(failures) > _TOLD else ""
-        raise UserError(
-            f"{out}: {len(failures)} of {len(tasks)} shards failed: {told}{more}. "
-            "The others stand; run the same command again to retry."
+        named = "; ".join(f"{name} ({why})" for name, why in sorted(failures.items())[:_MAX_NAMED_FAILURES])
+        more = (
+            f"; and {len(failures) - _MAX_NAMED_FAILURES} more" if len(failures) > _MAX_NAMED_FAILURES else ""
         )
-    encoded = summarise([open_shard(task.folder) for task in tasks])
-    if not encoded.samples:
+        raise UserError(
+            f"{out}: {len(failures)} of {len(tasks)} shards failed: {named}{more}. "
+            "The other shards are complete; run the same command again to retry."
+        )
+    summary = summarize_shards([open_shard(task.folder) for task in tasks])
+    if not summary.samples:
         raise UserError(f"{out}: no utterance is left; skips.jsonl in each shard says why.")
-    return encoded
+    return summary
 
 
-def _make(missing: Sequence[ShardTask], out: Path, backend: Backend, label: str) -> dict[str, str]:
-    """Make shards; returns the names of those that failed, with the reason, which are kept beside the shards too."""
+def _encode_missing(missing: Sequence[ShardTask], out: Path, backend: Backend, label: str) -> dict[str, str]:
+    """Make shards; returns the names of those that failed with the reason, and writes them to a file."""
     failures: dict[str, str] = {}
-    outcomes = try_tasks(
-        encode_shard,
-        missing,
-        backend,
-        Workload(
-            label,
-            gpu=any(task.gpu for task in missing),
-            weight=lambda task: task.stretch.seconds,
-            on_retry=_with_smaller_batches,
-        ),
+    workload = Workload[ShardTask](
+        label,
+        gpu=any(task.gpu for task in missing),
+        weight=lambda task: task.manifest_slice.seconds,
+        on_retry=_with_smaller_batches,
     )
-    for task, outcome in outcomes:
+    for task, outcome in try_tasks(encode_shard, missing, backend, workload):
         if isinstance(outcome, Failure):
             failures[task.folder.name] = str(outcome)
             write_json(out / _FAILURES, failures)
@@ -172,69 +156,71 @@ def _make(missing: Sequence[ShardTask], out: Path, backend: Backend, label: str)
 
 
 def _with_smaller_batches(task: ShardTask, failure: Failure) -> ShardTask:
-    """Smaller batches, unless it was not for memory; a lost worker may have been ended for it."""
+    """The task with half the batch, unless memory cannot be the cause; a lost worker may have been out of memory."""
     if failure.cause == "input/output":
         return task
-    smaller = replace(task.computing, batch_seconds=task.computing.batch_seconds / 2)
-    return replace(task, computing=smaller)
+    smaller = replace(task.compute, batch_seconds=task.compute.batch_seconds / 2)
+    return replace(task, compute=smaller)
 
 
 @dataclass(frozen=True)
 class EncodingStatus:
-    """How far an encoding is."""
+    """Progress of an encoding."""
 
-    made: Encoded
-    skips: Counter[str]  # by reason
-    left: list[ShardTask]
-    failures: dict[str, str]  # of those left: why they failed last time
-    at_work: bool
+    completed: ShardSummary
+    skip_reasons: Counter[str]
+    remaining: list[ShardTask]
+    failures: dict[str, str]  # of the remaining shards: why they failed in the last call
+    running: bool
 
     def __str__(self) -> str:
-        seconds = sum(task.stretch.seconds for task in self.left)
-        utterances = sum(task.stretch.count for task in self.left)
-        skips = "".join(f"\n  {count:>9}  {reason}" for reason, count in self.skips.most_common())
+        seconds = sum(task.manifest_slice.seconds for task in self.remaining)
+        utterances = sum(task.manifest_slice.count for task in self.remaining)
+        skips = "".join(f"\n  {count:>9}  {reason}" for reason, count in self.skip_reasons.most_common())
         failures = "".join(f"\n  {name}: {why}" for name, why in sorted(self.failures.items()))
         lines = [
-            f"done:    {self.made.shards} shards, {self.made.samples} utterances, "
-            f"{self.made.seconds / 3600:.2f} hours, {self.made.units} units",
-            f"skipped: {self.made.skipped} utterances{skips}",
-            f"left:    {len(self.left)} shards, {utterances} utterances, about {seconds / 3600:.2f} hours",
+            f"done:    {self.completed.shards} shards, {self.completed.samples} utterances, "
+            f"{self.completed.seconds / 3600:.2f} hours, {self.completed.units} units",
+            f"skipped: {self.completed.skipped} utterances{skips}",
+            f"left:    {len(self.remaining)} shards, {utterances} utterances, about {seconds / 3600:.2f} hours",
             *([f"failed last time:{failures}"] if failures else []),
-            "an `encode` is at work here." if self.at_work else "nothing is at work here.",
+            "an `encode` is running here." if self.running else "nothing is running here.",
         ]
         return "\n".join(lines)
 
 
 def encoding_status(tasks: Sequence[ShardTask]) -> EncodingStatus:
-    """What is made, skipped and left of a plan; starts nothing, and may be asked while an encoding runs.
+    """The progress of an encoding, which may be running; changes nothing.
 
     Raises:
         UserError: a shard was made from something else, or is damaged.
     """
     out = tasks[0].folder.parent
-    made = [task for task in tasks if is_encoded(task)]
-    shards = [open_shard(task.folder) for task in made]
-    names = {task.folder.name for task in made}
+    completed = [task for task in tasks if is_encoded(task)]
+    shards = [open_shard(task.folder) for task in completed]
+    names = {task.folder.name for task in completed}
     return EncodingStatus(
-        made=summarise(shards),
-        skips=Counter(skip["reason"] for shard in shards for skip in shard.skips()),
-        left=[task for task in tasks if task.folder.name not in names],
-        failures={name: why for name, why in _failures(out).items() if name not in names},
-        at_work=is_locked(out),
+        completed=summarize_shards(shards),
+        skip_reasons=Counter(skip["reason"] for shard in shards for skip in shard.skips()),
+        remaining=[task for task in tasks if task.folder.name not in names],
+        failures={name: why for name, why in _read_failures(out).items() if name not in names},
+        running=is_locked(out),
     )
 
 
-def _failures(out: Path) -> dict[str, str]:
+def _read_failures(out: Path) -> dict[str, str]:
     try:
-        return json.loads((out / _FAILURES).read_text(encoding="utf-8"))
+        failures: dict[str, str] = json.loads((out / _FAILURES).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
         raise UserError(f"{out / _FAILURES}: cannot be read ({error}); remove it.") from error
+    return failures
 
 
-def summarise(shards: Sequence[Shard]) -> Encoded:
-    return Encoded(
+def summarize_shards(shards: Sequence[Shard]) -> ShardSummary:
+    """Totals over shards, from their `meta.json`."""
+    return ShardSummary(
         shards=len(shards),
         samples=sum(shard.meta.num_samples for shard in shards),
         skipped=sum(shard.meta.num_skipped for shard in shards),

@@ -15,13 +15,13 @@ from speechscale.errors import UserError
 from speechscale.evals.accuracy import Accuracy, score_table
 from speechscale.evals.conventions import PRESETS, Convention, unscored
 from speechscale.jobs.score_folder import SCHEMA, SCORES, SUMMARY, ExistingScores, existing_scores
-from speechscale.jobs.train_run import RECORD, missing_note
+from speechscale.jobs.train_run import missing_note
 from speechscale.records.revisions import made_by
-from speechscale.records.runs import read_record, write_record
+from speechscale.records.runs import RECORD, read_record, write_record
 from speechscale.records.scores import write_scores
 from speechscale.records.seal import write_json
 from speechscale.records.shards import open_shards, shards_identity
-from speechscale.train.validate import TestLoss
+from speechscale.train.validate import LossEstimate
 
 if TYPE_CHECKING:
     from speechscale.evals.tasks import Pair
@@ -172,7 +172,7 @@ def write_evaluation(found: Evaluation, out: Path) -> None:
 
 def losses(
     source: str, test: Path, *, unit_offset: int | None = None, precision: Precision = "auto"
-) -> tuple[dict[str, TestLoss], list[str]]:
+) -> tuple[dict[str, LossEstimate], list[str]]:
     """The test loss of each corpus (`dataset` of the rows) and, under "", of all; and remarks.
 
     Raises:
@@ -180,7 +180,7 @@ def losses(
     """
     from speechscale.compute import choose_device, choose_dtype
     from speechscale.jobs.load_model import open_unit_model
-    from speechscale.train.validate import read_corpus_losses
+    from speechscale.train.validate import evaluate_loss_by_corpus
 
     shards = open_shards(test)
     if not sum(len(shard.lengths) for shard in shards):
@@ -189,5 +189,5 @@ def losses(
     opened = open_unit_model(source, device, unit_offset)
     remark = opened.check_units(shards)
     dtype = choose_dtype(precision, device)
-    found = read_corpus_losses(opened.model, shards, dtype, bos=opened.bos, spelled=opened.spelled)
+    found = evaluate_loss_by_corpus(opened.model, shards, dtype, bos=opened.bos, to_token_ids=opened.spelled)
     return found, [remark] if remark else []

@@ -16,9 +16,10 @@ from speechscale.evals.conventions import PRESETS, Convention, unscored
 from speechscale.jobs.evaluate import Evaluation, beside, write_evaluation
 from speechscale.jobs.load_model import on_hub
 from speechscale.jobs.score_folder import existing_scores
-from speechscale.jobs.train_run import RECORD, missing_note
+from speechscale.jobs.train_run import missing_note
 from speechscale.model.pythia import TOKENS_PER_STEP, checkpoint_warning, training_steps, unique_corpus_tokens
-from speechscale.records.runs import RunRecord, append_run, write_record
+from speechscale.records.runs import RECORD, ImportedRecipe, RunRecord, write_record
+from speechscale.records.runs_table import append_run
 from speechscale.records.text_pairs import TextBenchmark
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ def score_text(
     )
     record = _record(model, seen, scored, found, time.perf_counter() - started)
     write_evaluation(found, out)
-    record = write_record(record, out / RECORD)
+    write_record(record, out / RECORD)
     if table:
         append_run(record, table)
     return found, record
@@ -159,30 +160,14 @@ def _record(
     """The model as a run that others trained: without a loss, for it has none on our test set."""
     from speechscale.model.counting import count_parameters
 
-    size, config = count_parameters(scored.module), scored.module.config.get_text_config()
+    size = count_parameters(scored.module, scored.context)
     unique = min(tokens, unique_corpus_tokens(model.name) or tokens)
-    return RunRecord(
-        run=model.run,
-        series=SERIES,
-        status="imported",
-        preset="unknown",
-        seed=0,
-        params=size.params,
-        params_total=size.params_total,
-        tokens=tokens,
+    return RunRecord.of(
+        size,
+        ImportedRecipe(model.run, SERIES, tokens, training_steps(model.name, model.revision) or 0),
         unique_tokens=unique,
-        epochs=tokens / unique if unique else 0.0,
-        steps=training_steps(model.name, model.revision) or 0,
-        flops=size.flops(tokens),
-        flops_exact=size.flops_exact(
-            tokens,
-            layers=config.num_hidden_layers,
-            dim=config.hidden_size,
-            context=scored.context,
-        ),
-        loss=None,
-        loss_se=None,
-        bits_per_second=None,
+        epoch_tokens=unique,
+        status="imported",
         seconds=seconds,
         scores=accuracies(found.table, found.convention),
         note="; ".join(filter(None, (missing_note(found.missing), *found.remarks))),

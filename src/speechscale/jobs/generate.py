@@ -17,10 +17,10 @@ from speechscale.model.generate import Sampling, generate
 from speechscale.model.shape import ModelShape
 from speechscale.records.seal import sealed_folder, sha256_file, write_file
 from speechscale.records.shards import Shard, open_shards
-from speechscale.speech.audio.decode import write_wav
+from speechscale.speech.audio.write import write_wav
 from speechscale.train.checkpoint import MODEL, load_model
-from speechscale.units.griffin_lim import FRAMES_PER_UNIT, mean_durations, mel_sound, stretch
-from speechscale.units.kmeans import load_code_book
+from speechscale.units.codebook import load_codebook
+from speechscale.units.griffin_lim import FRAMES_PER_UNIT, expand_units, mean_durations, mel_units_to_waveform
 from speechscale.units.vocoder import PUBLISHED_SHA256, load_vocoder
 from speechscale.workers.progress import spinner
 
@@ -189,10 +189,10 @@ def _load_vocoder(options: VocoderOptions, shape: ModelShape, code_book: str | N
             raise UserError(
                 f"{options.checkpoint}: has {vocoder.spec.num_embeddings} units, the model has {shape.eos}."
             )
-        return _Vocoder(vocoder.sound, "predicted by the vocoder")
+        return _Vocoder(vocoder.synthesize, "predicted by the vocoder")
     if options.code_book is None:
         return None
-    book = load_code_book(options.code_book)
+    book = load_codebook(options.code_book)
     if len(book.centroids) != shape.eos or code_book not in (None, sha256_file(options.code_book)):
         raise UserError(
             f"{options.code_book}: is not the code book of the model's units "
@@ -200,13 +200,15 @@ def _load_vocoder(options: VocoderOptions, shape: ModelShape, code_book: str | N
         )
     if options.duration_shards is None:
         return _Vocoder(
-            lambda units: mel_sound(stretch(units, None), book), f"{FRAMES_PER_UNIT:.3f} frames each"
+            lambda units: mel_units_to_waveform(expand_units(units, None), book),
+            f"{FRAMES_PER_UNIT:.3f} frames each",
         )
     shards = open_shards(options.duration_shards)
     _check_vocabulary(options.duration_shards, shards, shape)
     means = mean_durations(shards)
     return _Vocoder(
-        lambda units: mel_sound(stretch(units, means), book), f"means of {options.duration_shards}"
+        lambda units: mel_units_to_waveform(expand_units(units, means), book),
+        f"means of {options.duration_shards}",
     )
 
 

@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from speechscale.errors import UserError
-from speechscale.jobs.train_run import RECORD
 from speechscale.model.checkpoint_configs import CheckpointFormat
 from speechscale.model.interchange import export_model, import_model
 from speechscale.model.shape import ModelShape
-from speechscale.records.runs import RunRecord, write_record
+from speechscale.records.runs import RECORD, ImportedRecipe, RunRecord, write_record
 from speechscale.train.checkpoint import MODEL, load_model, save_model
-from speechscale.units.kmeans import code_book_identity, load_code_book
+from speechscale.units.codebook import codebook_identity, load_codebook
 
 
 def export_run(run: Path, out: Path, to: CheckpointFormat) -> None:
@@ -46,33 +45,22 @@ def import_run(source: Path, out: Path, *, code_book: Path | None, tokens: int) 
     units = {"encoder": named_units.get("encoder"), "kmeans": named_units.get("kmeans")}
     if code_book:
         units = _units_of(code_book, model.shape, named_units.get("kmeans"))
-    shape = model.shape
-    record = RunRecord(
-        run=out.name,
-        series="imported",
-        status="imported",
-        preset="unknown",
-        seed=0,
-        params=shape.params,
-        params_total=shape.params_total,
-        tokens=tokens,
+    record = RunRecord.of(
+        model.shape,
+        ImportedRecipe(out.name, "imported", tokens),
         unique_tokens=0,
-        epochs=0.0,
-        steps=0,
-        flops=shape.flops(tokens),
-        flops_exact=shape.flops_exact(tokens),
-        loss=None,
-        loss_se=None,
-        bits_per_second=None,
+        epoch_tokens=0,
+        status="imported",
         seconds=0.0,
         note=f"imported from {source}",
     )
     save_model(model, out / MODEL, {"imported_from": str(source), **units}, record)
-    return write_record(record, out / RECORD)
+    write_record(record, out / RECORD)
+    return record
 
 
 def _units_of(code_book: Path, shape: ModelShape, named_sha256: str | None) -> dict[str, Any]:
-    book, sha256 = load_code_book(code_book), code_book_identity(code_book)["sha256"]
+    book, sha256 = load_codebook(code_book), codebook_identity(code_book)["sha256"]
     if len(book.centroids) != shape.eos:
         raise UserError(
             f"{code_book}: has {len(book.centroids)} units; the model's vocabulary of {shape.vocabulary} wants "

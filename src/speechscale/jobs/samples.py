@@ -1,4 +1,4 @@
-"""Utterances to listen to, with the units that the models read."""
+"""Export of utterances as wav files with their text and units, for the report."""
 
 from __future__ import annotations
 
@@ -8,18 +8,25 @@ from pathlib import Path
 from speechscale.errors import SampleFault
 from speechscale.records.manifest import SAMPLE_RATE, Utterance
 from speechscale.records.seal import write_json
-from speechscale.speech.audio.decode import write_wav
+from speechscale.speech.audio.write import write_wav
+from speechscale.units.codebook import load_codebook
 from speechscale.units.collapse import collapse
-from speechscale.units.encode import LoadWaveforms
 from speechscale.units.encoders import load_encoder
-from speechscale.units.kmeans import load_code_book
+from speechscale.units.source import LoadWaveforms
 
 
 def write_samples(
     root: Path, code_book: Path, utterances: Sequence[Utterance], load_waveforms: LoadWaveforms
 ) -> None:
-    """`samples/*.wav` and `samples.json`: id, text, voice, seconds, file, units."""
-    book = load_code_book(code_book)
+    """Write `samples/*.wav`, and `samples.json` with id, text, voice, seconds, file and units of each.
+
+    Args:
+        root: the folder to write to; audio paths of the utterances are relative to it.
+        code_book: the k-means file whose encoder and clusters give the units.
+        utterances: those to export; utterances with a fault are left out.
+        load_waveforms: yields their waveforms, float32 [samples] at 16 kHz.
+    """
+    book = load_codebook(code_book)
     encoder = load_encoder(book.encoder)
     entries = []
     for number, (utterance, waveform) in enumerate(

@@ -13,9 +13,8 @@ import polars as pl
 from speechscale.errors import UserError
 from speechscale.evals.accuracy import accuracies
 from speechscale.evals.conventions import PRESETS, Convention, unscored
-from speechscale.jobs.train_run import RECORD
 from speechscale.records.revisions import require_revisions, revisions_of
-from speechscale.records.runs import RunRecord, Score
+from speechscale.records.runs import RECORD, RunRecord, Score
 from speechscale.records.scores import COLUMNS, read_scores
 
 SCORES, SUMMARY = "scores.parquet", "scores.json"

@@ -1,86 +1,141 @@
-"""Texts of any source spoken by workers, part by part."""
+"""Synthesis of texts from any source by parallel workers, part by part."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from speechscale.compute import available_cores
 from speechscale.errors import UserError
 from speechscale.records.seal import exclusive_lock, remove_leftovers, write_error
-from speechscale.speech.read_aloud import (
+from speechscale.speech.audio.write import AudioFormat
+from speechscale.speech.batch_synthesis import (
     SKIPS,
     TEXTS,
-    Format,
-    Reading,
-    Spoken,
-    is_spoken,
-    join_parts,
-    leave_unspoken,
+    SynthesisOptions,
+    SynthesisSummary,
+    is_part_complete,
+    merge_parts,
     plan_parts,
-    speak_part,
-    write_texts,
+    synthesize_part,
+    write_manifest_without_audio,
+    write_text_manifest,
 )
-from speechscale.speech.synthesis.engines import check_voices
-from speechscale.speech.texts import Source
+from speechscale.speech.synthesis.engines import check_voices, default_voice
+from speechscale.speech.texts import StoryTexts, TextFiles, TextSource
 from speechscale.workers.local import LocalBackend
 from speechscale.workers.pool import run_tasks
 from speechscale.workers.progress import spinner
 
 
-@dataclass(frozen=True)
-class AudioOptions:
-    """How audio is kept."""
+@dataclass(frozen=True, kw_only=True)
+class TextOptions:
+    """The texts to synthesise: those of `path`, or stories of the story world where it is None."""
 
-    format: Format
-    part_seconds: float
+    path: Path | None = None  # a file or a folder
+    field: str = "text"  # of JSON Lines and Parquet
+    world: str = "small"  # size of the story world
+    stories: int = 100
+    limit: int | None = None  # number of texts; None: all
+
+
+@dataclass(frozen=True, kw_only=True)
+class VoiceOptions:
+    """The voices that speak the texts, and the names of data set and split."""
+
+    dataset: str | None = None  # None: the name of the source
+    split: str = "train"  # of texts whose source names none
+    engine: str = "espeak-ng"
+    voices: Sequence[str] = ()  # empty: the default voice of the engine
+    words_per_minute: int = 175
+
+
+@dataclass(frozen=True, kw_only=True)
+class AudioOptions:
+    """The format of the audio files and the size of the parts."""
+
+    audio_format: AudioFormat
+    part_seconds: float  # of speech per part, the unit of work
 
 
 def synthesize_texts(
-    source: Source, reading: Reading, out: Path, keeping: AudioOptions | None, workers: int
-) -> Spoken:
-    """Bring a folder of speech to its end, keeping what stands there already. `keeping` None: keep no audio.
+    out: Path,
+    texts: TextOptions,
+    voices: VoiceOptions,
+    *,
+    seed: int = 0,
+    audio: AudioOptions | None = None,
+    workers: int | None = None,
+) -> SynthesisSummary:
+    """Synthesise texts into a folder. Complete parts of an earlier, interrupted call are kept.
+
+    Args:
+        out: the folder to write.
+        texts: the source of the texts.
+        voices: engine, voices and names.
+        seed: of the stories and of the choice of voices.
+        audio: options of the audio files; None: write the manifest only, for synthesis whenever it is read.
+        workers: number of processes; None: one per core.
 
     Raises:
-        UserError: the folder is something else, was made otherwise, or is in use; a voice is unknown; nothing could be
-            spoken.
+        UserError: the folder holds something else, was made with other settings or is in use; a voice is unknown; no
+            text could be synthesised.
     """
-    check_voices([reading.way(voice) for voice in reading.voices], "--voice")
-    with _own(out):
+    source = _text_source(texts, seed)
+    options = SynthesisOptions(
+        dataset=voices.dataset or source.name,
+        split=voices.split,
+        engine=voices.engine,
+        voices=tuple(voices.voices or [default_voice(voices.engine)]),
+        words_per_minute=voices.words_per_minute,
+        seed=seed,
+    )
+    check_voices([options.for_voice(voice) for voice in options.voices], "--voice")
+    with _exclusive_folder(out):
         with spinner("texts"):
-            write_texts(source, reading, out / TEXTS)
-        return leave_unspoken(out) if keeping is None else _speak(out, keeping, workers)
+            write_text_manifest(source, options, out / TEXTS)
+        if audio is None:
+            return write_manifest_without_audio(out)
+        return _synthesize_parts(out, audio, workers or available_cores())
+
+
+def _text_source(texts: TextOptions, seed: int) -> TextSource:
+    if texts.path is not None:
+        return TextFiles(texts.path, texts.field, texts.limit)
+    return StoryTexts(texts.world, min(texts.stories, texts.limit or texts.stories), seed)
 
 
 @contextmanager
-def _own(out: Path) -> Iterator[None]:
+def _exclusive_folder(out: Path) -> Iterator[None]:
+    """A new or earlier output folder, locked for this process."""
     try:
         out.mkdir(parents=True, exist_ok=True)
-        foreign = [path.name for path in out.glob("[!.]*")]
+        names = [path.name for path in out.glob("[!.]*")]
     except OSError as error:
         raise write_error(out, error) from error
-    if foreign and TEXTS not in foreign:
-        raise UserError(
-            f"{out}: holds other things ({foreign[0]}); choose an empty or a new folder with --out."
-        )
+    if names and TEXTS not in names:
+        raise UserError(f"{out}: holds other files ({names[0]}); choose an empty or a new folder with --out.")
     with exclusive_lock(out):
         remove_leftovers(out)
         yield
 
 
-def _speak(out: Path, keeping: AudioOptions, workers: int) -> Spoken:
-    tasks = plan_parts(out, keeping.part_seconds, keeping.format)
-    missing = [task for task in tasks if not is_spoken(task)]
+def _synthesize_parts(out: Path, audio: AudioOptions, workers: int) -> SynthesisSummary:
+    tasks = plan_parts(out, audio.part_seconds, audio.audio_format)
+    missing = [task for task in tasks if not is_part_complete(task)]
     for _ in run_tasks(
-        speak_part,
+        synthesize_part,
         missing,
-        label="speaking",
+        label="synthesis",
         backend=LocalBackend(workers),
-        weight=lambda task: task.stretch.seconds,
+        weight=lambda task: task.utterances.seconds,
     ):
         pass
-    told = join_parts(out, tasks)
-    if not told.spoken:
-        raise UserError(f"{out}: none of {told.skipped} texts could be spoken; {SKIPS} there says why.")
-    return told
+    summary = merge_parts(out, tasks)
+    if not summary.utterances:
+        raise UserError(
+            f"{out}: none of {summary.skipped} texts could be synthesised; {SKIPS} there says why."
+        )
+    return summary

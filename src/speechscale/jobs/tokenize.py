@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from speechscale.compute import available_cores
-from speechscale.jobs.encode import summarise
+from speechscale.jobs.encode import summarize_shards
 from speechscale.records.shards import is_written, open_shards
 from speechscale.tokens.unigram import (
     UnigramSpec,
@@ -76,7 +76,7 @@ def tokenize_shards(shards: Path, tokenizer: Path, out: Path, workers: int) -> s
     missing = [task for task in tasks if not is_written(task.folder, task.preprocessing)]
     for _ in run_tasks(write_token_shard, missing, label="units to tokens", backend=LocalBackend(workers)):
         pass
-    units, tokens = summarise(open_shards(shards)), summarise(open_shards(out))
+    units, tokens = summarize_shards(open_shards(shards)), summarize_shards(open_shards(out))
     per_token = (units.units - units.samples) / max(1, tokens.units - tokens.samples)
     return (
         f"{tokens.samples} utterances, {tokens.units} tokens (EOS included) in {tokens.shards} shards; "

@@ -14,7 +14,7 @@ from speechscale.records.manifest import manifest_problems
 from speechscale.records.seal import SEAL, read_seal, seal_problems
 from speechscale.records.shard_verification import looks_like_shard, shard_problems
 from speechscale.records.shards import open_shard, open_shards
-from speechscale.units.kmeans import load_code_book
+from speechscale.units.codebook import load_codebook
 from speechscale.units.quality import read_code
 from speechscale.workers.progress import progress_bar
 
@@ -103,7 +103,7 @@ def _shard_set_problems(folder: Path) -> list[str]:
 
 
 def _code_book_problems(path: Path) -> list[str]:
-    load_code_book(path)
+    load_codebook(path)
     return []
 
 

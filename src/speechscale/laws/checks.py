@@ -13,7 +13,7 @@ from speechscale.laws.forms import log_loss
 from speechscale.laws.influence import FARTHER, influence, log_forecast
 from speechscale.laws.minimise import Array
 from speechscale.laws.single_epoch import SingleEpochFit
-from speechscale.records.runs import RECIPE
+from speechscale.records.runs_table import RECIPE_COLUMNS
 
 FEW_RUNS = 15
 COLLINEAR = 0.95
@@ -256,7 +256,7 @@ def _warmup(done: pl.DataFrame) -> dict[str, Any] | None:
 def _recipes(done: pl.DataFrame) -> list[dict[str, Any]]:
     """Runs of several presets or schedules: their losses differ by more than size and data."""
     found = []
-    for name in RECIPE:
+    for name in RECIPE_COLUMNS:
         if name in done.columns and done[name].n_unique() > 1:
             counts = (
                 done[name].fill_null("not said").value_counts().sort("count", name, descending=True).rows()

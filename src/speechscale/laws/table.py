@@ -16,7 +16,7 @@ from speechscale.laws.downstream import Downstream
 from speechscale.laws.efficiency import compare
 from speechscale.laws.sections import LAWS, Options
 from speechscale.records.law import SCHEMA
-from speechscale.records.runs import canonical_table, score_names
+from speechscale.records.runs_table import canonical_table, score_names
 
 # Runs whose scores count: a model that others trained may have scores without a loss on our test set.
 SCORED = ("done", "imported")

@@ -17,32 +17,31 @@ class ParameterCounts:
         params: N, without the embeddings of tokens (input and output) and positions.
         params_total: all parameters; those that input and output share count once.
         matmul_params: parameters of the matrix products that every token takes part in, output projection included.
+        layers: number of layers.
+        dim: width of the residual stream.
+        context: tokens of a training window.
     """
 
     params: int
     params_total: int
     matmul_params: int
+    layers: int
+    dim: int
+    context: int
 
     def flops(self, tokens: int) -> float:
         """Training FLOPs by the convention of the laws, 6 N D."""
         return training_flops(self.params, tokens)
 
-    def flops_exact(self, tokens: int, *, layers: int, dim: int, context: int) -> float:
-        """Training FLOPs of every matrix product.
-
-        Args:
-            tokens: tokens seen in training.
-            layers: number of layers.
-            dim: width of the residual stream.
-            context: tokens of a training window.
-        """
+    def flops_exact(self, tokens: int) -> float:
+        """Training FLOPs of every matrix product, as `exact_training_flops` counts them."""
         return exact_training_flops(
-            self.matmul_params, layers=layers, dim=dim, context=context, tokens=tokens
+            self.matmul_params, layers=self.layers, dim=self.dim, context=self.context, tokens=tokens
         )
 
 
-def count_parameters(model: nn.Module) -> ParameterCounts:
-    """Count the parameters of a causal language model of transformers.
+def count_parameters(model: nn.Module, context: int) -> ParameterCounts:
+    """Count the parameters of a causal language model of transformers, trained on windows of `context` tokens.
 
     Kaplan et al. (2020) leave out the embeddings of tokens and positions. An untied output projection is an embedding
     too, by the count of Pythia's authors.
@@ -55,4 +54,12 @@ def count_parameters(model: nn.Module) -> ParameterCounts:
     inner = [parameter for parameter in model.parameters() if id(parameter) not in embeddings]
     matmul = sum(parameter.numel() for parameter in inner if parameter.ndim > 1)
     output = projection.weight.numel() if projection is not None else 0
-    return ParameterCounts(sum(parameter.numel() for parameter in inner), total, matmul + output)
+    config = model.config.get_text_config()  # type: ignore[operator, union-attr]
+    return ParameterCounts(
+        params=sum(parameter.numel() for parameter in inner),
+        params_total=total,
+        matmul_params=matmul + output,
+        layers=config.num_hidden_layers,
+        dim=config.hidden_size,
+        context=context,
+    )

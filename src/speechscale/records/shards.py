@@ -345,11 +345,7 @@ def open_shards(folder: Path) -> list[Shard]:
     if len(shards) != planned:
         raise UserError(f"{folder}: {len(shards)} of {planned} shards are here; run the same `encode` again.")
     for shard in shards[1:]:
-        differing = differing_fields(encoding_of(shard), encoding_of(shards[0]))
-        if differing:
-            raise UserError(
-                f"{shard.folder} and {shards[0].folder} were encoded differently: {'; '.join(differing)}."
-            )
+        require_same_encoding(shard, shards[0])
     return shards
 
 
@@ -367,6 +363,20 @@ _PLAN_FIELDS = (
 def encoding_of(shard: Shard) -> dict[str, Any]:
     """The part of `preprocessing` that says how units were made, without the assignment of utterances to shards."""
     return {key: value for key, value in shard.preprocessing.items() if key not in _PLAN_FIELDS}
+
+
+def require_same_encoding(shard: Shard, reference: Shard) -> None:
+    """Check that the units of two shards have the same meaning, so that one model can read both.
+
+    Raises:
+        UserError: naming both folders and the fields of `encoding_of` that differ.
+    """
+    differing = differing_fields(encoding_of(shard), encoding_of(reference))
+    if differing:
+        raise UserError(
+            f"{shard.folder} and {reference.folder} were encoded differently: {'; '.join(differing)}. "
+            "Encode one of them again as the other was, or leave it out."
+        )
 
 
 def unigram_identity(shard: Shard) -> str | None:

@@ -11,7 +11,8 @@ import polars as pl
 
 from speechscale.errors import UserError
 from speechscale.records.law import read_law
-from speechscale.records.runs import RunRecord, read_curves, read_record, read_table, score_names
+from speechscale.records.runs import RunRecord, read_record
+from speechscale.records.runs_table import read_curves, read_table, score_names
 
 UNSEEN = "_unseen"  # ends the name of a score taken with voices that no model heard in training
 CHANCE = 0.5  # of a two-way choice; used where a run record does not say

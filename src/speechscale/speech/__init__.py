@@ -1,1 +1,1 @@
-"""Text and sound: audio files, speech synthesis and a story world."""
+"""Speech: audio files, speech synthesis and a story world."""

@@ -1,6 +1,6 @@
-"""Texts to be spoken, from any source: lines of a file, JSON Lines, Parquet, a folder of these, the story world.
+"""Sources of texts to synthesise: text files, JSON Lines, Parquet, folders of these, and the story world.
 
-Everything streams: a source of millions of texts costs no memory.
+All sources stream: memory does not grow with the number of texts.
 """
 
 from __future__ import annotations
@@ -11,103 +11,116 @@ from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from random import Random
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from speechscale.errors import UserError, nearest
 from speechscale.records.seal import sha256_file
 from speechscale.speech.storyworld.lexicon import load_lexicon
-from speechscale.speech.storyworld.stories import World
+from speechscale.speech.storyworld.stories import StoryWorld
 
 _JSON_LINES, _PARQUET, _LINES = (".jsonl", ".ndjson"), (".parquet",), (".txt",)
-_BATCH = 4096  # rows of a Parquet file in memory at a time
+_BATCH_ROWS = 4096  # rows of a Parquet file in memory at a time
 
 
 @dataclass(frozen=True)
 class Text:
-    """One text, perhaps empty, and what its source says of it."""
+    """One text, possibly empty, with the fields that its source states."""
 
     text: str
-    where: str  # it stands, for a person
+    location: str  # file and line or row, for messages
     id: str | None = None
     speaker: str | None = None
     split: str | None = None
 
 
-class Source(Protocol):
-    """Where texts come from."""
+class TextSource(Protocol):
+    """A source of texts."""
 
     @property
-    def name(self) -> str: ...
-
-    def identity(self) -> dict[str, Any]:
-        """What the texts depend on; files with their SHA-256."""
+    def name(self) -> str:
+        """The default name of the data set."""
         ...
 
-    def texts(self) -> Iterator[Text]: ...
+    def fingerprint(self) -> dict[str, object]:
+        """Everything that determines the texts; files with their SHA-256."""
+        ...
+
+    def texts(self) -> Iterator[Text]:
+        """The texts in order."""
+        ...
 
 
 @dataclass(frozen=True)
-class StoryWorld:
-    """Stories of a world."""
+class StoryTexts:
+    """Stories drawn from a story world."""
 
     size: str
     stories: int
     seed: int
-    name = "stories"
+    name: ClassVar[str] = "stories"
 
-    def identity(self) -> dict[str, Any]:
+    def fingerprint(self) -> dict[str, object]:
+        """Size, number of stories and seed."""
         return asdict(self)
 
     def texts(self) -> Iterator[Text]:
-        world, rng = World(load_lexicon(self.size)), Random(f"{self.seed}/stories")
+        """The stories; more of them continue the same sequence."""
+        world, rng = StoryWorld(load_lexicon(self.size)), Random(f"{self.seed}/stories")
         for number in range(self.stories):
             yield Text(world.story(rng).text, f"story {number} of the {self.size} world")
 
 
 @dataclass(frozen=True)
 class TextFiles:
-    """A file or a folder of files, and how many of its texts are wanted (None: all)."""
+    """The texts of a file or a folder of files."""
 
     path: Path
     field: str = "text"
-    limit: int | None = None
+    limit: int | None = None  # number of texts; None: all
 
     @property
     def name(self) -> str:
+        """The name of the folder, or of the file without its suffix."""
         path = self.path.resolve()
         return path.name if path.is_dir() else path.stem
 
-    def identity(self) -> dict[str, Any]:
+    def fingerprint(self) -> dict[str, object]:
+        """SHA-256 of each file, field and limit.
+
+        Raises:
+            UserError: as `text_files`.
+        """
         files = {_relative(file, self.path): sha256_file(file) for file in text_files(self.path)}
         return {"files": files, "field": self.field, "limit": self.limit}
 
     def texts(self) -> Iterator[Text]:
+        """The first `limit` texts, as `read_texts` yields them."""
         return islice(read_texts(self.path, self.field), self.limit)
 
 
 def read_texts(path: Path, field: str = "text") -> Iterator[Text]:
-    """The texts of a file or, in order of their names, of the files of a folder.
+    """The texts of a file or, sorted by name, of the files of a folder.
 
-    JSON Lines and Parquet hold the text in `field`, and where they have fields `id`, `speaker` and `split`, these are
-    kept. Every other file is text, one utterance a line. A text that is absent, null or no string is empty.
+    JSON Lines and Parquet hold the text in `field`; their fields `id`, `speaker` and `split` are kept where present.
+    In all other files every line is one text. A text that is absent, null or not a string is empty.
 
     Raises:
-        UserError: not readable, not of its format, or without the field; file and line are named.
+        UserError: not readable, malformed, or without the field; the sentence names file and line.
     """
     for file in text_files(path):
         if file.suffix.lower() in _JSON_LINES:
-            yield from _of_json_lines(file, field)
+            yield from _read_json_lines(file, field)
         elif file.suffix.lower() in _PARQUET:
-            yield from _of_parquet(file, field)
+            yield from _read_parquet(file, field)
         else:
-            yield from (Text(line.strip(), where) for where, line in _lines(file))
+            yield from (Text(line.strip(), location) for location, line in _read_lines(file))
 
 
 def text_files(path: Path) -> list[Path]:
-    """The files of a source: itself, or what lies in the folder, which must be of one kind.
+    """The file itself, or the text files below a folder, which must all be of one kind. Hidden files are ignored.
 
     Raises:
-        UserError: it does not exist, or is a folder without texts or with several kinds of them.
+        UserError: the path does not exist, or is a folder without texts or with several kinds of them.
     """
     known = (*_LINES, *_JSON_LINES, *_PARQUET)
     if path.is_file():
@@ -132,45 +145,51 @@ def text_files(path: Path) -> list[Path]:
     return files
 
 
-def _is_hidden(file: Path, below: Path) -> bool:
-    return any(part.startswith(".") for part in file.relative_to(below).parts)
+def is_valid_unicode(text: str) -> bool:
+    """Whether the text can be encoded: JSON may contain lone surrogates, which cannot."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _is_hidden(file: Path, root: Path) -> bool:
+    return any(part.startswith(".") for part in file.relative_to(root).parts)
 
 
 def _relative(file: Path, source: Path) -> str:
     return file.relative_to(source).as_posix() if source.is_dir() else file.name
 
 
-def _lines(file: Path) -> Iterator[tuple[str, str]]:
-    """Where each line stands, and the line."""
+def _read_lines(file: Path) -> Iterator[tuple[str, str]]:
+    """Location and content of each line."""
+    location = str(file)
     try:
         with file.open("rb") as stream:
             for number, line in enumerate(stream, start=1):
-                where = f"{file}:{number}"
-                yield where, line.decode("utf-8-sig" if number == 1 else "utf-8")
+                location = f"{file}:{number}"
+                yield location, line.decode("utf-8-sig" if number == 1 else "utf-8")
     except UnicodeDecodeError as error:
-        raise UserError(f"{where}: not UTF-8 ({error.reason}); save the texts as UTF-8.") from error
+        raise UserError(f"{location}: not UTF-8 ({error.reason}); save the texts as UTF-8.") from error
     except OSError as error:
         raise UserError(f"{file}: cannot be read ({error.strerror or error}).") from error
 
 
-def _of_json_lines(file: Path, field: str) -> Iterator[Text]:
-    first = True
-    for where, line in _lines(file):
+def _read_json_lines(file: Path, field: str) -> Iterator[Text]:
+    is_first = True
+    for location, line in _read_lines(file):
         if not line.strip():
             continue
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise UserError(f"{where}: not JSON ({error}); one object a line is wanted.") from error
+            raise UserError(f"{location}: not JSON ({error}); one object a line is wanted.") from error
         if not isinstance(row, dict):
-            raise UserError(f"{where}: found {str(row)[:40]!r}; one JSON object a line is wanted.")
-        if first and field not in row:
-            raise _no_field(where, field, list(row))
-        first = False
-        yield _text(row, field, where)
+            raise UserError(f"{location}: found {str(row)[:40]!r}; one JSON object a line is wanted.")
+        if is_first and field not in row:
+            raise _missing_field(location, field, list(row))
+        is_first = False
+        yield _to_text(row, field, location)
 
 
-def _of_parquet(file: Path, field: str) -> Iterator[Text]:
+def _read_parquet(file: Path, field: str) -> Iterator[Text]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -178,41 +197,41 @@ def _of_parquet(file: Path, field: str) -> Iterator[Text]:
         with pq.ParquetFile(file) as table:
             names = table.schema_arrow.names
             if field not in names:
-                raise _no_field(str(file), field, names)
+                raise _missing_field(str(file), field, names)
             columns = [
                 field,
                 *(name for name in ("id", "speaker", "split") if name in names and name != field),
             ]
             number = 0
-            for batch in table.iter_batches(_BATCH, columns=columns):
+            for batch in table.iter_batches(_BATCH_ROWS, columns=columns):
                 for row in batch.to_pylist():
-                    yield _text(row, field, f"{file}: row {number}")
+                    yield _to_text(row, field, f"{file}: row {number}")
                     number += 1
     except (OSError, pa.ArrowException) as error:
         raise UserError(f"{file}: cannot be read as Parquet ({str(error).splitlines()[0]}).") from error
 
 
-def _text(row: Mapping[str, Any], field: str, where: str) -> Text:
+def _to_text(row: Mapping[str, Any], field: str, location: str) -> Text:
     text = row.get(field)
-    names = {key: _name(row.get(key), key, where) for key in ("id", "speaker", "split") if key != field}
-    return Text(text.strip() if isinstance(text, str) else "", where, **names)
+    optional = {
+        key: _optional_string(row.get(key), key, location)
+        for key in ("id", "speaker", "split")
+        if key != field
+    }
+    return Text(text.strip() if isinstance(text, str) else "", location, **optional)
 
 
-def _name(value: Any, key: str, where: str) -> str | None:
+def _optional_string(value: Any, key: str, location: str) -> str | None:
     if value is None or value == "":
         return None
-    if isinstance(value, bool) or not isinstance(value, (str, int)) or not _is_unicode(str(value)):
-        raise UserError(f"{where}: {key}: found {value!r}; a string or a whole number is wanted.")
+    if isinstance(value, bool) or not isinstance(value, (str, int)) or not is_valid_unicode(str(value)):
+        raise UserError(f"{location}: {key}: found {value!r}; a string or a whole number is wanted.")
     return str(value)
 
 
-def _is_unicode(text: str) -> bool:
-    """Whether it can be written down; JSON may smuggle in halves of characters."""
-    return not any("\ud800" <= character <= "\udfff" for character in text)
-
-
-def _no_field(where: str, field: str, found: list[str]) -> UserError:
-    shown = ", ".join(islice(found, 12)) or "none"
+def _missing_field(location: str, field: str, found: list[str]) -> UserError:
+    fields = ", ".join(islice(found, 12)) or "none"
     return UserError(
-        f"{where}: no field {field!r}{nearest(field, found)}; the fields are {shown}. Name the text with --text-field."
+        f"{location}: no field {field!r}{nearest(field, found)}; the fields are {fields}. "
+        "Name the text with --text-field."
     )

@@ -1,4 +1,4 @@
-"""The waveform of an utterance, wherever it comes from: read from its file or row, or spoken again."""
+"""Loading of utterances as waveforms: from audio files, from rows of Parquet files, or by speech synthesis."""
 
 from __future__ import annotations
 
@@ -10,42 +10,46 @@ import numpy as np
 
 from speechscale.errors import SampleFault
 from speechscale.records.manifest import Synthesis, Utterance
-from speechscale.speech.audio.sources import Sources
+from speechscale.speech.audio.recordings import RecordingCache
 from speechscale.speech.synthesis.engines import open_engine
 
 
 def load_waveforms(utterances: Sequence[Utterance], root: Path) -> Iterator[np.ndarray | SampleFault]:
-    """Mono float32 at 16 kHz for each utterance in order, or the fault that makes it unusable.
+    """The waveform of each utterance in order, float32 [samples], mono at 16 kHz, or the fault that prevents it.
 
-    `root` is the folder that audio paths are relative to; a path that leaves it is a fault.
+    Args:
+        utterances: each with audio or a synthesis; where it has both, the audio is read.
+        root: the folder that audio paths are relative to; a path that leaves it is a fault.
 
     Raises:
-        UserError: an engine that is unknown here or not installed.
+        UserError: a speech engine is unknown or not installed.
     """
     with ExitStack() as stack:
-        requests: dict[str, list[tuple[str, Synthesis]]] = {}  # of each engine
+        requests: dict[str, list[tuple[str, Synthesis]]] = {}  # by engine
         for utterance in utterances:
             if utterance.synthesis and not utterance.audio:
                 request = (utterance.transcript or "", utterance.synthesis)
                 requests.setdefault(utterance.synthesis.engine, []).append(request)
-        spoken = {name: stack.enter_context(open_engine(name)).speak_all(requests[name]) for name in requests}
-        sources = stack.enter_context(Sources(root))
+        synthesized = {
+            name: stack.enter_context(open_engine(name)).synthesize_all(requests[name]) for name in requests
+        }
+        recordings = stack.enter_context(RecordingCache(root))
         for utterance in utterances:
             if utterance.audio:
-                yield _read(utterance, sources)
+                yield _load_recorded(utterance, recordings)
             elif utterance.synthesis:
-                yield next(spoken[utterance.synthesis.engine])
+                yield next(synthesized[utterance.synthesis.engine])
             else:
                 yield SampleFault(
                     "no source",
-                    f"{utterance.id} has neither audio nor synthesis; name a file or speak it first",
+                    f"{utterance.id} has neither audio nor synthesis; name a file or synthesise it first",
                 )
 
 
-def _read(utterance: Utterance, sources: Sources) -> np.ndarray | SampleFault:
+def _load_recorded(utterance: Utterance, recordings: RecordingCache) -> np.ndarray | SampleFault:
     try:
-        recording = sources.recording(utterance)
-        return recording.segment(utterance.offset, utterance.duration, utterance.channel)
+        recording = recordings.open(utterance)
+        return recording.read_segment(utterance.offset, utterance.duration, utterance.channel)
     except SampleFault as fault:
-        sources.close_recording()
+        recordings.close_last()
         return fault

@@ -17,6 +17,6 @@ def prune_trunks(tasks: Sequence[TrainingTask]) -> None:
     needed = {task.spec.trunk for task in tasks if not is_done(task)}
     for task in tasks:
         if task.spec.keep and task.spec.run not in needed and is_done(task):
-            from speechscale.train.checkpoint import prune
+            from speechscale.train.checkpoint import prune_checkpoints
 
-            prune(task.folder, last=0, keep=())
+            prune_checkpoints(task.folder, last=0, keep=())

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from speechscale.errors import UserError
 from speechscale.study.spec import SPEECH, BudgetSpec, SeriesSpec, SizeSpec, StudySpec
-from speechscale.train.branches import tokens_trained, with_trunks
+from speechscale.train.branches import assign_trunks
 from speechscale.train.spec import RunSpec
 
 
@@ -33,13 +33,13 @@ def ladder_runs(study: StudySpec) -> list[RunSpec]:
             f"ladder: two sizes or budgets give a run of the same name ({', '.join(duplicates)}); remove one."
         )
     return sorted(
-        with_trunks(runs), key=lambda run: (run.trunk is not None, -flops_trained(study, run), run.run)
+        assign_trunks(runs), key=lambda run: (run.trunk is not None, -flops_trained(study, run), run.run)
     )
 
 
 def flops_trained(study: StudySpec, run: RunSpec) -> float:
     """Exact training FLOPs of the steps that the run itself makes; a branch starts from a checkpoint of its trunk."""
-    return run.shape(study.vocabulary_of(run.series)).flops_exact(tokens_trained(run))
+    return run.shape(study.vocabulary_of(run.series)).flops_exact(run.tokens_trained)
 
 
 def unique_tokens(study: StudySpec, run: RunSpec) -> int | None:

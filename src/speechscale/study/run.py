@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from speechscale.errors import UserError
-from speechscale.jobs.encode import encode_all, learn_code_book, summarise
+from speechscale.jobs.encode import encode_shards, summarize_shards
+from speechscale.jobs.learn_units import learn_codebook
 from speechscale.jobs.samples import write_samples
 from speechscale.jobs.train_run import (
-    RECORD,
     TrainingTask,
     fraction_done,
     is_done,
@@ -22,28 +22,22 @@ from speechscale.records.code import code_identity
 from speechscale.records.law import read_law, write_law
 from speechscale.records.manifest import Utterance, read_manifest
 from speechscale.records.revisions import comparable, require_revisions, revisions_of
-from speechscale.records.runs import (
-    RunRecord,
-    read_curves,
-    read_record,
-    read_table,
-    write_curves,
-    write_table,
-)
+from speechscale.records.runs import RECORD, RunRecord, read_record
+from speechscale.records.runs_table import read_curves, read_table, write_curves, write_table
 from speechscale.records.seal import exclusive_lock, is_up_to_date, remove_leftovers, sha256_file
 from speechscale.records.shards import open_shards
 from speechscale.records.study import StudyFacts
 from speechscale.report import write_report
 from speechscale.speech.storyworld.corpus import (
     BENCHMARKS,
-    CORPUS_SCHEMA,
+    STORY_CORPUS_SCHEMA,
     TEST,
     TRAIN,
     WorldSpec,
-    check_voices,
-    write_corpus,
+    check_world_voices,
+    write_story_corpus,
 )
-from speechscale.speech.synthesis.alignments import phone_timings
+from speechscale.speech.synthesis.alignments import phone_alignments
 from speechscale.speech.waveforms import load_waveforms
 from speechscale.study.branching import prune_trunks, trunks_then_branches
 from speechscale.study.folder import StudyFolder
@@ -57,9 +51,10 @@ from speechscale.study.shards import (
     verify_shards,
 )
 from speechscale.study.spec import StudySpec
+from speechscale.units.codebook import load_codebook
 from speechscale.units.encode import plan_shards
-from speechscale.units.kmeans import load_code_book
-from speechscale.units.learn import CodeBookTask
+from speechscale.units.learn import CodebookTask
+from speechscale.units.source import SpeechSource
 from speechscale.workers.failures import Failure
 from speechscale.workers.pool import Backend, Workload, try_tasks
 from speechscale.workers.progress import StageTimer, spinner
@@ -89,7 +84,7 @@ def run_study(spec: StudySpec, root: Path, *, backend: Backend, log: Log = lambd
     if spec.corpus:
         check_input_shards(spec, spec.corpus)
     elif spec.world and not folder.corpus.exists():
-        check_voices(spec.world)
+        check_world_voices(spec.world)
     folder.claim(spec)
     with exclusive_lock(folder.root):
         remove_leftovers(folder.root)
@@ -131,31 +126,31 @@ def _run_stages(
 def make_corpus(world: WorldSpec, folder: StudyFolder) -> None:
     """The manifests of the story world."""
     spec = world.model_dump(mode="json")
-    if not is_up_to_date(folder.corpus, schema=CORPUS_SCHEMA, stage="story corpus", spec=spec, parents={}):
-        write_corpus(world, folder.corpus)
+    if not is_up_to_date(
+        folder.corpus, schema=STORY_CORPUS_SCHEMA, stage="story corpus", spec=spec, parents={}
+    ):
+        write_story_corpus(world, folder.corpus)
 
 
 def learn_units(spec: StudySpec, folder: StudyFolder) -> None:
     """k-means on a seeded sample of the training utterances.
 
     Raises:
-        UserError: there is a code book that another revision of k-means made.
+        UserError: there is a codebook that another revision of k-means made.
     """
     if folder.code_book.exists():
-        found = load_code_book(folder.code_book).revisions
-        if found:  # code books of other tools have none
+        found = load_codebook(folder.code_book).revisions
+        if found:  # codebooks of other tools have none
             require_revisions(folder.code_book, found, revisions_of("k-means"))
     else:
-        task = CodeBookTask(
-            folder.corpus / TRAIN,
-            folder.corpus,
+        task = CodebookTask(
+            SpeechSource(folder.corpus / TRAIN, folder.corpus, load_waveforms),
             spec.units.encoder(),
             spec.units.kmeans,
             folder.code_book,
-            load_waveforms,
-            timings=phone_timings,
+            align_phones=phone_alignments,
         )
-        learn_code_book(task)
+        learn_codebook(task)
 
 
 def encode_parts(spec: StudySpec, folder: StudyFolder, backend: Backend, log: Log) -> None:
@@ -166,14 +161,12 @@ def encode_parts(spec: StudySpec, folder: StudyFolder, backend: Backend, log: Lo
     """
     for part, manifest in MANIFESTS.items():
         tasks = plan_shards(
-            folder.corpus / manifest,
-            folder.corpus,
+            SpeechSource(folder.corpus / manifest, folder.corpus, load_waveforms),
             folder.code_book,
             folder.units(part),
-            load_waveforms,
             seconds=60 * spec.units.minutes_per_shard,
         )
-        encoded = encode_all(tasks, backend, label=f"{part}: speech to units")
+        encoded = encode_shards(tasks, backend, label=f"{part}: speech to units")
         log(f"{part:>10}: {encoded}")
 
 
@@ -266,7 +259,7 @@ def make_report(spec: StudySpec, folder: StudyFolder, seconds: dict[str, float])
 def study_facts(spec: StudySpec, folder: StudyFolder) -> StudyFacts:
     """Counts of the corpus and its units."""
     shards = [shard for part in shard_folders(spec, folder).train for shard in open_shards(part)]
-    train = summarise(shards)
+    train = summarize_shards(shards)
     of_corpus = folder.corpus / "facts.json"
     counts = json.loads(of_corpus.read_text(encoding="utf-8")) if of_corpus.exists() else {}
     return StudyFacts(

@@ -9,9 +9,14 @@ from pathlib import Path
 
 from speechscale.errors import UserError
 from speechscale.jobs.train_run import TrainingTask
-from speechscale.records.seal import differing_fields, write_json
+from speechscale.records.seal import write_json
 from speechscale.records.shard_verification import verify_shard
-from speechscale.records.shards import Shard, encoding_of, open_shards, shards_identity
+from speechscale.records.shards import (
+    Shard,
+    open_shards,
+    require_same_encoding,
+    shards_identity,
+)
 from speechscale.study.ladder import ladder_runs
 from speechscale.study.spec import InputShardsSpec, StudySpec
 from speechscale.tokens.mixture import Mixture, TrainingCorpus
@@ -91,7 +96,9 @@ def check_input_shards(spec: StudySpec, corpus: InputShardsSpec) -> None:
             f"{vocabulary} (units, EOS and padding); correct the spec, or name other shards."
         )
     Mixture(corpora, spec.ladder.context)
-    _demand_same_encoding(folders, first)
+    for folder in (folders.test, folders.benchmarks):
+        if folder is not None:
+            require_same_encoding(open_shards(folder)[0], first)
     unique = sum(each.num_tokens for each in corpora)
     if abs(unique - corpus.unique_tokens) > _ROUNDING * unique:
         raise UserError(
@@ -99,16 +106,6 @@ def check_input_shards(spec: StudySpec, corpus: InputShardsSpec) -> None:
             "units; correct the spec, or name other shards."
         )
     require_held_out([shard for each in corpora for shard in each.shards], open_shards(folders.test))
-
-
-def _demand_same_encoding(folders: ShardFolders, train: Shard) -> None:
-    for folder in (folders.test, folders.benchmarks):
-        if folder is not None:
-            differing = differing_fields(encoding_of(open_shards(folder)[0]), encoding_of(train))
-            if differing:
-                raise UserError(
-                    f"{folder} and {train.folder.parent} were encoded differently: {'; '.join(differing)}."
-                )
 
 
 def verify_shards(shards: Sequence[Shard], backend: Backend, receipt: Path | None = None) -> None:

@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from speechscale.compute import Precision
-from speechscale.errors import UserError, nearest
 from speechscale.model.shape import ModelShape, TrainingPreset, check_heads
 from speechscale.records.shards import vocabulary_of
+from speechscale.records.toml import read_toml
 from speechscale.speech.storyworld.corpus import WorldSpec
 from speechscale.tokens.text import TEXT_VOCABULARY
 from speechscale.tokens.unigram import UnigramSpec
 from speechscale.train.schedule import Schedule
-from speechscale.train.spec import CorpusSpec as MixedSpec
-from speechscale.train.spec import RunSpec
-from speechscale.units.encoders import choose_encoder
+from speechscale.train.spec import MixtureComponent
+from speechscale.units.encoders import encoder_identity
 from speechscale.units.hubert import HubertSpec
 from speechscale.units.kmeans import KMeansSpec
 from speechscale.units.mel import MelSpec
 
-Spec = TypeVar("Spec", bound=BaseModel)
 SPEECH = "speech"  # name of the only series where a study defines none
 
 
@@ -54,15 +50,15 @@ class UnitsSpec(_Table):
             UserError: a HuBERT that is not there or not pinned.
         """
         if self.hubert:
-            return choose_encoder(self.hubert.model, self.hubert.model_dump(exclude={"model"}))
-        return choose_encoder("mel", self.mel.model_dump())
+            return encoder_identity(self.hubert.model, self.hubert.model_dump(exclude={"model"}))
+        return encoder_identity("mel", self.mel.model_dump())
 
 
 class InputShardsSpec(_Table):
     """Speech that is already encoded: folders of shards, relative to the working directory."""
 
     train: str | None = None
-    mixture: tuple[MixedSpec, ...] = Field(default=(), strict=False)  # instead of train
+    mixture: tuple[MixtureComponent, ...] = Field(default=(), strict=False)  # instead of train
     test: str
     benchmarks: str | None = None  # None: runs are not scored
     vocabulary: int = Field(ge=3)  # units, EOS and padding
@@ -272,50 +268,4 @@ def read_study(path: Path) -> StudySpec:
     Raises:
         UserError: unreadable, not TOML, an unknown key (with the nearest valid one) or a value of the wrong kind.
     """
-    return _parse(path, StudySpec)
-
-
-def read_run(path: Path) -> RunSpec:
-    """Parse the file of one run; errors as in `read_study`."""
-    return _parse(path, RunSpec)
-
-
-def _parse(path: Path, kind: type[Spec]) -> Spec:
-    try:
-        table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be opened ({error.strerror}); a TOML file is wanted.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid TOML ({error}).") from error
-    try:
-        return kind.model_validate(table)
-    except ValidationError as error:
-        raise UserError("\n".join(_sentence(path, kind, fault) for fault in error.errors())) from error
-
-
-def _sentence(path: Path, kind: type[BaseModel], fault: Any) -> str:
-    key = ".".join(str(part) for part in fault["loc"])
-    if fault["type"] == "extra_forbidden":
-        known = _keys(kind, fault["loc"][:-1])
-        return f"{path}: unknown key '{key}'{nearest(str(fault['loc'][-1]), known)}; nothing was started."
-    if fault["type"] == "missing":
-        return f"{path}: the key '{key}' is missing; nothing was started."
-    found = "" if key == "" else f"{key} = {fault['input']!r}: "
-    why = fault["msg"].removeprefix("Value error, ")
-    return f"{path}: {found}{why}; nothing was started."
-
-
-def _keys(model: type[BaseModel], place: tuple[Any, ...]) -> set[str]:
-    """The valid keys of the table at `place`."""
-    for part in place:
-        if isinstance(part, str):
-            model = _inner_model(model.model_fields[part].annotation)
-    return set(model.model_fields)
-
-
-def _inner_model(annotation: Any) -> type[BaseModel]:
-    """The table of `T`, `tuple[T, ...]` or `T | None`."""
-    model: type[BaseModel] = (
-        get_args(annotation)[0] if get_origin(annotation) in (tuple, UnionType) else annotation
-    )
-    return model
+    return read_toml(path, StudySpec)

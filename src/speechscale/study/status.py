@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from speechscale.jobs.train_run import RECORD, read_progress
-from speechscale.records.runs import read_record
+from speechscale.jobs.train_run import read_progress
+from speechscale.records.runs import RECORD, read_record
 from speechscale.study.folder import read_spec
 from speechscale.study.ladder import flops_trained, ladder_runs
 from speechscale.study.spec import StudySpec

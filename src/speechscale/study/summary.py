@@ -12,7 +12,7 @@ from speechscale.records.runs import RunRecord, read_record
 from speechscale.study.folder import StudyFolder
 from speechscale.study.ladder import ladder_runs, unique_tokens
 from speechscale.study.spec import StudySpec
-from speechscale.train.branches import flops_of_all, tokens_trained
+from speechscale.train.branches import total_flops
 from speechscale.train.spec import RunSpec
 
 
@@ -48,7 +48,7 @@ def ladder_table(spec: StudySpec, machine: Machine | None = None) -> str:
             run.tokens_seen,
             unique_tokens(spec, run),
         )
-        trained = tokens_trained(run)
+        trained = run.tokens_trained
         flops = np.array([shape.flops(trained), shape.flops_exact(trained)])
         totals += flops
         epochs = (f"{unique:,}", f"{tokens / unique:.2f}") if unique else ("all", "")
@@ -72,8 +72,8 @@ def ladder_table(spec: StudySpec, machine: Machine | None = None) -> str:
 
 def _saving(runs: Sequence[RunSpec], vocabulary: int) -> str:
     """The cost of trunks and branches relative to the same number of separate runs."""
-    branched = flops_of_all(runs, vocabulary)
-    separate = flops_of_all((run.model_copy(update={"trunk": None}) for run in runs), vocabulary)
+    branched = total_flops(runs, vocabulary)
+    separate = total_flops((run.model_copy(update={"trunk": None}) for run in runs), vocabulary)
     ratio = f"{branched / separate:.3f} of the {separate:.2e} FLOPs (6ND) of separate runs"
     return f"branches train only after they leave their trunks: {ratio}"
 

@@ -9,8 +9,7 @@ from fractions import Fraction
 import numpy as np
 
 from speechscale.errors import UserError
-from speechscale.records.seal import differing_fields
-from speechscale.records.shards import Shard, encoding_of
+from speechscale.records.shards import Shard, require_same_encoding
 from speechscale.tokens.batches import Windows
 
 _SEED_STRIDE = 2**32  # between the seeds of two corpora, so that they are shuffled differently
@@ -59,7 +58,8 @@ class Mixture:
         """
         if not corpora:
             raise UserError("a mixture of no corpora; give at least one folder of shards.")
-        _require_same_encoding(corpora)
+        for corpus in corpora[1:]:
+            require_same_encoding(corpus.shards[0], corpora[0].shards[0])
         _require_disjoint(corpora)
         self.windows = [Windows(corpus.shards, context, corpus.limit) for corpus in corpora]
         self._context = context
@@ -98,17 +98,6 @@ class Mixture:
         before, after = self.windows_per_corpus(number), self.windows_per_corpus(number + 1)
         corpus = next(k for k in range(len(before)) if after[k] > before[k])
         return self.windows[corpus].batch(seed + corpus * _SEED_STRIDE, before[corpus], 1)
-
-
-def _require_same_encoding(corpora: Sequence[TrainingCorpus]) -> None:
-    first = corpora[0].shards[0]
-    for corpus in corpora[1:]:
-        differing = differing_fields(encoding_of(corpus.shards[0]), encoding_of(first))
-        if differing:
-            raise UserError(
-                f"{corpus.shards[0].folder} and {first.folder} were encoded differently: {'; '.join(differing)}; one "
-                "model reads units of one kind."
-            )
 
 
 def _require_disjoint(corpora: Sequence[TrainingCorpus]) -> None:

@@ -1,4 +1,4 @@
-"""Model and optimiser on disk, as safetensors: atomic, and never a pickle."""
+"""Model and optimiser state on disk: safetensors, written atomically."""
 
 from __future__ import annotations
 
@@ -19,47 +19,59 @@ from speechscale.model.transformer import Transformer
 from speechscale.records.code import code_identity
 from speechscale.records.runs import RunRecord
 from speechscale.records.seal import differing_fields, write_file
-from speechscale.train.processes import ALONE, World, share_like, whole
+from speechscale.train.distributed import SINGLE_PROCESS, DistributedContext, full_tensor, shard_like
 
 MODEL = "model.safetensors"
-_TRAINING = "training-"  # and the number of steps done
+_CHECKPOINT = "training-"  # followed by the number of steps made
 
 
-class NoTrunk(UserError):
-    """A trunk left no checkpoint where a branch leaves it."""
+class TrunkCheckpointMissing(UserError):
+    """A trunk has no checkpoint at the step where a branch starts."""
 
 
 @dataclass(frozen=True)
-class Progress:
-    """Where a run stands: steps done, and the test losses read on the way as (step, loss)."""
+class TrainingProgress:
+    """Steps that a run has made, and the test losses on the way as (step, loss)."""
 
     step: int
     curve: list[tuple[int, float]]
 
 
 def save_model(
-    model: Transformer, path: Path, provenance: dict[str, Any], record: RunRecord, world: World = ALONE
+    model: Transformer,
+    path: Path,
+    provenance: dict[str, Any],
+    record: RunRecord,
+    context: DistributedContext = SINGLE_PROCESS,
 ) -> None:
-    """Weights, with shape, what they were made from and the run's record in the header; the first process writes."""
-    tensors = {name: _gathered(value, world) for name, value in model.state_dict().items()}
+    """Write weights, and in the header shape, provenance and record.
+
+    Args:
+        model: may be sharded.
+        path: of the safetensors file.
+        provenance: spec and identities of the data that the model was trained with.
+        record: of the run.
+        context: all processes must call this; the main one writes.
+    """
+    tensors = {name: _on_main_process(value, context) for name, value in model.state_dict().items()}
     header = {
         "shape": model.shape.model_dump(),
         "code": code_identity().model_dump(),
         "provenance": provenance,
         "record": record.model_dump(mode="json"),
     }
-    if world.writes:
-        _save(tensors, path, header)
+    if context.is_main:
+        _write(tensors, path, header)
 
 
 def load_model(path: Path) -> tuple[Transformer, dict[str, Any]]:
-    """A model in evaluation mode, and what it was made from.
+    """A model in evaluation mode on the CPU, and its provenance.
 
     Raises:
-        UserError: missing, truncated, no checkpoint of ours, or weights of another shape.
+        UserError: missing, truncated, not a model of speechscale, or weights of another shape.
     """
-    tensors, header = _load(path)
-    _demand_model(path, header)
+    tensors, header = _read(path)
+    _require_model(path, header)
     model = Transformer(ModelShape.model_validate(header["shape"]))
     try:
         model.load_state_dict(tensors)
@@ -68,127 +80,153 @@ def load_model(path: Path) -> tuple[Transformer, dict[str, Any]]:
     return model.eval(), header["provenance"]
 
 
-def finished_run(path: Path, provenance: dict[str, Any]) -> RunRecord | None:
-    """The record of the model at `path`; None when no model stands there.
+def read_finished_record(path: Path, provenance: dict[str, Any]) -> RunRecord | None:
+    """The record in the header of the model at `path`; None where there is no model.
 
     Raises:
         UserError: the model is of another run; the differing fields are named.
     """
     if not path.exists():
         return None
-    _, header = _load(path)
-    _demand_model(path, header)
-    _refuse_another(path, header["provenance"], provenance)
+    _, header = _read(path)
+    _require_model(path, header)
+    _require_same_run(path, header["provenance"], provenance)
     return RunRecord.model_validate(header["record"])
 
 
-def _demand_model(path: Path, header: dict[str, Any]) -> None:
+def _require_model(path: Path, header: dict[str, Any]) -> None:
     if not {"shape", "provenance", "record"} <= header.keys():
         raise UserError(
             f"{path}: is no model but a checkpoint of its training; a run writes {MODEL} when it is done."
         )
 
 
-def checkpoint_at(folder: Path, step: int) -> Path:
-    """Where the checkpoint after so many steps lies, or would."""
-    return folder / f"{_TRAINING}{step:09d}.safetensors"
+def checkpoint_path(folder: Path, step: int) -> Path:
+    """Path of the checkpoint after `step` steps."""
+    return folder / f"{_CHECKPOINT}{step:09d}.safetensors"
 
 
-def checkpoints(folder: Path) -> dict[int, Path]:
-    """The checkpoints of a training by the number of steps done, oldest first."""
-    found = sorted(folder.glob(f"{_TRAINING}{'[0-9]' * 9}.safetensors"))
-    return {int(path.stem.removeprefix(_TRAINING)): path for path in found}
+def list_checkpoints(folder: Path) -> dict[int, Path]:
+    """The checkpoints in a folder by the number of steps made, oldest first."""
+    found = sorted(folder.glob(f"{_CHECKPOINT}{'[0-9]' * 9}.safetensors"))
+    return {int(path.stem.removeprefix(_CHECKPOINT)): path for path in found}
 
 
-def prune(folder: Path, last: int, keep: Collection[int]) -> None:
+def prune_checkpoints(folder: Path, last: int, keep: Collection[int]) -> None:
     """Remove all checkpoints but the `last` newest and those after the steps to `keep`."""
-    found = checkpoints(folder)
+    found = list_checkpoints(folder)
     for step in list(found)[: len(found) - last]:
         if step not in keep:
             found[step].unlink()
 
 
-def save_training(
+def save_checkpoint(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    progress: Progress,
+    progress: TrainingProgress,
     folder: Path,
     provenance: dict[str, Any],
-    world: World = ALONE,
+    context: DistributedContext = SINGLE_PROCESS,
 ) -> None:
-    """All that the next step depends on, whole, however many processes share it; the first of them writes."""
-    tensors = {f"model.{name}": _gathered(value, world) for name, value in model.state_dict().items()}
+    """Write everything that the next step depends on.
+
+    Args:
+        model: may be sharded; the file holds full tensors, for any number of processes to load.
+        optimizer: its state is written by parameter number.
+        progress: steps made and test losses.
+        folder: of the run.
+        provenance: spec and identities of the data.
+        context: all processes must call this; the main one writes.
+    """
+    tensors = {
+        f"model.{name}": _on_main_process(value, context) for name, value in model.state_dict().items()
+    }
     for number, state in optimizer.state_dict()["state"].items():
         for name, value in state.items():
-            tensors[f"optimizer.{number}.{name}"] = _gathered(torch.as_tensor(value), world)
-    if world.writes:
+            tensors[f"optimizer.{number}.{name}"] = _on_main_process(torch.as_tensor(value), context)
+    if context.is_main:
         header = {
             "code": code_identity().model_dump(),
             "provenance": provenance,
             "step": progress.step,
             "curve": progress.curve,
         }
-        _save(tensors, checkpoint_at(folder, progress.step), header)
+        _write(tensors, checkpoint_path(folder, progress.step), header)
 
 
-def _gathered(value: Tensor, world: World) -> Tensor:
-    """All of a tensor, on the process that writes; nothing on the others, which only lend their shares."""
-    value = whole(value.detach())
-    return value.cpu() if world.writes else value.new_empty(0)
+def _on_main_process(value: Tensor, context: DistributedContext) -> Tensor:
+    """The full tensor on the CPU of the main process; an empty one on the others, which only send their shards."""
+    value = full_tensor(value.detach())
+    return value.cpu() if context.is_main else value.new_empty(0)
 
 
-def load_training(
+def load_checkpoint(
     model: nn.Module, optimizer: torch.optim.Optimizer, path: Path, provenance: dict[str, Any]
-) -> Progress:
-    """Put model and optimiser where a checkpoint left them, each process its share.
+) -> TrainingProgress:
+    """Restore model and optimiser, each process its shard.
+
+    Args:
+        model: restored in place.
+        optimizer: restored in place.
+        path: of the checkpoint.
+        provenance: of the run that continues.
 
     Raises:
         UserError: no checkpoint, truncated, of another shape, or of a run with another spec, data or revision of the
             training; the fields are named.
     """
-    tensors, header = _load(path)
-    _refuse_another(path, header.get("provenance"), provenance)
-    _put(model, optimizer, tensors, path)
-    return Progress(header["step"], [(step, loss) for step, loss in header["curve"]])
+    tensors, header = _read(path)
+    _require_same_run(path, header.get("provenance"), provenance)
+    _restore(model, optimizer, tensors, path)
+    return TrainingProgress(header["step"], [(step, loss) for step, loss in header["curve"]])
 
 
-def trunk_checkpoint(folder: Path, step: int) -> Path:
-    """Where a branch begins.
+def require_trunk_checkpoint(folder: Path, step: int) -> Path:
+    """Path of the checkpoint that a branch starts from.
 
     Raises:
-        NoTrunk: the trunk in `folder` was not there yet.
+        TrunkCheckpointMissing: the trunk in `folder` has none at `step`.
     """
-    path = checkpoint_at(folder, step)
+    path = checkpoint_path(folder, step)
     if not path.exists():
-        raise NoTrunk(
+        raise TrunkCheckpointMissing(
             f"{path}: the trunk left no checkpoint there; train it first, with {step} among the steps to `keep`."
         )
     return path
 
 
-def load_trunk(
+def load_trunk_checkpoint(
     model: nn.Module, optimizer: torch.optim.Optimizer, folder: Path, step: int, provenance: dict[str, Any]
 ) -> None:
-    """Put model and optimiser where a trunk was after `step` steps.
+    """Restore model and optimiser as they were in a trunk after `step` steps.
+
+    Args:
+        model: restored in place.
+        optimizer: restored in place.
+        folder: of the trunk.
+        step: where the branch starts.
+        provenance: of the branch.
 
     Raises:
-        NoTrunk: the trunk in `folder` was not there yet.
-        UserError: its steps are not those of the branch.
+        TrunkCheckpointMissing: the trunk has no checkpoint at `step`.
+        UserError: the first steps of trunk and branch are not the same; the fields are named.
     """
-    path = trunk_checkpoint(folder, step)
-    tensors, header = _load(path)
-    _refuse_another(path, _shared(header.get("provenance")), _shared(provenance))
-    _put(model, optimizer, tensors, path)
+    path = require_trunk_checkpoint(folder, step)
+    tensors, header = _read(path)
+    _require_same_run(path, _without_spec(header.get("provenance")), _without_spec(provenance))
+    _restore(model, optimizer, tensors, path)
 
 
-def _shared(provenance: dict[str, Any] | None) -> dict[str, Any] | None:
-    """What the first steps of a trunk and its branches have in common; the whole spec is of each alone."""
+def _without_spec(provenance: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What trunk and branch must have in common: data, code and the `trunk` part of the spec."""
     return provenance and {key: value for key, value in provenance.items() if key != "spec"}
 
 
-def _put(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], path: Path) -> None:
-    here = model.state_dict()
-    wanted = {name: tuple(value.shape) for name, value in here.items()}
+def _restore(
+    model: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], path: Path
+) -> None:
+    state = model.state_dict()
+    wanted = {name: tuple(value.shape) for name, value in state.items()}
     found = {
         name.removeprefix("model."): tuple(value.shape)
         for name, value in tensors.items()
@@ -200,19 +238,22 @@ def _put(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, 
             "start again."
         )
     with torch.no_grad():
-        for name, value in here.items():
-            value.copy_(share_like(tensors[f"model.{name}"], value))
-    state: dict[int, dict[str, Tensor]] = {}
+        for name, value in state.items():
+            value.copy_(shard_like(tensors[f"model.{name}"], value))
+    optimizer_state: dict[int, dict[str, Tensor]] = {}
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     for name, value in tensors.items():
         if name.startswith("optimizer."):
             _, number, key = name.split(".")
             like = parameters[int(number)]
-            state.setdefault(int(number), {})[key] = share_like(value, like) if value.ndim else value
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+            restored = shard_like(value, like) if value.ndim else value
+            optimizer_state.setdefault(int(number), {})[key] = restored
+    optimizer.load_state_dict(
+        {"state": optimizer_state, "param_groups": optimizer.state_dict()["param_groups"]}
+    )
 
 
-def _refuse_another(path: Path, found: dict[str, Any] | None, wanted: dict[str, Any] | None) -> None:
+def _require_same_run(path: Path, found: dict[str, Any] | None, wanted: dict[str, Any] | None) -> None:
     differing = differing_fields(found or {}, json.loads(json.dumps(wanted)))
     if differing:
         raise UserError(
@@ -221,18 +262,18 @@ def _refuse_another(path: Path, found: dict[str, Any] | None, wanted: dict[str, 
         )
 
 
-def _save(tensors: dict[str, Tensor], path: Path, header: dict[str, Any]) -> None:
+def _write(tensors: dict[str, Tensor], path: Path, header: dict[str, Any]) -> None:
     contiguous = {name: value.contiguous() for name, value in tensors.items()}
     write_file(path, save(contiguous, metadata={"speechscale": json.dumps(header)}))
 
 
-def _load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})["speechscale"])
             return {name: file.get_tensor(name) for name in file.keys()}, header  # noqa: SIM118 (no mapping)
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise UserError(
-            f"{path}: not a checkpoint of speechscale, or damaged ({error}); remove it, and the same training goes on "
-            "from an earlier one, or from its start."
+            f"{path}: not a checkpoint of speechscale, or damaged ({error}); remove it, and the same training "
+            "continues from an earlier one, or from its start."
         ) from error

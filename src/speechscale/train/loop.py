@@ -1,57 +1,57 @@
-"""One run, from shards to a run record and a checkpoint.
+"""The training of one run, from shards to a run record and a model.
 
-Presets: `paper` keeps two quirks of the released code of the study (the initialisation of the up projection, learning
-rate 0 at step 0), `modern` mends them. Schedules are in `schedule.py`, the recipe of an update in `trainer.py`.
-
-A run may be killed at any instant and goes on from its last checkpoint, bit for bit, for a batch depends on seed and
-step alone. Under `torchrun` several processes share it, and any number of them can take it over.
+A run may be killed at any instant. It continues from its last checkpoint, bit for bit, because a batch depends on seed
+and step alone. Under `torchrun` several processes share a run, and any number of them can continue it.
 """
 
 from __future__ import annotations
 
 import math
+import os
+import signal
+import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import closing, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, Unpack
 
 import torch
 
 from speechscale.compute import choose_device, peak_flops
-from speechscale.errors import UserError
 from speechscale.records.revisions import revisions_of
-from speechscale.records.runs import CurvePoint, RunRecord
-from speechscale.records.seal import differing_fields, exclusive_lock, remove_leftovers, write_error
-from speechscale.records.shards import Shard, encoding_of, shards_identity, unigram_identity
+from speechscale.records.runs import CurvePoint, Outcome, RunRecord
+from speechscale.records.seal import exclusive_lock, remove_leftovers, write_error
+from speechscale.records.shards import Shard, require_same_encoding, shards_identity, unigram_identity
 from speechscale.tokens.mixture import Mixture, TrainingCorpus
-from speechscale.train.branches import tokens_trained
 from speechscale.train.checkpoint import (
     MODEL,
-    Progress,
-    checkpoints,
-    finished_run,
-    load_training,
-    load_trunk,
-    prune,
+    TrainingProgress,
+    list_checkpoints,
+    load_checkpoint,
+    load_trunk_checkpoint,
+    prune_checkpoints,
+    read_finished_record,
+    save_checkpoint,
     save_model,
-    save_training,
 )
-from speechscale.train.metrics import Metrics, Throughput, require_tracker
-from speechscale.train.processes import joined, require_processes, share_of_batch
-from speechscale.train.spec import RunSpec
-from speechscale.train.stopping import Stopping, stopping
-from speechscale.train.trainer import NotFinite, Trainer
-from speechscale.train.validate import TestLoss, read_test_loss, require_held_out
-
-Tick = Callable[[int, int], None]  # (steps done, steps in all)
+from speechscale.train.distributed import distributed_context, local_batch_size, require_world_size
+from speechscale.train.metrics import MetricsLog, Throughput, require_tracker
+from speechscale.train.spec import OnStep, RunSpec
+from speechscale.train.trainer import NonFiniteError, Trainer
+from speechscale.train.validate import LossEstimate, evaluate_loss, require_held_out
 
 
 def train_run(
-    spec: RunSpec, shards: Sequence[Shard], test: Sequence[Shard], folder: Path, tick: Tick = lambda *_: None
+    spec: RunSpec,
+    shards: Sequence[Shard],
+    test: Sequence[Shard],
+    folder: Path,
+    on_step: OnStep = lambda *_: None,
 ) -> RunRecord:
-    """`train_mixture` on one corpus."""
-    return train_mixture(spec, [TrainingCorpus(shards, limit=spec.unique_tokens)], test, folder, tick)
+    """`train_mixture` on one corpus, whose shards are `shards`."""
+    return train_mixture(spec, [TrainingCorpus(shards, limit=spec.unique_tokens)], test, folder, on_step)
 
 
 def train_mixture(
@@ -59,44 +59,86 @@ def train_mixture(
     corpora: Sequence[TrainingCorpus],
     test: Sequence[Shard],
     folder: Path,
-    tick: Tick = lambda *_: None,
+    on_step: OnStep = lambda *_: None,
 ) -> RunRecord:
-    """Train, or go on where an interrupted training stopped, and leave `model.safetensors` in `folder`.
+    """Train, or continue an interrupted training, and leave `model.safetensors` in `folder`.
 
-    Beside it lie `metrics.jsonl` and, until the run is done, `training-<steps>.safetensors`. A run with a trunk takes
-    its first steps from the folder of that name beside its own.
+    The folder also gets `metrics.jsonl` and, until the run is done, `training-<steps>.safetensors`. A run with a trunk
+    starts from a checkpoint in the folder of that name next to its own.
 
-    Returns the run's record without scores; its status is `diverged` when a loss or gradient stopped being finite.
+    Args:
+        spec: the run.
+        corpora: the training speech.
+        test: shards of the test speech.
+        folder: of the run.
+        on_step: called after every update on the main process.
+
+    Returns:
+        The run's record without scores; its status is `diverged` when a loss or gradient was not finite.
 
     Raises:
-        UserError: `folder` holds another run, training and test speech were encoded differently or overlap, batch and
-            processes do not fit, a device or package is absent, memory does not suffice.
-        KeyboardInterrupt: SIGTERM or ctrl-C came, and the training was saved.
+        UserError: `folder` has another run, training and test speech were encoded differently or overlap, batch and
+            processes do not fit, a device or package is missing, or memory does not suffice.
+        KeyboardInterrupt: SIGTERM or ctrl-C came, and a checkpoint was saved.
     """
     started = time.perf_counter()
     require_tracker(spec.track)
     device = choose_device(spec.device)
     mixture = Mixture(corpora, spec.context)
     provenance = _provenance(spec, corpora, test)
-    with joined(device) as world, stopping() as stop:
-        require_processes(spec.processes, world)
-        share_of_batch(spec.batch, world)
-        finished = finished_run(folder / MODEL, provenance)
+    with distributed_context(device) as context, stop_on_signals() as stop:
+        require_world_size(spec.processes, context)
+        local_batch_size(spec.batch, context)
+        finished = read_finished_record(folder / MODEL, provenance)
         if finished:
             return finished
         require_held_out([shard for corpus in corpora for shard in corpus.shards], test)
-        first = corpora[0].shards[0].preprocessing
-        eos = first["eos_token"] if spec.document_masking else None
-        trainer = Trainer(spec, first["vocab_size"], mixture, eos=eos, world=world)
-        return _Run(spec, trainer, mixture, test, folder, provenance, started).go(tick, stop)
+        encoding = corpora[0].shards[0].preprocessing
+        eos = encoding["eos_token"] if spec.document_masking else None
+        trainer = Trainer(spec, encoding["vocab_size"], mixture, eos=eos, context=context)
+        return _TrainingRun(trainer, mixture, test, folder, provenance, started).run(on_step, stop)
 
 
-class _Run:
-    """A run in progress: its trainer, its files and the test losses read so far."""
+class StopRequest:
+    """Whether a signal has asked this process to stop."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+
+    def handle(self, number: int, _frame: FrameType | None) -> None:
+        """Signal handler: remember the first signal; the second one interrupts at once."""
+        if self.signal is not None:
+            raise KeyboardInterrupt
+        self.signal = number
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[StopRequest]:
+    """Collect SIGTERM and SIGINT inside the block, unless the caller ignores them; send them again after it."""
+    request = StopRequest()
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
+        yield request
+        return
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    replaced = {
+        number: handler for number, handler in handlers.items() if handler not in (signal.SIG_IGN, None)
+    }
+    for number in replaced:
+        signal.signal(number, request.handle)
+    try:
+        yield request
+    finally:
+        for number, handler in replaced.items():
+            signal.signal(number, handler)
+        if request.signal is not None:
+            os.kill(os.getpid(), request.signal)
+
+
+class _TrainingRun:
+    """A run in progress: its trainer, its folder, and the test losses so far."""
 
     def __init__(
         self,
-        spec: RunSpec,
         trainer: Trainer,
         mixture: Mixture,
         test: Sequence[Shard],
@@ -104,178 +146,170 @@ class _Run:
         provenance: dict[str, Any],
         started: float,
     ) -> None:
-        self.spec, self.trainer, self.mixture, self.test = spec, trainer, mixture, test
+        self.spec, self.context = trainer.spec, trainer.context
+        self.trainer, self.mixture, self.test = trainer, mixture, test
         self.folder, self.provenance, self.started = folder, provenance, started
-        self.world = trainer.world
         self.curve: list[tuple[int, float]] = []
 
-    def go(self, tick: Tick, stop: Stopping) -> RunRecord:
-        """
+    def run(self, on_step: OnStep, stop: StopRequest) -> RunRecord:
+        """Train to the end; the main process locks the folder.
+
         Raises:
-            UserError: another training is at work in the folder; the two would write the same checkpoints.
+            UserError: another training runs in the folder; both would write the same checkpoints.
         """
-        if not self.world.writes:
-            return self._go(tick, stop)
+        if not self.context.is_main:
+            return self._run(on_step, stop)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise write_error(self.folder, error) from error
         with exclusive_lock(self.folder):
             remove_leftovers(self.folder)
-            return self._go(tick, stop)
+            return self._run(on_step, stop)
 
-    def _go(self, tick: Tick, stop: Stopping) -> RunRecord:
+    def _run(self, on_step: OnStep, stop: StopRequest) -> RunRecord:
         start = self._resume()
-        self.world.wait()
+        self.context.barrier()
         try:
-            self._train(start, tick, stop)
-            final = self._test_loss(self.spec.steps)
-        except NotFinite as error:
-            return self._record(status="diverged", note=str(error))
+            self._train(start, on_step, stop)
+            final = self._evaluate(self.spec.steps)
+        except NonFiniteError as error:
+            return self._record(status="diverged", note=str(error), seconds=self._seconds())
         self.curve.append((self.spec.steps, final.loss))
         record = self._record(
-            status="done", loss=final.loss, loss_se=final.error, bits_per_second=final.bits_per_second
+            status="done",
+            loss=final.loss,
+            loss_se=final.standard_error,
+            bits_per_second=final.bits_per_second,
+            seconds=self._seconds(),
         )
-        save_model(self.trainer.model, self.folder / MODEL, self.provenance, record, self.world)
-        if self.world.writes:
-            for step, path in checkpoints(self.folder).items():
-                if step not in self.spec.keep:
-                    path.unlink()
-        self.world.wait()  # no process is done before the files are there
+        save_model(self.trainer.model, self.folder / MODEL, self.provenance, record, self.context)
+        if self.context.is_main:
+            prune_checkpoints(self.folder, 0, self.spec.keep)
+        self.context.barrier()  # no process may exit before the files are written
         return record
 
     def _resume(self) -> int:
-        """Go on from the newest checkpoint, else from the trunk, else from the start; returns the steps done."""
+        """Restore the newest checkpoint, else that of the trunk, if any; returns the number of steps made."""
         spec, trainer = self.spec, self.trainer
-        found = checkpoints(self.folder)
-        newest = max(found, default=0)
-        self.world.require_same(newest, "checkpoints")
+        checkpoints = list_checkpoints(self.folder)
+        newest = max(checkpoints, default=0)
+        self.context.require_equal(newest, "checkpoints")
         if newest:
-            progress = load_training(trainer.model, trainer.optimizer, found[newest], self.provenance)
+            path = checkpoints[newest]
+            progress = load_checkpoint(trainer.model, trainer.optimizer, path, self.provenance)
             self.curve = list(progress.curve)
             return progress.step
         if spec.trunk is None:
             return 0
-        start = spec.decay_start
         trunk = self.folder.parent / spec.trunk
-        load_trunk(trainer.model, trainer.optimizer, trunk, start, self.provenance)
-        return start
+        load_trunk_checkpoint(trainer.model, trainer.optimizer, trunk, spec.decay_start, self.provenance)
+        return spec.decay_start
 
-    def _train(self, start: int, tick: Tick, stop: Stopping) -> None:
-        spec, trainer, world = self.spec, self.trainer, self.world
-        readings = _reading_steps(spec)
-        per_token = trainer.model.shape.flops_exact(1)
-        peak = peak_flops(trainer.device, trainer.dtype) * world.size
-        metrics = Metrics(self.folder, spec, start) if world.writes else None
-        with (
-            closing(metrics) if metrics else nullcontext(),
-            trainer.feed.ahead(start, spec.steps) as batches,
-        ):
-            pace, told = Throughput(per_token, peak, trainer.feed.waited), start
+    def _train(self, start: int, on_step: OnStep, stop: StopRequest) -> None:
+        spec, trainer, context = self.spec, self.trainer, self.context
+        evaluation_steps = _evaluation_steps(spec)
+        flops_per_token = trainer.model.shape.flops_exact(1)
+        peak = peak_flops(trainer.device, trainer.dtype) * context.size
+        log = MetricsLog(self.folder, spec, start) if context.is_main else None
+        with closing(log) if log else nullcontext(), trainer.loader.prefetch(start, spec.steps) as batches:
+            throughput = Throughput(flops_per_token, peak, trainer.loader.wait_seconds)
+            logged = start
             for step, batch in enumerate(batches, start):
-                with pace.paused():
+                with throughput.paused():
                     if step > start and (step % spec.checkpoint_steps == 0 or step in spec.keep):
                         self._save(step)
-                    if step in readings:
-                        self.curve.append((step, self._test_loss(step).loss))
-                trainer.advance(step, batch)
+                    if step in evaluation_steps:
+                        self.curve.append((step, self._evaluate(step).loss))
+                trainer.train_step(step, batch)
                 done = step + 1
-                look = done % spec.metrics_steps == 0 or done == spec.steps
-                if look:
-                    update = trainer.read(step)
-                    speed = pace.look((done - told) * spec.batch * spec.context, trainer.feed.waited)
-                    told = done
-                    if metrics:
-                        rate = trainer.optimizer.param_groups[0]["lr"]
-                        values = {"loss": update.loss, "rate": rate, "gradient_norm": update.gradient_norm}
-                        metrics.log(step, values | speed)
-                if world.writes:
-                    tick(done, spec.steps)
-                if self._all_stop(stop, look) and done < spec.steps:
+                log_now = done % spec.metrics_steps == 0 or done == spec.steps
+                if log_now:
+                    metrics = trainer.step_metrics(step)
+                    tokens = (done - logged) * spec.batch * spec.context
+                    speed = throughput.measure(tokens, trainer.loader.wait_seconds)
+                    logged = done
+                    if log:
+                        rate = trainer.learning_rate.at(step)
+                        values = {"loss": metrics.loss, "rate": rate, "gradient_norm": metrics.gradient_norm}
+                        log.log(step, values | speed)
+                if context.is_main:
+                    on_step(done, spec.steps)
+                if self._stop_requested(stop, log_now) and done < spec.steps:
                     self._save(done)
-                    world.wait()
+                    context.barrier()
                     raise KeyboardInterrupt
 
-    def _all_stop(self, stop: Stopping, look: bool) -> bool:
-        """Whether any process was asked to stop. Several ask each other only now and then: that makes a GPU wait."""
-        if self.world.size == 1:
+    def _stop_requested(self, stop: StopRequest, exchange: bool) -> bool:
+        """Whether any process was asked to stop; several exchange this only now and then, for a GPU waits for it."""
+        if self.context.size == 1:
             return stop.signal is not None
-        if not look:
+        if not exchange:
             return False
-        asked = torch.tensor([float(stop.signal is not None)], device=self.trainer.device)
-        return self.world.sum(asked).item() > 0
+        requested = torch.tensor([float(stop.signal is not None)], device=self.trainer.device)
+        return self.context.all_reduce_sum(requested).item() > 0
 
-    def _save(self, done: int) -> None:
-        """The training after so many steps. Saved only when all of them were finite, so that it can go on."""
-        trainer, spec = self.trainer, self.spec
-        trainer.read(done - 1)
-        progress = Progress(done, self.curve)
-        save_training(trainer.model, trainer.optimizer, progress, self.folder, self.provenance, self.world)
-        if self.world.writes:
-            prune(self.folder, spec.keep_last, spec.keep)
-
-    def _test_loss(self, done: int) -> TestLoss:
-        """After so many steps.
+    def _save(self, step: int) -> None:
+        """Save a checkpoint after `step` steps.
 
         Raises:
-            NotFinite: it is no number. The update that did it had a finite gradient; the next one would have shown it.
+            NonFiniteError: one of the steps was not finite; nothing is saved.
         """
-        found = read_test_loss(self.trainer.model, self.test, self.trainer.dtype, self.world)
-        if not math.isfinite(found.loss):
-            raise NotFinite(f"step {done}: test loss {found.loss}")
-        return found
+        trainer, spec = self.trainer, self.spec
+        trainer.step_metrics(step - 1)
+        progress = TrainingProgress(step, self.curve)
+        save_checkpoint(
+            trainer.model, trainer.optimizer, progress, self.folder, self.provenance, self.context
+        )
+        if self.context.is_main:
+            prune_checkpoints(self.folder, spec.keep_last, spec.keep)
 
-    def _record(self, **outcome: Any) -> RunRecord:
-        spec, shape = self.spec, self.trainer.model.shape
-        tokens = spec.tokens_seen
-        return RunRecord.model_validate(
-            {
-                "loss": None,
-                "loss_se": None,
-                "bits_per_second": None,
-                **outcome,
-                "run": spec.run,
-                "series": spec.series,
-                "preset": spec.preset,
-                "seed": spec.seed,
-                "params": shape.params,
-                "params_total": shape.params_total,
-                "tokens": tokens,
-                "unique_tokens": self.mixture.unique_tokens_in(spec.steps * spec.batch),
-                "epochs": tokens / self.mixture.unique_tokens,
-                "steps": spec.steps,
-                "flops": shape.flops(tokens),
-                "flops_exact": shape.flops_exact(tokens),
-                "flops_spent": shape.flops(tokens_trained(spec)),
-                "schedule": spec.schedule,
-                "warmup_steps": spec.warmup_steps,
-                "seconds": time.perf_counter() - self.started,
-                "curve": [
-                    CurvePoint(step=step, tokens=step * spec.batch * spec.context, loss=loss)
-                    for step, loss in self.curve
-                ],
-            }
+    def _evaluate(self, step: int) -> LossEstimate:
+        """The test loss after `step` steps.
+
+        Raises:
+            NonFiniteError: it is not finite: the last update had a finite gradient and made the weights infinite.
+        """
+        estimate = evaluate_loss(self.trainer.model, self.test, self.trainer.dtype, self.context)
+        if not math.isfinite(estimate.loss):
+            raise NonFiniteError(f"step {step}: test loss {estimate.loss}")
+        return estimate
+
+    def _seconds(self) -> float:
+        return time.perf_counter() - self.started
+
+    def _record(self, **outcome: Unpack[Outcome]) -> RunRecord:
+        spec = self.spec
+        outcome["curve"] = tuple(
+            CurvePoint(step=step, tokens=step * spec.batch * spec.context, loss=loss)
+            for step, loss in self.curve
+        )
+        return RunRecord.of(
+            self.trainer.model.shape,
+            spec,
+            unique_tokens=self.mixture.unique_tokens_in(spec.steps * spec.batch),
+            epoch_tokens=self.mixture.unique_tokens,
+            **outcome,
         )
 
 
-def _reading_steps(spec: RunSpec) -> set[int]:
-    """Steps before which the test loss is read: at 1/2, 1/4, 1/8 … of the run, so evenly in log compute."""
+def _evaluation_steps(spec: RunSpec) -> set[int]:
+    """Steps before which the test loss is computed: at 1/2, 1/4, 1/8 … of the run, so evenly in log compute."""
     return {spec.steps >> power for power in range(1, spec.curve + 1)} - {0}
 
 
 def _provenance(spec: RunSpec, corpora: Sequence[TrainingCorpus], test: Sequence[Shard]) -> dict[str, Any]:
+    """Everything that the model depends on: spec, revision of the training, and identities of the data."""
     shards = corpora[0].shards
-    differing = differing_fields(encoding_of(test[0]), encoding_of(shards[0]))
-    if differing:
-        raise UserError(f"training and test speech were encoded differently: {'; '.join(differing)}.")
+    require_same_encoding(test[0], shards[0])
     identities = [shards_identity(list(corpus.shards)) for corpus in corpora]
     return {
         "revisions": revisions_of("train"),
-        "spec": spec.what(),
+        "spec": spec.identity(),
         "train": identities[0] if len(corpora) == 1 else identities,
         "test": shards_identity(list(test)),
         "encoder": shards[0].preprocessing["unit_extractor"],
         "kmeans": shards[0].preprocessing["kmeans"]["sha256"],
         "unigram": unigram_identity(shards[0]),
-        **({"trunk": spec.trunk_of()} if spec.schedule == "wsd" else {}),
+        **({"trunk": spec.trunk_identity()} if spec.schedule == "wsd" else {}),
     }

@@ -1,4 +1,4 @@
-"""How a training goes: metrics.jsonl always, TensorBoard or Weights & Biases by choice."""
+"""Metrics of a training: metrics.jsonl in any case, TensorBoard or Weights & Biases by choice."""
 
 from __future__ import annotations
 
@@ -16,23 +16,25 @@ from speechscale.records.seal import write_file
 from speechscale.train.spec import RunSpec, Track
 
 METRICS = "metrics.jsonl"
-_TAIL = 4096  # bytes, more than a line
+_TAIL_BYTES = 4096  # more than one line
 _PACKAGES = {"tensorboard": "tensorboard", "wandb": "wandb"}
 
 
 class Tracker(Protocol):
-    """Somewhere that curves are drawn while a run goes on."""
+    """A program that draws the curves of a run."""
 
-    def log(self, step: int, values: Mapping[str, float]) -> None: ...
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Add one point to each curve."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Write what is pending."""
 
 
 def require_tracker(track: Track) -> None:
-    """Stop before any work when the package of the chosen tracker is absent.
+    """Require the package of the chosen tracker, before any work.
 
     Raises:
-        UserError: it is.
+        UserError: it is not installed.
     """
     package = _PACKAGES.get(track)
     if package and importlib.util.find_spec(package) is None:
@@ -43,57 +45,65 @@ def require_tracker(track: Track) -> None:
 
 
 class Throughput:
-    """Speed since the last look: tokens a second, their share of the peak, and the share of time without data."""
+    """Speed since the last measurement: tokens per second, FLOPs utilisation, share of time spent waiting for data."""
 
-    def __init__(self, flops_per_token: float, peak: float, waited: float) -> None:
-        """`peak`: FLOPs a second of all devices of the run. `waited`: seconds waited for data so far."""
-        self._flops_per_token, self._peak = flops_per_token, peak
-        self._since, self._waited = time.perf_counter(), waited
+    def __init__(self, flops_per_token: float, peak_flops: float, wait_seconds: float) -> None:
+        """Start measuring.
 
-    def look(self, tokens: int, waited: float) -> dict[str, float]:
-        """Of `tokens` since the last look."""
+        Args:
+            flops_per_token: of a forward and backward pass.
+            peak_flops: per second, of all devices of the run together.
+            wait_seconds: waited for data so far.
+        """
+        self._flops_per_token, self._peak_flops = flops_per_token, peak_flops
+        self._since, self._wait_seconds = time.perf_counter(), wait_seconds
+
+    def measure(self, tokens: int, wait_seconds: float) -> dict[str, float]:
+        """`tokens_per_second`, `mfu` and `data_wait` (share of time) of the `tokens` since the last measurement."""
         now = time.perf_counter()
         seconds = now - self._since
-        told = {
+        values = {
             "tokens_per_second": tokens / seconds,
-            "mfu": tokens * self._flops_per_token / seconds / self._peak,
-            "data_wait": (waited - self._waited) / seconds,
+            "mfu": tokens * self._flops_per_token / seconds / self._peak_flops,
+            "data_wait": (wait_seconds - self._wait_seconds) / seconds,
         }
-        self._since, self._waited = now, waited
-        return told
+        self._since, self._wait_seconds = now, wait_seconds
+        return values
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Time in the block is not the training's: tests and checkpoints."""
+        """Leave the time of the block out: test losses and checkpoints are not training."""
         started = time.perf_counter()
         yield
         self._since += time.perf_counter() - started
 
 
-class Metrics:
-    """Writes a line of metrics.jsonl, and tells the tracker, every time that it is told."""
+class MetricsLog:
+    """Writes lines of metrics.jsonl, and the same values to the tracker."""
 
     def __init__(self, folder: Path, spec: RunSpec, start: int) -> None:
-        """Lines of steps from `start` on, which a killed training left behind its last checkpoint, are removed."""
+        """Open the file; lines from step `start` on, left by a run killed after its last checkpoint, are removed."""
         path = folder / METRICS
-        _cut(path, start)
+        _remove_lines_from(path, start)
         self._file = path.open("a", encoding="utf-8")
         self._tracker = _open_tracker(folder, spec)
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Write one line."""
         self._file.write(json.dumps({"step": step, **values}) + "\n")
         self._file.flush()
         if self._tracker is not None:
             self._tracker.log(step, values)
 
     def close(self) -> None:
+        """Close file and tracker."""
         self._file.close()
         if self._tracker is not None:
             self._tracker.close()
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The lines of a training's metrics.jsonl; a line cut off by a kill is left out."""
+    """The lines of a run's metrics.jsonl; a last line that a kill cut off is left out."""
     path = folder / METRICS
     if not path.exists():
         return []
@@ -102,17 +112,17 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
 
 
 def latest_metrics(folder: Path) -> dict[str, Any]:
-    """The last line of a training's metrics.jsonl, however long the file; {} where there is none."""
+    """The last line of a run's metrics.jsonl, in constant time; {} where there is none."""
     try:
         with (folder / METRICS).open("rb") as stream:
-            stream.seek(max(0, stream.seek(0, os.SEEK_END) - _TAIL))
+            stream.seek(max(0, stream.seek(0, os.SEEK_END) - _TAIL_BYTES))
             lines = stream.read().split(b"\n")
         return json.loads(lines[-2]) if len(lines) > 1 else {}
     except (OSError, ValueError):
         return {}
 
 
-def _cut(path: Path, start: int) -> None:
+def _remove_lines_from(path: Path, start: int) -> None:
     if path.exists():
         kept = [line for line in read_metrics(path.parent) if line["step"] < start]
         write_file(path, "".join(json.dumps(line) + "\n" for line in kept))

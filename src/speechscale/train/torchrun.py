@@ -1,4 +1,4 @@
-"""A run of several processes: `speechscale train` under torchrun, which ends with the worker that started it."""
+"""Multi-process runs: starts `speechscale train` under torchrun, and ends it together with this process."""
 
 from __future__ import annotations
 
@@ -8,27 +8,36 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from speechscale.records.runs import RunRecord, read_record
+from speechscale.records.runs import RECORD, RunRecord, read_record
 from speechscale.records.seal import write_file
 from speechscale.train.metrics import latest_metrics
-from speechscale.train.spec import RunSpec, to_toml
+from speechscale.train.spec import OnStep, RunSpec, to_toml
 
-_LOOK = 0.5  # seconds
-_PATIENCE = 60.0  # seconds to save in, after the signal to stop
+_POLL_SECONDS = 0.5
+_SHUTDOWN_SECONDS = 60.0  # for the processes to save a checkpoint after SIGTERM
 
 
-def train_together(
-    spec: RunSpec, shards: Sequence[Path], test: Path, folder: Path, tick: Callable[[int, int], None]
+def train_with_torchrun(
+    spec: RunSpec, shards: Sequence[Path], test: Path, folder: Path, on_step: OnStep
 ) -> RunRecord:
-    """`train_run` by `spec.processes` processes; beside its files lie `run.toml` and `output.txt`.
+    """`train_mixture` in `spec.processes` processes; leaves `run.toml` and `output.txt` in the run's folder too.
+
+    Args:
+        spec: the run.
+        shards: folders of training shards; none where the spec names corpora.
+        test: folder of test shards.
+        folder: of the run.
+        on_step: called now and then.
 
     Raises:
-        RuntimeError: they failed; with the sentence that they ended in.
+        TrunkCheckpointMissing: the run is a branch, and its trunk has no checkpoint where it starts.
+        RuntimeError: the processes failed; with their error message.
     """
+    _require_start(spec, folder)
     write_file(folder / "run.toml", to_toml(spec))
     command = [sys.executable, "-m", "speechscale.train.torchrun", str(os.getpid())]
     command += ["--standalone", "--nproc-per-node", str(spec.processes), "-m", "speechscale.cli"]
@@ -36,32 +45,42 @@ def train_together(
     for each in shards:
         command += ["--shards", str(each)]
     output = folder / "output.txt"
-    with output.open("w", encoding="utf-8") as stream, _ended_with_us():
+    with output.open("w", encoding="utf-8") as stream, _exit_on_sigterm():
         process = subprocess.Popen(command, stdout=stream, stderr=stream, stdin=subprocess.DEVNULL)
         try:
             while process.poll() is None:
-                time.sleep(_LOOK)
-                tick(int(latest_metrics(folder).get("step", -1)) + 1, spec.steps)
+                time.sleep(_POLL_SECONDS)
+                on_step(int(latest_metrics(folder).get("step", -1)) + 1, spec.steps)
         finally:
-            _end(process)
-    record = folder / "record.json"
+            _terminate(process)
+    record = folder / RECORD
     if not record.exists():
-        raise RuntimeError(_last_words(output) or f"{output}: the processes ended with {process.returncode}")
+        raise RuntimeError(
+            _error_message(output) or f"{output}: the processes ended with {process.returncode}"
+        )
     return read_record(record)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()  # torchrun passes it on, and the training saves
+def _require_start(spec: RunSpec, folder: Path) -> None:
+    """Require a checkpoint of the trunk for a branch that has none of its own yet."""
+    from speechscale.train.checkpoint import MODEL, list_checkpoints, require_trunk_checkpoint
+
+    if spec.trunk and not (list_checkpoints(folder) or (folder / MODEL).exists()):
+        require_trunk_checkpoint(folder.parent / spec.trunk, spec.decay_start)
+
+
+def _terminate(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()  # torchrun forwards the signal, and the training saves a checkpoint
     try:
-        process.wait(_PATIENCE)
+        process.wait(_SHUTDOWN_SECONDS)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
 
 
 @contextmanager
-def _ended_with_us() -> Iterator[None]:
-    """SIGTERM unwinds this process while the block lasts, instead of ending it at once."""
+def _exit_on_sigterm() -> Iterator[None]:
+    """Inside the block SIGTERM raises SystemExit, so that `finally` clauses run."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -72,21 +91,21 @@ def _ended_with_us() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _last_words(output: Path) -> str:
-    """The sentence that the command ended in, of whichever process."""
+def _error_message(output: Path) -> str:
+    """The first error message in the output of the processes; "" where there is none."""
     lines = output.read_text(encoding="utf-8", errors="replace").splitlines()
-    said = [line for line in lines if line.startswith("speechscale: ")]
-    errors = [line for line in lines if "Error: " in line and not line.startswith((" ", "\t"))]
-    return (said or errors or [""])[0].removeprefix("speechscale: ")
+    from_command = [line for line in lines if line.startswith("speechscale: ")]
+    from_python = [line for line in lines if "Error: " in line and not line.startswith((" ", "\t"))]
+    return (from_command or from_python or [""])[0].removeprefix("speechscale: ")
 
 
 def _torchrun(parent: int, arguments: list[str]) -> None:
-    """torchrun in this process, told to end when `parent` is gone."""
+    """Run torchrun in this process; end it when the process `parent` is gone."""
     from torch.distributed.run import main
 
     def watch() -> None:
         while os.getppid() == parent:
-            time.sleep(_LOOK)
+            time.sleep(_POLL_SECONDS)
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -1,4 +1,4 @@
-"""The test loss: the whole test set, token-weighted, with its standard error; and that it was held out."""
+"""Test loss, token-weighted, with its standard error; and the check that test speech is held out."""
 
 from __future__ import annotations
 
@@ -16,29 +16,43 @@ from speechscale.model.likelihood import negative_log_likelihoods, sequence_prob
 from speechscale.model.protocol import LanguageModel
 from speechscale.model.transformer import Transformer
 from speechscale.records.shards import Shard
-from speechscale.train.processes import ALONE, World
+from speechscale.train.distributed import SINGLE_PROCESS, DistributedContext
 
-MOST_IDS = 300_000  # about a second
-_BUFFER = 4096  # utterances whose loss is read together
+MAX_COMPARED_IDS = 300_000  # comparing so many takes about a second
+_BUFFER = 4096  # utterances that are scored together
 _REMEDY = "give other shards with --test, or encode the splits apart."
 
 
 @dataclass(frozen=True)
-class TestLoss:
-    """`loss` in nats per unit, EOS included; `error` its standard error over utterances."""
+class LossEstimate:
+    """Mean loss over the tokens of a corpus.
+
+    Attributes:
+        loss: nats per token, EOS included.
+        standard_error: of the loss, over utterances.
+        bits_per_second: of audio; None where the shards do not say how long their audio is.
+        tokens: how many were predicted.
+    """
 
     loss: float
-    error: float
-    bits_per_second: float | None  # None when the shards do not say how long their audio is
+    standard_error: float
+    bits_per_second: float | None
     tokens: int
 
 
-def read_test_loss(
-    model: Transformer, shards: Sequence[Shard], dtype: torch.dtype, world: World = ALONE
-) -> TestLoss:
-    """Every utterance by itself, after a BOS, to its EOS included; sums are weighted by units, not by utterance.
+def evaluate_loss(
+    model: Transformer,
+    shards: Sequence[Shard],
+    dtype: torch.dtype,
+    context: DistributedContext = SINGLE_PROCESS,
+) -> LossEstimate:
+    """The loss of each utterance by itself, from after a BOS to its EOS; means are over tokens, not utterances.
 
-    The processes share the utterances, except where they share the matrices and so must call the model together.
+    Args:
+        model: may be sharded (FSDP); then every process scores all utterances, else each its share.
+        shards: the test set.
+        dtype: of the matrix products.
+        context: this process among those of the run; all must call this.
     """
     samples = [sample for shard in shards for sample in shard.samples()]
     seconds = (
@@ -47,32 +61,36 @@ def read_test_loss(
         else sum(shard.seconds or 0 for shard in shards)
     )
     eos = shards[0].preprocessing["eos_token"]
-    if world.size == 1 or isinstance(model, FSDPModule):
+    if context.size == 1 or isinstance(model, FSDPModule):
         nll = negative_log_likelihoods(model, samples, bos=eos, dtype=dtype)
     else:
-        nll = _shared(model, samples, eos, dtype, world)
-    return _loss(nll, np.array([len(sample) for sample in samples]), seconds)
+        nll = _distributed_likelihoods(model, samples, eos, dtype, context)
+    return _estimate(nll, np.array([len(sample) for sample in samples]), seconds)
 
 
-def read_corpus_losses(
+def evaluate_loss_by_corpus(
     model: LanguageModel,
     shards: Sequence[Shard],
     dtype: torch.dtype,
     *,
     bos: int,
-    spelled: Callable[[np.ndarray], np.ndarray],
-) -> dict[str, TestLoss]:
-    """The test loss of every corpus (`dataset` of the rows), and under "" that of all.
+    to_token_ids: Callable[[np.ndarray], np.ndarray],
+) -> dict[str, LossEstimate]:
+    """The loss of every corpus (`dataset` of the rows), and under "" that of all utterances.
 
     Args:
-        spelled: units of a sample, its EOS included, as tokens of the model.
+        model: scores tokens.
+        shards: the test set.
+        dtype: of the matrix products.
+        bos: token before each utterance.
+        to_token_ids: units int16 [T] of a sample, its EOS included, to tokens of the model.
 
     Raises:
         UserError: units outside the vocabulary; the utterance is named.
     """
-    found: dict[str, list[tuple[float, int, float]]] = {}  # of each utterance: nats, tokens, seconds
+    by_corpus: dict[str, list[tuple[float, int, float]]] = {}  # of each utterance: nats, tokens, seconds
     samples = (
-        (row, spelled(shard.units[end - length : end]))
+        (row, to_token_ids(shard.units[end - length : end]))
         for shard in shards
         for row, length, end in zip(
             shard.iterate_rows(), shard.lengths, np.cumsum(shard.lengths), strict=True
@@ -84,45 +102,49 @@ def read_corpus_losses(
                 raise UserError(f"{row['id']} {problem}")
         nll = negative_log_likelihoods(model, [tokens for _, tokens in buffer], bos=bos, dtype=dtype)
         for (row, tokens), nats in zip(buffer, nll.tolist(), strict=True):
-            of_row = (nats, len(tokens), row.get("seconds") or math.nan)
-            found.setdefault(row.get("dataset") or "unnamed", []).append(of_row)
-    parts = {name: np.array(rows) for name, rows in sorted(found.items())}
-    parts[""] = np.concatenate(list(parts.values()))
+            utterance = (nats, len(tokens), row.get("seconds") or math.nan)
+            by_corpus.setdefault(row.get("dataset") or "unnamed", []).append(utterance)
+    columns = {name: np.array(rows) for name, rows in sorted(by_corpus.items())}
+    columns[""] = np.concatenate(list(columns.values()))
     return {
-        name: _loss(nll, lengths, None if np.isnan(seconds).any() else float(seconds.sum()))
-        for name, (nll, lengths, seconds) in ((name, part.T) for name, part in parts.items())
+        name: _estimate(nll, lengths, None if np.isnan(seconds).any() else float(seconds.sum()))
+        for name, (nll, lengths, seconds) in ((name, rows.T) for name, rows in columns.items())
     }
 
 
-def _loss(nll: np.ndarray, lengths: np.ndarray, seconds: float | None) -> TestLoss:
-    """Of utterances with their summed likelihoods and lengths, float64 [utterances] each, and their seconds in all."""
+def _estimate(nll: np.ndarray, lengths: np.ndarray, seconds: float | None) -> LossEstimate:
+    """From negative log-likelihoods float64 [utterances], tokens [utterances], and seconds of all audio."""
     loss = nll.sum() / lengths.sum()
     # Variance of a ratio of means over utterances (delta method).
-    error = math.sqrt(((nll - loss * lengths) ** 2).sum()) / lengths.sum()
+    standard_error = math.sqrt(((nll - loss * lengths) ** 2).sum()) / lengths.sum()
     bits = float(nll.sum() / math.log(2) / seconds) if seconds else None
-    return TestLoss(float(loss), float(error), bits, int(lengths.sum()))
+    return LossEstimate(float(loss), float(standard_error), bits, int(lengths.sum()))
 
 
-def _shared(
-    model: Transformer, samples: Sequence[np.ndarray], eos: int, dtype: torch.dtype, world: World
+def _distributed_likelihoods(
+    model: Transformer,
+    samples: Sequence[np.ndarray],
+    eos: int,
+    dtype: torch.dtype,
+    context: DistributedContext,
 ) -> np.ndarray:
-    """Negative log-likelihoods of all samples, of which each process reads every `size`-th."""
+    """Negative log-likelihoods of all samples, float64 [samples]; each process scores every `size`-th of them."""
     nll = np.zeros(len(samples))
-    mine = samples[world.rank :: world.size]
-    if mine:
-        nll[world.rank :: world.size] = negative_log_likelihoods(model, mine, bos=eos, dtype=dtype)
+    local = samples[context.rank :: context.size]
+    if local:
+        nll[context.rank :: context.size] = negative_log_likelihoods(model, local, bos=eos, dtype=dtype)
     device = model.embedding.weight.device
-    return world.sum(torch.from_numpy(nll).to(device)).cpu().numpy()
+    return context.all_reduce_sum(torch.from_numpy(nll).to(device)).cpu().numpy()
 
 
 def require_held_out(train: Sequence[Shard], test: Sequence[Shard]) -> None:
-    """Stop before any work when test speech is also trained on.
+    """Require that no test speech is trained on, before any work.
 
-    Ids are compared up to `MOST_IDS` training utterances; of larger corpora, where reading all ids would take longer
-    than a start should, the contents of whole shards alone.
+    Ids are compared where there are at most `MAX_COMPARED_IDS` training utterances; of larger corpora only the contents
+    of whole shards, because reading all ids would take too long.
 
     Raises:
-        UserError: it is.
+        UserError: test speech is trained on.
     """
     trained = {shard.meta.checksums["audio.bin"]: shard for shard in train if len(shard.lengths)}
     for shard in test:
@@ -131,7 +153,7 @@ def require_held_out(train: Sequence[Shard], test: Sequence[Shard]) -> None:
             raise UserError(
                 f"{shard.folder}: the same speech is in {same.folder}, so it is not held out; {_REMEDY}"
             )
-    if sum(len(shard.lengths) for shard in train) > MOST_IDS:
+    if sum(len(shard.lengths) for shard in train) > MAX_COMPARED_IDS:
         return
     held_out = {row["id"] for shard in test for row in shard.rows()}
     for shard in train:

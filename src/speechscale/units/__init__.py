@@ -1,1 +1,1 @@
-"""Waveform to discrete units: an encoder gives frames, k-means names them, collapse drops repetitions."""
+"""Discrete units from waveforms: an encoder, k-means on its frames, and the removal of repeated units."""

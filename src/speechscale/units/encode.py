@@ -1,13 +1,14 @@
-"""Manifest to shards: hear, encode, name, collapse, seal; each shard by itself, so that work can stop anywhere.
+"""Encoding of speech to shards of units: load waveforms, encode, assign clusters, collapse, write.
 
-A shard is the unit of work. It is made from a contiguous stretch of the manifest by one worker, and either stands
-sealed or does not stand at all; a second run makes what is missing. Only a fault of an utterance itself becomes a skip.
+The shard is the unit of work. One worker makes it from consecutive utterances of the manifest and writes it
+completely or not at all; a second call makes the shards that are missing. Only a fault of an utterance itself becomes
+a skip.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,74 +21,75 @@ from speechscale.records.manifest import SAMPLE_RATE, ManifestSlice, Utterance, 
 from speechscale.records.revisions import STAGE_REVISIONS, revisions_of
 from speechscale.records.seal import sha256_file, sha256_json
 from speechscale.records.shards import Sample, Skip, is_written, vocabulary_of, write_shard
-from speechscale.units.collapse import close, collapse
+from speechscale.units.codebook import Codebook, codebook_identity, load_codebook
+from speechscale.units.collapse import append_eos, collapse
 from speechscale.units.encoders import Encoder, load_encoder
-from speechscale.units.kmeans import CodeBook, code_book_identity, load_code_book
 from speechscale.units.mel import MelEncoder
-
-LoadWaveforms = Callable[[Sequence[Utterance], Path], Iterator[np.ndarray | SampleFault]]
+from speechscale.units.source import LoadWaveforms, SpeechSource
 
 
 @dataclass(frozen=True)
 class ShardTask:
-    """Everything a worker needs for one shard; small, and travels between machines."""
+    """Everything that a worker needs to make one shard; small enough to send to other machines."""
 
     folder: Path
-    stretch: ManifestSlice
-    root: Path  # what audio paths are relative to
-    code_book: Path
+    manifest_slice: ManifestSlice
+    root: Path  # audio paths are relative to it
+    codebook: Path
     preprocessing: dict[str, Any]
     load_waveforms: LoadWaveforms
-    computing: ComputeOptions = DEFAULT_OPTIONS
-    gpu: bool = False  # to be made on a GPU, where there is one
+    compute: ComputeOptions = DEFAULT_OPTIONS
+    gpu: bool = False  # whether the task uses a GPU where there is one
 
 
 def plan_shards(
-    manifest: Path,
-    root: Path,
-    code_book: Path,
+    source: SpeechSource,
+    codebook: Path,
     out: Path,
-    load_waveforms: LoadWaveforms,
     *,
     seconds: float,
-    split: str | None = None,
-    computing: ComputeOptions = DEFAULT_OPTIONS,
+    compute: ComputeOptions = DEFAULT_OPTIONS,
 ) -> list[ShardTask]:
-    """Cut a manifest into shards of about `seconds` of audio each, in order; `split`: only that part of it.
+    """Divide a manifest into one task per shard, in the order of the manifest.
+
+    Args:
+        source: the speech to encode.
+        codebook: file of the codebook, which names the encoder.
+        out: folder of the shards.
+        seconds: duration of the audio of one shard, approximately.
+        compute: device, precision and batch size of the encoder.
 
     Raises:
-        UserError: the manifest is broken, nothing is listed in it, or the code book is not one.
+        UserError: the manifest is broken or lists no utterance, or the codebook cannot be read.
     """
-    manifest, root, code_book, out = (
-        path.absolute() for path in (manifest, root, code_book, out)
-    )  # for workers
-    stretches = cut_manifest(manifest, seconds, split)
-    if not stretches:
-        part = "" if split is None else f" of the split {split!r}"
-        raise UserError(f"{manifest}: lists no utterances{part}, so there is nothing to encode.")
-    book = load_code_book(code_book)
+    source, codebook, out = source.absolute(), codebook.absolute(), out.absolute()
+    slices = cut_manifest(source.manifest, seconds, source.split)
+    if not slices:
+        part = "" if source.split is None else f" of the split {source.split!r}"
+        raise UserError(f"{source.manifest}: lists no utterances{part}, so there is nothing to encode.")
+    book = load_codebook(codebook)
     shared = {
-        "manifest_sha256": sha256_file(manifest),
-        "plan_format_version": 2,  # 1 was the released code's: longest first; here neighbours stay together
-        "plan_num_shards": len(stretches),
-        "assignment_sha256": sha256_json([[piece.start, piece.end, piece.count] for piece in stretches]),
-        "precision": computing.precision,
+        "manifest_sha256": sha256_file(source.manifest),
+        "plan_format_version": 2,  # 1: the released code, longest utterances first; 2: neighbours stay together
+        "plan_num_shards": len(slices),
+        "assignment_sha256": sha256_json([[part.start, part.end, part.count] for part in slices]),
+        "precision": compute.precision,
         "revisions": revisions_of("encode"),
-        **encoding(book, code_book),
+        **encoding_metadata(book, codebook),
     }
-    gpu = computing.device != "cpu" and book.encoder["name"] != MelEncoder.name
+    gpu = compute.device != "cpu" and book.encoder["name"] != MelEncoder.name
     return [
         ShardTask(
             folder=out / f"shard-{number:05d}",
-            stretch=piece,
-            root=root,
-            code_book=code_book,
-            preprocessing={**shared, **_slice_fields(piece)},
-            load_waveforms=load_waveforms,
-            computing=computing,
+            manifest_slice=part,
+            root=source.root,
+            codebook=codebook,
+            preprocessing={**shared, **_slice_fields(part)},
+            load_waveforms=source.load_waveforms,
+            compute=compute,
             gpu=gpu,
         )
-        for number, piece in enumerate(stretches)
+        for number, part in enumerate(slices)
     ]
 
 
@@ -97,53 +99,52 @@ def _slice_fields(part: ManifestSlice) -> dict[str, int]:
     return {"num_assigned_records": part.count, **speech}
 
 
-def encoding(book: CodeBook, path: Path) -> dict[str, Any]:
-    """How units are made, in the names of the released `meta.json`; what concerns HuBERT is null for log-mel."""
-    hubert = book.encoder if book.encoder["name"] == "hubert" else {}
+def encoding_metadata(codebook: Codebook, path: Path) -> dict[str, Any]:
+    """How units are made, in the field names of the released `meta.json`; HuBERT's fields are null for log-mel."""
+    hubert = codebook.encoder if codebook.encoder["name"] == "hubert" else {}
     return {
         "sample_rate": SAMPLE_RATE,
-        "unit_extractor": book.encoder,
+        "unit_extractor": codebook.encoder,
         "collapsed": True,
         "hubert_model": hubert.get("model"),
         "hubert_revision": hubert.get("revision"),
         "hubert_layer": hubert.get("layer"),
         "hubert_normalize": hubert.get("normalize"),
-        "kmeans": code_book_identity(path),
-        **vocabulary_of(len(book.centroids)),
+        "kmeans": codebook_identity(path),
+        **vocabulary_of(len(codebook.centroids)),
     }
 
 
 def is_encoded(task: ShardTask) -> bool:
-    """Whether the shard stands already.
+    """Whether the shard of a task exists.
 
     Raises:
-        UserError: it stands, but was made from something else.
+        UserError: it exists, but was made from other input or with other settings.
     """
     return is_written(task.folder, task.preprocessing)
 
 
 def encode_shard(task: ShardTask) -> tuple[int, int]:
-    """Make one shard; returns how many utterances were encoded and how many skipped.
+    """Make one shard; returns the number of utterances encoded and the number skipped.
 
     Raises:
-        UserError: the code book belongs to another encoder, or the place for the shard refuses it.
+        UserError: the codebook belongs to another encoder, or the shard cannot be written.
     """
-    book = load_code_book(task.code_book)
-    encoder = _encoder(book.encoder, task.computing)
+    codebook = load_codebook(task.codebook)
+    encoder = _cached_encoder(codebook.encoder, task.compute)
     try:
-        book.check_frames_of(encoder)
+        codebook.require_encoder(encoder)
     except UserError as error:
-        raise UserError(f"{task.code_book}: {error}") from error
+        raise UserError(f"{task.codebook}: {error}") from error
     samples: list[Sample] = []
     skips: list[Skip] = []
-    for heard in _handfuls(task, encoder.lookahead):
-        waveforms = [waveform for _, waveform in heard if not isinstance(waveform, SampleFault)]
-        frames = iter(encoder.encode(waveforms))
-        for utterance, waveform in heard:
+    for batch in _load_batches(task, encoder.buffer_seconds):
+        frames = iter(encoder.encode([wave for _, wave in batch if not isinstance(wave, SampleFault)]))
+        for utterance, waveform in batch:
             outcome = (
                 waveform
                 if isinstance(waveform, SampleFault)
-                else _sample(utterance, waveform, next(frames), book)
+                else _to_sample(utterance, waveform, next(frames), codebook)
             )
             if isinstance(outcome, SampleFault):
                 skips.append(Skip(utterance.id, outcome.reason, outcome.detail))
@@ -152,56 +153,51 @@ def encode_shard(task: ShardTask) -> tuple[int, int]:
     try:
         write_shard(task.folder, samples, skips, task.preprocessing)
     except UserError:
-        if not is_encoded(task):  # else a worker that was thought lost has made it meanwhile
+        # A worker that was given up as lost may have written the same shard in the meantime.
+        if not is_encoded(task):
             raise
     return len(samples), len(skips)
 
 
-_loaded: dict[str, Encoder] = {}  # of this process: the one encoder that its last shard was made with
+_encoders: dict[str, Encoder] = {}  # of this process: only the encoder of the last shard
 
 
-def _encoder(identity: Mapping[str, Any], computing: ComputeOptions) -> Encoder:
-    key = json.dumps([identity, asdict(computing)], sort_keys=True)
-    if key not in _loaded:
-        _loaded.clear()  # first: two models may be one too many
-        _loaded[key] = load_encoder(identity, computing)
-    return _loaded[key]
+def _cached_encoder(identity: Mapping[str, Any], compute: ComputeOptions) -> Encoder:
+    key = json.dumps([identity, asdict(compute)], sort_keys=True)
+    if key not in _encoders:
+        _encoders.clear()  # before loading: memory may not hold two models
+        _encoders[key] = load_encoder(identity, compute)
+    return _encoders[key]
 
 
-def _handfuls(task: ShardTask, seconds: float) -> Iterator[list[tuple[Utterance, np.ndarray | SampleFault]]]:
-    """The utterances of a shard with what was heard, so many seconds at a time (at least one utterance)."""
-    handful: list[tuple[Utterance, np.ndarray | SampleFault]] = []
-    length = 0
-    utterances = list(task.stretch.utterances())
+def _load_batches(
+    task: ShardTask, seconds: float
+) -> Iterator[list[tuple[Utterance, np.ndarray | SampleFault]]]:
+    """The utterances of a shard with their waveforms, in batches of `seconds` of audio (at least one utterance)."""
+    batch: list[tuple[Utterance, np.ndarray | SampleFault]] = []
+    samples = 0
+    utterances = list(task.manifest_slice.utterances())
     for utterance, waveform in zip(utterances, task.load_waveforms(utterances, task.root), strict=True):
-        handful.append((utterance, waveform))
-        length += 0 if isinstance(waveform, SampleFault) else len(waveform)
-        if length >= seconds * SAMPLE_RATE:
-            yield handful
-            handful, length = [], 0
-    if handful:
-        yield handful
+        batch.append((utterance, waveform))
+        samples += 0 if isinstance(waveform, SampleFault) else len(waveform)
+        if samples >= seconds * SAMPLE_RATE:
+            yield batch
+            batch, samples = [], 0
+    if batch:
+        yield batch
 
 
-def _sample(
-    utterance: Utterance, waveform: np.ndarray, frames: np.ndarray, book: CodeBook
+def _to_sample(
+    utterance: Utterance, waveform: np.ndarray, frames: np.ndarray, codebook: Codebook
 ) -> Sample | SampleFault:
     if not len(frames):
         return SampleFault("too short", f"{len(waveform)} samples at {SAMPLE_RATE} Hz give no frame")
-    units, durations = close(*collapse(book.assign(frames)), len(book.centroids))
-    return Sample(utterance.id, units, len(waveform) / SAMPLE_RATE, _row(utterance), durations)
+    units, durations = append_eos(*collapse(codebook.assign(frames)), len(codebook.centroids))
+    return Sample(utterance.id, units, len(waveform) / SAMPLE_RATE, _metadata_row(utterance), durations)
 
 
-def _row(utterance: Utterance) -> dict[str, Any]:
-    """What the released `samples.jsonl` keeps of an utterance; beyond it, where in a file it lies, and our labels."""
-    beyond = {
-        "source_row": utterance.row,
-        "source_column": utterance.column,
-        "source_channel": utterance.channel,
-        "extra": utterance.extra or None,
-        # so that nobody takes the transcript for a spelling
-        "phonemes": (utterance.synthesis and utterance.synthesis.phonemes) or None,
-    }
+def _metadata_row(utterance: Utterance) -> dict[str, Any]:
+    """The fields of the released `samples.jsonl`, and of our own those that the utterance has."""
     row = {
         "dataset": utterance.dataset,
         "split": utterance.split,
@@ -213,4 +209,12 @@ def _row(utterance: Utterance) -> dict[str, Any]:
         "source_revision": utterance.source_revision,
         "transcript": utterance.transcript,
     }
-    return {**row, **{name: value for name, value in beyond.items() if value is not None}}
+    own = {
+        "source_row": utterance.row,
+        "source_column": utterance.column,
+        "source_channel": utterance.channel,
+        "extra": utterance.extra or None,
+        # Says that the speech was synthesised from phonemes, so that the transcript is not its spelling.
+        "phonemes": (utterance.synthesis and utterance.synthesis.phonemes) or None,
+    }
+    return {**row, **{name: value for name, value in own.items() if value is not None}}

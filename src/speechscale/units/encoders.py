@@ -1,4 +1,4 @@
-"""What every encoder is (name, frame rate, dimension, waveforms to frames), and the encoder of an identity."""
+"""The interface of encoders, and the encoder of an identity."""
 
 from __future__ import annotations
 
@@ -10,66 +10,77 @@ from pydantic import BaseModel, ValidationError
 
 from speechscale.compute import DEFAULT_OPTIONS, ComputeOptions
 from speechscale.errors import UserError
-from speechscale.units.hubert import PRESETS, HubertEncoder, HubertSpec
+from speechscale.units.hubert import ENCODER_PRESETS, HubertEncoder, HubertSpec
 from speechscale.units.mel import MelEncoder, MelSpec
 
 Spec = TypeVar("Spec", bound=BaseModel)
 
 
 class Encoder(Protocol):
-    """Mono float32 waveforms at 16 kHz to frames. What comes of one never depends on the others beside it."""
+    """Maps mono float32 waveforms at 16 kHz to frames, each waveform independently of the others in the batch.
+
+    Attributes:
+        name: kind of the encoder.
+        frame_rate: in Hz.
+        dimension: of a frame.
+        buffer_seconds: seconds of audio to pass to one call of `encode` for the best speed.
+    """
 
     name: str
-    rate: float  # frames a second
-    dimension: int  # of a frame
-    lookahead: float  # seconds of audio that are best handed over at once
+    frame_rate: float
+    dimension: int
+    buffer_seconds: float
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Name and every setting that frames depend on: what a code book must agree with."""
+        """Name and every setting that frames depend on; a codebook applies to one identity."""
         ...
 
     def encode(self, waveforms: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Frames of each waveform, float32 [frames, dimension]; none where it is shorter than a frame."""
+        """Frames of each waveform, float32 [frames, dimension]; no frames where it is too short for one."""
         ...
 
 
-def load_encoder(identity: Mapping[str, Any], computing: ComputeOptions = DEFAULT_OPTIONS) -> Encoder:
+def load_encoder(identity: Mapping[str, Any], compute: ComputeOptions = DEFAULT_OPTIONS) -> Encoder:
     """The encoder of an identity.
 
     Raises:
-        UserError: an encoder unknown here, settings it does not have, or a model that cannot be loaded.
+        UserError: an unknown encoder, unknown settings, or a model that cannot be loaded.
     """
-    spec = _spec(identity)
-    return HubertEncoder(spec, computing) if isinstance(spec, HubertSpec) else MelEncoder(spec)
+    spec = _spec_of(identity)
+    return HubertEncoder(spec, compute) if isinstance(spec, HubertSpec) else MelEncoder(spec)
 
 
-def choose_encoder(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The identity of `mel`, of a preset, or of the HuBERT model in a folder or on the hub, with these settings.
+def encoder_identity(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The identity of an encoder, with its model pinned to a revision.
+
+    Args:
+        name: `mel`, the name of a preset, or a HuBERT model (a folder or a hub id).
+        settings: fields of `MelSpec` or `HubertSpec` that differ from the preset or the default.
 
     Raises:
-        UserError: settings it does not have or that are missing, or a model that is not pinned.
+        UserError: settings that are unknown or missing, or a model that is not pinned.
     """
     if name == MelEncoder.name:
-        return MelEncoder(_made(MelSpec, settings)).identity
-    known = PRESETS[name].encoder.model_dump() if name in PRESETS else {"model": name}
-    spec = _made(HubertSpec, {**known, **settings})
+        return MelEncoder(_validate(MelSpec, settings)).identity
+    preset = ENCODER_PRESETS[name].encoder.model_dump() if name in ENCODER_PRESETS else {"model": name}
+    spec = _validate(HubertSpec, {**preset, **settings})
     return {"name": HubertEncoder.name, **spec.pinned().model_dump()}
 
 
-def _spec(identity: Mapping[str, Any]) -> MelSpec | HubertSpec:
+def _spec_of(identity: Mapping[str, Any]) -> MelSpec | HubertSpec:
     settings = dict(identity)
     name = settings.pop("name", None)
     if name == MelEncoder.name:
-        return _made(MelSpec, settings)
+        return _validate(MelSpec, settings)
     if name == HubertEncoder.name:
-        return _made(HubertSpec, settings)
+        return _validate(HubertSpec, settings)
     raise UserError(
-        f"the code book belongs to the encoder {name!r}; known here: {MelEncoder.name}, {HubertEncoder.name}."
+        f"the codebook belongs to the encoder {name!r}; known here: {MelEncoder.name}, {HubertEncoder.name}."
     )
 
 
-def _made(kind: type[Spec], settings: Mapping[str, Any]) -> Spec:
+def _validate(kind: type[Spec], settings: Mapping[str, Any]) -> Spec:
     try:
         return kind(**settings)
     except ValidationError as error:

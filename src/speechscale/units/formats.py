@@ -1,11 +1,11 @@
-"""Units in the files of other makers: fairseq, textlesslib, slamkit; read into shards, and written from them.
+"""Unit files of other toolkits (fairseq, textlesslib, slamkit): conversion to shards and back.
 
-- `fairseq` (GSLM): `name|71 71 93 82`, one utterance a line, one entry a frame unless its maker collapsed them.
-- `textless` (textlesslib): `name<TAB>71 93 82`, or units alone; run lengths in a file beside it, `.durations`.
-- `slamkit`: JSON Lines of `units`, `duration` (in frames) and `file_name`: its features.
+- `fairseq` (GSLM): `name|71 71 93 82`, one utterance per line, one entry per frame unless units were collapsed.
+- `textless` (textlesslib): `name<TAB>71 93 82`, or units alone; run lengths in a second file, `.durations`.
+- `slamkit`: JSON Lines of `units`, `duration` (in frames) and `file_name`: slamkit's features.
 - `slamkit-tokens`: JSON Lines of `audio_repr`, `<Un71><Un93>…`, and `file_name`. Read only.
 
-Files are read line by line; of an utterance passed by only its id is kept.
+Files are read line by line; of previous utterances only the ids are kept in memory.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import repeat
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -23,173 +24,192 @@ from speechscale.errors import SampleFault, UserError, nearest
 from speechscale.records.revisions import revisions_of
 from speechscale.records.seal import atomic_directory, atomic_write, sha256_file
 from speechscale.records.shards import Sample, Shard, Skip, is_written, vocabulary_of, write_shard
-from speechscale.units.collapse import close, collapse
-from speechscale.units.kmeans import code_book_identity
+from speechscale.units.codebook import codebook_identity
+from speechscale.units.collapse import append_eos, collapse
 
-_ENOUGH = 1000  # entries among which frames of speech would repeat: at 25 Hz more than one in ten does
+# Among this many frames of speech some unit repeats: at 25 Hz more than one frame in ten equals its predecessor.
+_MIN_FRAMES_WITH_REPEATS = 1000
+
+Format = TypeVar("Format")
 
 
 @dataclass(frozen=True)
-class Foreign:
-    """What a file of units does not say itself."""
+class UnitFileInfo:
+    """What a file of units does not say itself.
+
+    Attributes:
+        format: name of its format.
+        clusters: number of distinct units.
+        encoder: description of the encoder.
+        codebook: file of the k-means of the units, of which the hash is recorded.
+        keep_repeats: keep equal neighbours apart instead of collapsing them.
+        frame_rate: in Hz; None where durations in seconds are unknown.
+    """
 
     format: str
     clusters: int
-    made_by: str = "unknown"  # the encoder, in words
-    code_book: Path | None = None  # the k-means of these units; only its hash is taken
-    frames: bool = False  # keep one entry a frame, instead of making one of equal neighbours
-    frame_rate: float | None = None  # Hz; None: how long utterances last is not known
+    encoder: str = "unknown"
+    codebook: Path | None = None
+    keep_repeats: bool = False
+    frame_rate: float | None = None
 
     def preprocessing(self, source: Path) -> dict[str, Any]:
-        """How the units were made, as far as it is known, in the names of `meta.json`."""
-        unnamed = {"name": "unknown", "sha256": None}
+        """How the units were made, as far as it is known, in the field names of `meta.json`."""
         return {
             "manifest_sha256": sha256_file(source),
             "source_format": self.format,
             "revisions": revisions_of("import units"),
             "sample_rate": None,
             "frame_rate": self.frame_rate,
-            "unit_extractor": {"name": self.made_by},
-            "collapsed": not self.frames,
-            "kmeans": code_book_identity(self.code_book) if self.code_book else unnamed,
+            "unit_extractor": {"name": self.encoder},
+            "collapsed": not self.keep_repeats,
+            "kmeans": codebook_identity(self.codebook)
+            if self.codebook
+            else {"name": "unknown", "sha256": None},
             **vocabulary_of(self.clusters),
         }
 
 
 @dataclass(frozen=True)
-class Entry:
-    """An utterance as its line says it."""
+class UnitSequence:
+    """The utterance of one line."""
 
     name: str | None
     units: np.ndarray  # int64
-    durations: np.ndarray | None = None  # int64 frames
+    durations: np.ndarray | None = None  # int64, in frames
 
 
-def read_units(source: Path, foreign: Foreign, out: Path, units_per_shard: int) -> None:
-    """Turn a file of units into a folder of shards, whole or not at all; nothing is done where it stands already.
+def read_units(source: Path, info: UnitFileInfo, out: Path, units_per_shard: int) -> None:
+    """Convert a file of units to a folder of shards, completely or not at all; returns at once if it exists.
 
-    An utterance without units is skipped; a broken line ends the reading.
+    An utterance without units is skipped; a broken line is an error.
+
+    Args:
+        source: the file of units.
+        info: its format, and what the file does not say itself.
+        out: folder of the shards.
+        units_per_shard: a shard is closed as soon as it has this many units.
 
     Raises:
-        UserError: naming the line that is broken, repeats an id, or has a unit outside the clusters; or `out` holds
-            something else.
+        UserError: a line is broken, repeats an id, or has a unit outside the clusters (the line is named); or `out`
+            holds something else.
     """
-    reader = _known(foreign.format, READERS)
+    reader = _require_format(info.format, READERS)
     if not source.is_file():
-        raise UserError(f"{source}: no such file; a file of units in the format {foreign.format} is wanted.")
-    preprocessing = foreign.preprocessing(source)
-    if out.exists() and is_written(out / _shard(0), preprocessing):
+        raise UserError(f"{source}: no such file; a file of units in the format {info.format} is wanted.")
+    preprocessing = info.preprocessing(source)
+    if out.exists() and is_written(out / _shard_name(0), preprocessing):
         return
     count = 0
-    with atomic_directory(out) as aside:
-        shardfuls = _shardfuls(_outcomes(source, reader, foreign), units_per_shard)
-        for number, (samples, skips) in enumerate(shardfuls):
-            _check_frames(source, samples, foreign)
-            write_shard(aside / _shard(number), samples, skips, preprocessing)
+    with atomic_directory(out) as staging:
+        groups = _group_by_shard(_parse_lines(source, reader, info), units_per_shard)
+        for number, (samples, skips) in enumerate(groups):
+            _require_frames(source, samples, info)
+            write_shard(staging / _shard_name(number), samples, skips, preprocessing)
             count += len(samples)
         if not count:
-            raise UserError(f"{source}: holds no units in the format {foreign.format}.")
+            raise UserError(f"{source}: holds no units in the format {info.format}.")
 
 
-def _shard(number: int) -> str:
+def _shard_name(number: int) -> str:
     return f"shard-{number:05d}"
 
 
-def _shardfuls(
+def _group_by_shard(
     outcomes: Iterator[Sample | Skip], units_per_shard: int
 ) -> Iterator[tuple[list[Sample], list[Skip]]]:
-    """Neighbours together, until they hold so many units."""
+    """Consecutive samples and skips of each shard."""
     samples: list[Sample] = []
     skips: list[Skip] = []
-    held = 0
+    units = 0
     for outcome in outcomes:
         if isinstance(outcome, Skip):
             skips.append(outcome)
         else:
             samples.append(outcome)
-            held += len(outcome.units)
-        if held >= units_per_shard:
+            units += len(outcome.units)
+        if units >= units_per_shard:
             yield samples, skips
-            samples, skips, held = [], [], 0
+            samples, skips, units = [], [], 0
     if samples or skips:
         yield samples, skips
 
 
-def _known(name: str, formats: dict[str, Any]) -> Any:
+def _require_format(name: str, formats: dict[str, Format]) -> Format:
     if name not in formats:
         raise UserError(f"no format {name!r}{nearest(name, set(formats))}; known: {', '.join(formats)}.")
     return formats[name]
 
 
-def _outcomes(source: Path, reader: Reader, foreign: Foreign) -> Iterator[Sample | Skip]:
-    """What every line gives, in order; ids are unique."""
+def _parse_lines(source: Path, reader: Reader, info: UnitFileInfo) -> Iterator[Sample | Skip]:
+    """The sample or skip of each line, in order; ids are unique."""
     seen: set[str] = set()
     for number, parse in reader(source):
         try:
-            entry = parse()
-            name = entry.name if entry.name is not None else f"{source.stem}:{number}"
+            sequence = parse()
+            name = sequence.name if sequence.name is not None else f"{source.stem}:{number}"
             if name in seen:
                 raise ValueError(f"the id {name!r} occurs a second time")
             seen.add(name)
-            yield _sample(name, entry, foreign)
+            yield _to_sample(name, sequence, info)
         except SampleFault as fault:
             yield Skip(name, fault.reason, f"{source.name}:{number}: {fault.detail}")
         except (ValueError, KeyError, TypeError, OverflowError) as error:
             what = f"no field {error}" if isinstance(error, KeyError) else str(error)
-            raise UserError(f"{source}:{number}: {what}; wanted: {_WANTED[foreign.format]}.") from error
+            raise UserError(f"{source}:{number}: {what}; wanted: {_EXPECTED[info.format]}.") from error
 
 
-def _sample(name: str, entry: Entry, foreign: Foreign) -> Sample:
-    """Raises SampleFault: no units; ValueError: units or durations that cannot be."""
-    units, durations = entry.units, entry.durations
+def _to_sample(name: str, sequence: UnitSequence, info: UnitFileInfo) -> Sample:
+    """Raises SampleFault: no units; ValueError: invalid units or durations."""
+    units, durations = sequence.units, sequence.durations
     if not len(units):
         raise SampleFault("empty", "no units")
-    if units.min() < 0 or units.max() >= foreign.clusters:
+    if units.min() < 0 or units.max() >= info.clusters:
         raise ValueError(
-            f"units span {units.min()} to {units.max()}, {foreign.clusters} clusters allow 0 to {foreign.clusters - 1}"
+            f"units span {units.min()} to {units.max()}, {info.clusters} clusters allow 0 to {info.clusters - 1}"
         )
     if durations is not None and (len(durations) != len(units) or durations.min() < 1):
         raise ValueError(f"{len(units)} units have {len(durations)} durations, or one below 1 frame")
-    if durations is None and foreign.frame_rate:
+    if durations is None and info.frame_rate:
         durations = np.ones(len(units), dtype=np.int64)
     frames = None if durations is None else int(durations.sum())
-    if not foreign.frames:
+    if not info.keep_repeats:
         units, runs = collapse(units)
         durations = None if durations is None else np.add.reduceat(durations, np.cumsum(runs) - runs)
-    closed, lasting = close(units, np.empty(0) if durations is None else durations, foreign.clusters)
+    units, with_eos = append_eos(units, np.empty(0) if durations is None else durations, info.clusters)
     return Sample(
         id=name,
-        units=closed,
-        seconds=frames / foreign.frame_rate if frames and foreign.frame_rate else None,
+        units=units,
+        seconds=frames / info.frame_rate if frames and info.frame_rate else None,
         row={"source_audio": name},
-        durations=None if durations is None else lasting,
+        durations=None if durations is None else with_eos,
     )
 
 
-def _check_frames(source: Path, samples: Sequence[Sample], foreign: Foreign) -> None:
-    """A frame rate says that entries are frames, or that durations are given; speech in which nothing lasts is neither.
+def _require_frames(source: Path, samples: Sequence[Sample], info: UnitFileInfo) -> None:
+    """Check that a frame rate applies: the entries are frames, or durations are known.
 
     Raises:
-        UserError: repeats were taken out before, so that seconds would be wrong.
+        UserError: no unit ever lasts longer than a frame, so the file was collapsed and seconds would be wrong.
     """
     entries = sum(len(sample.units) for sample in samples)
-    if foreign.frame_rate is None or entries < _ENOUGH:
+    if info.frame_rate is None or entries < _MIN_FRAMES_WITH_REPEATS:
         return
-    lasts = any(sample.durations is not None and sample.durations.max() > 1 for sample in samples)
+    long = any(sample.durations is not None and sample.durations.max() > 1 for sample in samples)
     repeats = any((sample.units[1:] == sample.units[:-1]).any() for sample in samples)
-    if not lasts and not repeats:
+    if not long and not repeats:
         raise UserError(
-            f"{source}: no unit ever lasts longer than one frame, so repeats were taken out and the time is lost; "
+            f"{source}: no unit lasts longer than one frame, so repeats were removed and durations are lost; "
             "leave out --frame-rate."
         )
 
 
-Parse = Callable[[], Entry]
-Reader = Callable[[Path], Iterator[tuple[int, Parse]]]
+Parse = Callable[[], UnitSequence]
+Reader = Callable[[Path], Iterator[tuple[int, Parse]]]  # line numbers, and the parsing of each line
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Every line with its number, without its end."""
+    """Every line with its number, without its line break."""
     try:
         with path.open(encoding="utf-8", newline="\n") as stream:
             for number, line in enumerate(stream, start=1):
@@ -199,7 +219,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _integers(text: str) -> np.ndarray:
-    if "_" in text:  # which int() would read over
+    if "_" in text:  # int() accepts 1_000
         raise ValueError(f"found {text[:40]!r}")
     return np.array(list(map(int, text.split())), dtype=np.int64)
 
@@ -212,65 +232,65 @@ def _integer_list(values: Any) -> np.ndarray:
 
 
 def _read_fairseq(path: Path) -> Iterator[tuple[int, Parse]]:
-    def parse(line: str) -> Entry:
+    def parse(line: str) -> UnitSequence:
         name, bar, units = line.rpartition("|")
-        return Entry(name if bar else None, _integers(units))
+        return UnitSequence(name if bar else None, _integers(units))
 
-    return ((number, _later(parse, line)) for number, line in _lines(path) if line.strip())
+    return ((number, partial(parse, line)) for number, line in _lines(path) if line.strip())
 
 
 def _read_textless(path: Path) -> Iterator[tuple[int, Parse]]:
-    """Line n of the durations belongs to line n of the units, blank ones too."""
+    """Line n of the durations belongs to line n of the units, blank lines included."""
 
-    def parse(line: str, beside: str | None) -> Entry:
+    def parse(line: str, durations_line: str | None) -> UnitSequence:
         name, tab, units = line.rpartition("\t")
-        if beside is None:
-            return Entry(name if tab else None, _integers(units))
-        other, _, durations = beside.rpartition("\t")
+        if durations_line is None:
+            return UnitSequence(name if tab else None, _integers(units))
+        other, _, durations = durations_line.rpartition("\t")
         if other != name:
             raise ValueError(
                 f"{durations_path.name} has the name {other!r} on this line, here it is {name!r}"
             )
-        return Entry(name if tab else None, _integers(units), _integers(durations))
+        return UnitSequence(name if tab else None, _integers(units), _integers(durations))
 
     durations_path = path.with_suffix(".durations")
     if not durations_path.exists() or durations_path == path:
-        yield from ((number, _later(parse, line, None)) for number, line in _lines(path))
+        yield from ((number, partial(parse, line, None)) for number, line in _lines(path))
         return
-    besides = _lines(durations_path)
+    durations_lines = _lines(durations_path)
     for number, line in _lines(path):
-        _, beside = next(besides, (0, None))
-        if beside is None:
+        _, durations_line = next(durations_lines, (0, None))
+        if durations_line is None:
             raise UserError(
                 f"{durations_path}: ends before line {number} of {path}; one line for each is wanted."
             )
-        yield number, _later(parse, line, beside)
-    if next(besides, None):
+        yield number, partial(parse, line, durations_line)
+    if next(durations_lines, None):
         raise UserError(f"{durations_path}: has more lines than {path}; one line for each is wanted.")
 
 
 def _read_slamkit(path: Path) -> Iterator[tuple[int, Parse]]:
-    def parse(line: str) -> Entry:
+    def parse(line: str) -> UnitSequence:
         row = _object(line)
         durations = row.get("duration")
-        return Entry(
+        return UnitSequence(
             _name(row),
             _integer_list(row["units"]),
             None if durations is None else _integer_list(durations),
         )
 
-    return ((number, _later(parse, line)) for number, line in _lines(path) if line.strip())
+    return ((number, partial(parse, line)) for number, line in _lines(path) if line.strip())
 
 
 def _read_slamkit_tokens(path: Path) -> Iterator[tuple[int, Parse]]:
-    def parse(line: str) -> Entry:
+    def parse(line: str) -> UnitSequence:
         row = _object(line)
         text = row["audio_repr"]
         if not isinstance(text, str) or (text and not (text.startswith("<Un") and text.endswith(">"))):
             raise ValueError(f"found {str(text)[:40]}")
-        return Entry(_name(row), _integers(text[3:-1].replace("><Un", " ")))
+        return UnitSequence(_name(row), _integers(text[3:-1].replace("><Un", " ")))
 
-    return ((number, _later(parse, line)) for number, line in _lines(path) if line.strip())
+    return ((number, partial(parse, line)) for number, line in _lines(path) if line.strip())
 
 
 def _object(line: str) -> dict[str, Any]:
@@ -287,18 +307,13 @@ def _name(row: dict[str, Any]) -> str:
     return name
 
 
-def _later(parse: Callable[..., Entry], *arguments: Any) -> Parse:
-    """The parsing of a line, put off to where its errors are named."""
-    return lambda: parse(*arguments)
-
-
 READERS: dict[str, Reader] = {
     "fairseq": _read_fairseq,
     "textless": _read_textless,
     "slamkit": _read_slamkit,
     "slamkit-tokens": _read_slamkit_tokens,
 }
-_WANTED = {
+_EXPECTED = {
     "fairseq": "`name|71 71 93 82`",
     "textless": "`name<TAB>71 93 82`, and as many numbers on the same line of the .durations file",
     "slamkit": '`{"units": [71, 93], "duration": [2, 1], "file_name": "…"}`',
@@ -306,24 +321,33 @@ _WANTED = {
 }
 
 
-def write_units(shards: Sequence[Shard], format: str, out: Path, *, frames: bool = False) -> int:
-    """Write shards as a file of another maker, EOS left out; returns the number of utterances.
+def write_units(shards: Sequence[Shard], format: str, out: Path, *, expand: bool = False) -> int:
+    """Write shards as a file of units for another toolkit, without EOS; returns the number of utterances.
 
-    `frames`: each unit as often as it lasted frames. `textless` writes OUT and, where durations are known and `frames`
-    is not asked for, the file beside it.
+    Args:
+        shards: shards of units.
+        format: `fairseq`, `textless` or `slamkit`. `textless` also writes a `.durations` file where durations are
+            known and `expand` is false.
+        out: the file to write.
+        expand: repeat each unit as many times as its duration in frames.
 
     Raises:
-        UserError: unigram tokens, durations that are wanted and not known, or an id that no line can hold.
+        UserError: shards of tokens, durations that are needed and not known, or an id with a line break.
     """
-    line = _known(format, WRITERS)
+    line = _require_format(format, WRITERS)
     if "unigram" in shards[0].preprocessing:
         raise UserError(f"{shards[0].folder}: holds unigram tokens; give the shards of units.")
-    if format == "textless" and not frames and all(shard.durations is not None for shard in shards):
-        beside = out.with_suffix(".durations")
-        if beside == out:
-            raise UserError(f"{out}: is the name of the durations; name the units otherwise, say .units.")
-        _write_lines(beside, (_textless_line(name, lasting) for name, _, lasting in _entries(shards, False)))
-    return _write_lines(out, (line(*entry) for entry in _entries(shards, frames)))
+    if format == "textless" and not expand and all(shard.durations is not None for shard in shards):
+        durations_path = out.with_suffix(".durations")
+        if durations_path == out:
+            raise UserError(
+                f"{out}: is the name of the durations file; choose another name for the units, for example .units."
+            )
+        _write_lines(
+            durations_path,
+            (_textless_line(name, durations) for name, _, durations in _sequences(shards, expand=False)),
+        )
+    return _write_lines(out, (line(*sequence) for sequence in _sequences(shards, expand)))
 
 
 def _write_lines(path: Path, lines: Iterator[str]) -> int:
@@ -337,22 +361,21 @@ def _write_lines(path: Path, lines: Iterator[str]) -> int:
     return count
 
 
-def _entries(shards: Sequence[Shard], frames: bool) -> Iterator[tuple[str, np.ndarray, np.ndarray | None]]:
-    """Name, units and durations of every sample, without EOS; with `frames` each unit as often as it lasted."""
+def _sequences(shards: Sequence[Shard], expand: bool) -> Iterator[tuple[str, np.ndarray, np.ndarray | None]]:
+    """Id, units and durations of every sample, without EOS; with `expand` units repeated and no durations."""
     for shard in shards:
         durations = shard.sample_durations()
-        if frames and durations is None and len(shard.lengths):
+        if expand and durations is None and len(shard.lengths):
             raise UserError(
-                f"{shard.folder}: how long its units last was not kept, so frames cannot be written."
+                f"{shard.folder}: does not hold the durations of its units, so frames cannot be written."
             )
-        for row, units, lasting in zip(
-            shard.rows(), shard.samples(), durations or repeat(None), strict=False
-        ):
-            if frames and lasting is not None:
-                units, lasting = np.repeat(units[:-1], lasting[:-1]), None
+        for row, units, frames in zip(shard.rows(), shard.samples(), durations or repeat(None), strict=False):
+            if frames is None:
+                yield row["id"], units[:-1], None
+            elif expand:
+                yield row["id"], np.repeat(units[:-1], frames[:-1]), None
             else:
-                units, lasting = units[:-1], None if lasting is None else lasting[:-1]
-            yield row["id"], units, lasting
+                yield row["id"], units[:-1], frames[:-1]
 
 
 def _joined(numbers: np.ndarray | None) -> str:
@@ -368,8 +391,8 @@ def _textless_line(name: str, units: np.ndarray | None, durations: np.ndarray | 
 
 
 def _slamkit_line(name: str, units: np.ndarray, durations: np.ndarray | None) -> str:
-    lasting = {} if durations is None else {"duration": durations.tolist()}
-    return json.dumps({"units": units.tolist(), **lasting, "file_name": name})
+    known = {} if durations is None else {"duration": durations.tolist()}
+    return json.dumps({"units": units.tolist(), **known, "file_name": name})
 
 
 WRITERS: dict[str, Callable[[str, np.ndarray, np.ndarray | None], str]] = {

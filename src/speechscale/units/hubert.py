@@ -1,13 +1,13 @@
-"""HuBERT as an encoder: one hidden state of a pretrained model, from a folder or a pinned revision of the hub.
+"""The HuBERT encoder: one hidden state of a pretrained model, from a folder or a pinned revision of the hub.
 
-How many frames an utterance gives depends on how it is cut and padded, and code bases differ. For mHuBERT-25Hz, which
-sees 720 samples and moves by 640, sixty seconds give
+The number of frames of an utterance depends on chunking and padding, which differ between code bases. For
+mHuBERT-25Hz, with a receptive field of 720 samples and a stride of 640, sixty seconds give
 
 - 1498 frames in chunks of 30 s (`chunk_seconds=30`): the released code of the scaling study, and the presets here;
 - 1499 frames in chunks of 100 s (`chunk_seconds=100`): textlesslib and Spirit LM;
-- 1500 frames whole, with 40 samples of silence at both ends (`chunk_seconds=0, padding=40`): slamkit.
+- 1500 frames without chunks, with 40 samples of silence at both ends (`chunk_seconds=0, padding=40`): slamkit.
 
-Each chunk is heard by itself. What is left of an utterance and shorter than the 720 samples gives no frame.
+Each chunk is encoded separately. A last chunk shorter than 720 samples gives no frame.
 """
 
 from __future__ import annotations
@@ -30,37 +30,37 @@ from speechscale.records.seal import sha256_file
 if TYPE_CHECKING:
     from transformers import HubertModel
 
-    from speechscale.units.masked_hubert import MaskedHubert
+    from speechscale.units.hubert_forward import HubertForward
 
 WEIGHTS = "model.safetensors"
-_LOOKAHEAD = 8  # batches: among so many utterances most have neighbours of nearly their own length
+_BUFFERED_BATCHES = 8  # among the utterances of 8 batches, most have others of nearly the same length
 
 
 class HubertSpec(BaseModel):
-    """Which hidden state of which HuBERT, and how audio is handed to it."""
+    """The model, the hidden state that is taken, and the preparation of the audio."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    model: str = Field(min_length=1)  # a folder in the layout of transformers, or a hub id
-    revision: str | None = None  # commit of the hub; of a folder `sha256:` and the hash of its weights
-    layer: int = Field(ge=0)  # of `hidden_states`: 0 is what enters the first transformer layer
+    model: str = Field(min_length=1)  # a folder written by save_pretrained, or a hub id
+    revision: str | None = None  # commit of the hub; for a folder `sha256:` and the hash of its weights
+    layer: int = Field(ge=0)  # index in `hidden_states`: 0 is the input of the first transformer layer
     normalize: bool = False  # each utterance to mean 0 and variance 1
     chunk_seconds: float = Field(default=30.0, ge=0)  # 0: the whole utterance
     padding: int = Field(default=0, ge=0)  # samples of silence at both ends of the utterance
 
     @model_validator(mode="after")
-    def _revision_pins(self) -> HubertSpec:
+    def _check_revision(self) -> HubertSpec:
         if self.revision is not None and not re.fullmatch(r"sha256:[0-9a-f]{64}|[0-9a-f]{40}", self.revision):
             raise ValueError(
-                f"revision {self.revision!r} pins nothing; wanted is a commit of the hub, 40 hexadecimal digits"
+                f"revision {self.revision!r} is not pinned; wanted a commit of the hub, 40 hexadecimal digits"
             )
         return self
 
     def pinned(self) -> HubertSpec:
-        """This spec with the revision of a folder filled in, from its weights.
+        """This spec with the revision filled in from the weights, where the model is a folder.
 
         Raises:
-            UserError: no such folder, or it has no weights, or others than the revision says; a hub id without commit.
+            UserError: no such folder, missing weights or weights of another revision; or a hub id without a commit.
         """
         folder = Path(self.model)
         if folder.is_dir():
@@ -90,18 +90,18 @@ class HubertSpec(BaseModel):
 
 
 @dataclass(frozen=True)
-class Preset:
-    """A published encoder and the published k-means that belongs to it."""
+class EncoderPreset:
+    """A published encoder, and the file name and hash of the published k-means of its frames."""
 
     encoder: HubertSpec
     clusters: int
-    kmeans: str  # file name
+    kmeans: str
     kmeans_sha256: str
 
 
-PRESETS = {
-    # What the scaling study uses; k-means from dl.fbaipublicfiles.com/textless_nlp/twist/speech_tokenizer
-    "mhubert-25hz-l11": Preset(
+ENCODER_PRESETS = {
+    # The encoder of the scaling study; k-means from dl.fbaipublicfiles.com/textless_nlp/twist/speech_tokenizer
+    "mhubert-25hz-l11": EncoderPreset(
         HubertSpec(
             model="slprl/mhubert-base-25hz",
             revision="a319086e1d343190047d02b7f81133fb310c1b90",
@@ -117,91 +117,93 @@ PRESETS = {
 
 
 class HubertEncoder:
-    """Frames of one hidden state, the same whatever else is in the batch (to 1e-4 relative, in float32)."""
+    """Frames of one hidden state, independent of the rest of the batch (to 1e-4 relative, in float32).
+
+    See `Encoder` for the attributes.
+    """
 
     name = "hubert"
 
-    def __init__(self, spec: HubertSpec, computing: ComputeOptions) -> None:
+    def __init__(self, spec: HubertSpec, compute: ComputeOptions) -> None:
         """Load the model.
 
         Raises:
-            UserError: no such model, weights that do not fit it, no such layer or device.
+            UserError: no such model, layer or device, or weights that do not fit the model.
         """
-        self.spec, self._network = _load(spec, computing.device, computing.precision)
-        self.rate = SAMPLE_RATE / self._network.stride
-        self.dimension = self._network.dimension
-        self.lookahead = _LOOKAHEAD * computing.batch_seconds
-        self._batch = computing.batch_seconds * SAMPLE_RATE
+        self.spec, self._forward = _load(spec, compute.device, compute.precision)
+        self.frame_rate = SAMPLE_RATE / self._forward.stride
+        self.dimension = self._forward.dimension
+        self.buffer_seconds = _BUFFERED_BATCHES * compute.batch_seconds
+        self._batch_samples = compute.batch_seconds * SAMPLE_RATE
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What a code book of these frames must agree on."""
+        """Name and every setting that frames depend on."""
         return {"name": self.name, **self.spec.model_dump()}
 
     def encode(self, waveforms: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Frames of each waveform, float32 [frames, dimension]."""
-        chunks = [(place, chunk) for place, wave in enumerate(waveforms) for chunk in self._chunks(wave)]
+        chunks = [(index, chunk) for index, wave in enumerate(waveforms) for chunk in self._chunks(wave)]
         encoded = self._encode_by_length([chunk for _, chunk in chunks])
         parts: list[list[np.ndarray]] = [[np.empty((0, self.dimension), np.float32)] for _ in waveforms]
-        for (place, _), frames in zip(chunks, encoded, strict=True):
-            parts[place].append(frames)
+        for (index, _), frames in zip(chunks, encoded, strict=True):
+            parts[index].append(frames)
         return [np.concatenate(part) for part in parts]
 
     def _chunks(self, waveform: np.ndarray) -> Iterator[np.ndarray]:
-        """What is heard at once, normalised and padded; chunks too short for a frame are left out."""
+        """The chunks of the normalised and padded waveform, without those too short for a frame."""
         waveform = np.asarray(waveform, dtype=np.float32)
         if self.spec.normalize and len(waveform):
-            # 1e-7 is that of transformers' feature extractor
+            # 1e-7 as in transformers' Wav2Vec2FeatureExtractor
             waveform = (waveform - waveform.mean()) / np.sqrt(waveform.var() + 1e-7)
         waveform = np.pad(waveform, self.spec.padding)
         size = round(self.spec.chunk_seconds * SAMPLE_RATE) or max(len(waveform), 1)
         for start in range(0, len(waveform), size):
-            if self._network.frames(len(chunk := waveform[start : start + size])):
+            if self._forward.frame_count(len(chunk := waveform[start : start + size])):
                 yield chunk
 
     def _encode_by_length(self, chunks: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Frames of each chunk; those of like length go in one batch."""
+        """Frames of each chunk, computed in batches of similar length."""
         encoded: list[np.ndarray] = [np.empty(0, np.float32)] * len(chunks)
-        for batch in batches_by_length([len(chunk) for chunk in chunks], self._batch):
-            frames = self._network([chunks[place] for place in batch])
-            for place, found in zip(batch, frames, strict=True):
-                encoded[place] = found
+        for batch in batches_by_length([len(chunk) for chunk in chunks], self._batch_samples):
+            for index, frames in zip(batch, self._forward([chunks[i] for i in batch]), strict=True):
+                encoded[index] = frames
         return encoded
 
 
 def batches_by_length(lengths: Sequence[int], capacity: float) -> Iterator[list[int]]:
-    """Indices from long to short, so many at a time that count × longest stays within capacity; at least one."""
+    """Batches of indices in order of decreasing length, with count × longest within `capacity` or a single index."""
     batch: list[int] = []
-    for place in sorted(range(len(lengths)), key=lambda place: -lengths[place]):
+    for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
         if batch and (len(batch) + 1) * lengths[batch[0]] > capacity:
             yield batch
             batch = []
-        batch.append(place)
+        batch.append(index)
     if batch:
         yield batch
 
 
 @lru_cache(maxsize=1)  # a worker makes many shards with one model
-def _load(spec: HubertSpec, device: Device, precision: str) -> tuple[HubertSpec, MaskedHubert]:
+def _load(spec: HubertSpec, device: Device, precision: str) -> tuple[HubertSpec, HubertForward]:
     import torch
 
-    from speechscale.units.masked_hubert import MaskedHubert
+    from speechscale.units.hubert_forward import HubertForward
 
     spec = spec.pinned()
-    place = choose_device(device)
-    model = _pretrained(spec)
+    torch_device = choose_device(device)
+    model = _load_pretrained(spec)
     layers = model.config.num_hidden_layers
     if spec.layer > layers:
         raise UserError(f"{spec.model}: has no layer {spec.layer}; it has the hidden states 0 … {layers}.")
     dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
-    return spec, MaskedHubert(model, spec.layer, place, dtype)
+    return spec, HubertForward(model, spec.layer, torch_device, dtype)
 
 
-def _pretrained(spec: HubertSpec) -> HubertModel:
-    """The model in float32, every weight of it from the file.
+def _load_pretrained(spec: HubertSpec) -> HubertModel:
+    """The model in float32, with every weight loaded from the file.
 
     Raises:
-        UserError: not there, not reachable, not a HuBERT, or weights that do not fit the configuration.
+        UserError: the model is missing, out of reach or not a HuBERT, or its weights do not fit the configuration.
     """
     import torch
     from huggingface_hub.utils import logging as hub_logging
@@ -212,9 +214,9 @@ def _pretrained(spec: HubertSpec) -> HubertModel:
     source: dict[str, Any] = {"pretrained_model_name_or_path": spec.model}
     if not Path(spec.model).is_dir():
         source["revision"] = spec.revision
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
-    hub_logging.set_verbosity_error()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    hub_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     try:
         kind = HubertConfig.get_config_dict(**source)[0].get("model_type")
         if kind != "hubert":
@@ -224,7 +226,7 @@ def _pretrained(spec: HubertSpec) -> HubertModel:
             use_safetensors=True,
             dtype=torch.float32,
             output_loading_info=True,
-            ignore_mismatched_sizes=True,  # they are named below, in one sentence
+            ignore_mismatched_sizes=True,  # _check_weights names them in one sentence
         )
     except UserError:
         raise
@@ -237,23 +239,23 @@ def _pretrained(spec: HubertSpec) -> HubertModel:
         raise UserError(
             f"{spec.model}: cannot be loaded as a HuBERT model ({str(error).strip().splitlines()[0]}); {remedy}."
         ) from error
-    model, loading = loaded
-    _check_weights(spec.model, loading)
+    model: HubertModel = loaded[0]
+    _check_weights(spec.model, loaded[1])
     return model
 
 
 def _check_weights(model: str, loading: dict[str, Any]) -> None:
-    """transformers fills missing weights at random and leaves unknown ones away; neither may pass in silence."""
-    faults = {
-        "missing": set(loading["missing_keys"]) - {"masked_spec_embed"},  # for training only
+    """Refuse what transformers accepts: it initialises missing weights at random and ignores unknown ones."""
+    problems = {
+        "missing": set(loading["missing_keys"]) - {"masked_spec_embed"},  # used in training only
         "unknown": {
             key for key in loading["unexpected_keys"] if re.search(r"\b(encoder|feature_\w+)\.", key)
         },
         "of another size": {key for key, *_ in loading["mismatched_keys"]},
     }
-    told = [f"{len(keys)} {fault} ({min(keys)} …)" for fault, keys in faults.items() if keys]
-    if told:
+    found = [f"{len(keys)} {problem} ({min(keys)} …)" for problem, keys in problems.items() if keys]
+    if found:
         raise UserError(
-            f"{model}: the weights do not fit config.json: {', '.join(told)}. Is the model whole, and is "
-            "transformers at least 4.48, which knows conv_pos_batch_norm?"
+            f"{model}: the weights do not fit config.json: {', '.join(found)}. Check that the download is complete, "
+            "and that transformers is at least 4.48, which supports conv_pos_batch_norm."
         )

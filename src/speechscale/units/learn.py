@@ -1,4 +1,4 @@
-"""A manifest to a code book: hear a seeded sample, take frames from all over it, learn, and measure what was learnt."""
+"""Learning of a codebook: k-means on a seeded sample of frames, and an evaluation of the result."""
 
 from __future__ import annotations
 
@@ -12,147 +12,167 @@ import numpy as np
 from speechscale.compute import DEFAULT_OPTIONS, ComputeOptions
 from speechscale.errors import SampleFault, UserError
 from speechscale.records.manifest import SAMPLE_RATE, Utterance, sample_manifest
-from speechscale.units.encode import LoadWaveforms
+from speechscale.units.codebook import Codebook, save_codebook
 from speechscale.units.encoders import Encoder, load_encoder
-from speechscale.units.kmeans import CodeBook, KMeansSpec, save_code_book, train_kmeans
-from speechscale.units.quality import Measurement, Phone, Quality, phones_in, write_quality
+from speechscale.units.kmeans import KMeansSpec, train_kmeans
+from speechscale.units.quality import (
+    CodebookEvaluator,
+    CodebookQuality,
+    PhoneInterval,
+    manifest_phones,
+    write_quality,
+)
+from speechscale.units.source import SpeechSource
 
-# of utterances that have no phones in the manifest
-Timings = Callable[[Sequence[Utterance]], Iterator[list[Phone] | None]]
+# For each utterance in order its phones; None where they are not known.
+AlignPhones = Callable[[Sequence[Utterance]], Iterator[list[PhoneInterval] | None]]
 
-_MEASURED = 100  # utterances that a code book is measured on
-_ENOUGH = 20  # utterances not learnt from; with fewer it is measured on those it was learnt from
-_HANDFUL = 16  # utterances heard at once, so that memory does not grow with the sample
+_EVALUATION_UTTERANCES = 100  # utterances that a codebook is evaluated on, at most
+_MIN_HELD_OUT = 20  # with fewer held-out utterances the codebook is evaluated on its training utterances
+_UTTERANCES_PER_BATCH = 16  # loaded at once, so that memory does not grow with the sample
 
 
 @dataclass(frozen=True)
-class CodeBookTask:
-    """Everything a worker needs to learn a code book."""
+class CodebookTask:
+    """Everything that a worker needs to learn a codebook.
 
-    manifest: Path
-    root: Path  # what audio paths are relative to
-    encoder: dict[str, Any]  # its identity
+    Attributes:
+        source: the speech to learn from.
+        encoder: identity of the encoder.
+        kmeans: size of the sample and settings of k-means.
+        path: file of the codebook to write.
+        compute: device, precision and batch size of the encoder and of k-means.
+        align_phones: phones of the utterances that have none in the manifest.
+    """
+
+    source: SpeechSource
+    encoder: dict[str, Any]
     kmeans: KMeansSpec
     path: Path
-    load_waveforms: LoadWaveforms
-    split: str | None = None  # learn from this split only
-    computing: ComputeOptions = DEFAULT_OPTIONS
-    timings: Timings | None = None
+    compute: ComputeOptions = DEFAULT_OPTIONS
+    align_phones: AlignPhones | None = None
 
 
 @dataclass(frozen=True)
-class Learnt:
-    """What a code book was learnt from, and how good it is."""
+class LearnedCodebook:
+    """What a codebook was learned from, and its quality."""
 
+    clusters: int
     frames: int
-    faulty: int  # utterances of the sample that could not be heard
-    quality: Quality
+    unreadable: int  # utterances of the sample whose audio could not be loaded
+    quality: CodebookQuality
+
+    def __str__(self) -> str:
+        skipped = f"; {self.unreadable} utterances of the sample could not be read" if self.unreadable else ""
+        return f"{self.clusters} units learned from {self.frames} frames{skipped};\n{self.quality}"
 
 
-def make_code_book(task: CodeBookTask) -> Learnt:
-    """Learn a code book, measure it, and write both: the same whatever the machine's other work.
-
-    Raises:
-        UserError: none of the sampled utterances could be heard, or they have too few frames.
-    """
-    wanted = task.kmeans.utterances
-    drawn = sample_manifest(task.manifest, wanted + _MEASURED, task.kmeans.seed, task.split)
-    chosen = drawn[:wanted]
-    encoder = load_encoder(task.encoder, task.computing)
-    sample = FrameSample(task.kmeans.frames, encoder.dimension, task.kmeans.seed)
-    heard = 0
-    for _, _, frames in _frames(chosen, encoder, task):
-        sample.add(frames)
-        heard += 1
-    if not heard:
-        raise UserError(f"none of the {len(chosen)} utterances sampled for k-means could be heard.")
-    book = train_kmeans(sample.frames, task.kmeans, encoder.identity, task.computing)
-    quality = _measure(book, drawn, encoder, task)
-    write_quality(quality, task.path)
-    save_code_book(book, task.path)  # last: where it stands, all is done
-    return Learnt(len(sample.frames), len(chosen) - heard, quality)
-
-
-def adopt_code_book(book: CodeBook, task: CodeBookTask) -> Quality:
-    """Measure a code book that was learnt elsewhere on the sample of a task, and write it with its report.
+def fit_codebook(task: CodebookTask) -> LearnedCodebook:
+    """Learn a codebook, evaluate it and write both. The same task writes the same bytes.
 
     Raises:
-        UserError: it belongs to another encoder, or none of the sampled utterances could be heard.
+        UserError: no utterance of the sample could be read, or they have too few frames.
     """
-    drawn = sample_manifest(task.manifest, _MEASURED, task.kmeans.seed, task.split)
-    encoder = load_encoder(task.encoder, task.computing)
-    book.check_frames_of(encoder)
-    quality = _measured(book, drawn, encoder, task).quality(held_out=True)
+    utterances = task.kmeans.utterances
+    sampled = sample_manifest(
+        task.source.manifest, utterances + _EVALUATION_UTTERANCES, task.kmeans.seed, task.source.split
+    )
+    training = sampled[:utterances]
+    encoder = load_encoder(task.encoder, task.compute)
+    reservoir = FrameReservoir(task.kmeans.frames, encoder.dimension, task.kmeans.seed)
+    encoded = 0
+    for _, _, frames in _encoded_utterances(training, encoder, task.source):
+        reservoir.add(frames)
+        encoded += 1
+    if not encoded:
+        raise UserError(f"none of the {len(training)} utterances sampled for k-means could be read.")
+    codebook = train_kmeans(reservoir.frames, task.kmeans, encoder.identity, task.compute)
+    held_out = sampled[utterances:]
+    if len(held_out) >= _MIN_HELD_OUT:
+        quality = _evaluate(codebook, held_out, encoder, task).quality(held_out=True)
+    else:
+        quality = _evaluate(codebook, sampled[:_EVALUATION_UTTERANCES], encoder, task).quality(held_out=False)
     write_quality(quality, task.path)
-    save_code_book(book, task.path)
+    save_codebook(codebook, task.path)  # last, because its existence says that the task is done
+    return LearnedCodebook(task.kmeans.clusters, len(reservoir.frames), len(training) - encoded, quality)
+
+
+def evaluate_and_save_codebook(codebook: Codebook, task: CodebookTask) -> CodebookQuality:
+    """Evaluate a codebook that was learned elsewhere on the speech of a task, and write both.
+
+    Raises:
+        UserError: it belongs to another encoder, or no utterance of the sample could be read.
+    """
+    source = task.source
+    sampled = sample_manifest(source.manifest, _EVALUATION_UTTERANCES, task.kmeans.seed, source.split)
+    encoder = load_encoder(task.encoder, task.compute)
+    codebook.require_encoder(encoder)
+    quality = _evaluate(codebook, sampled, encoder, task).quality(held_out=True)
+    write_quality(quality, task.path)
+    save_codebook(codebook, task.path)
     return quality
 
 
-def _measure(book: CodeBook, drawn: Sequence[Utterance], encoder: Encoder, task: CodeBookTask) -> Quality:
-    """On utterances that were not learnt from, where there are enough."""
-    unseen = drawn[task.kmeans.utterances :]
-    held_out = len(unseen) >= _ENOUGH
-    return _measured(book, unseen if held_out else drawn[:_MEASURED], encoder, task).quality(held_out)
+def _evaluate(
+    codebook: Codebook, utterances: Sequence[Utterance], encoder: Encoder, task: CodebookTask
+) -> CodebookEvaluator:
+    evaluator = CodebookEvaluator(codebook, encoder.frame_rate)
+    phones = dict(zip((u.id for u in utterances), _phones(utterances, task.align_phones), strict=True))
+    for utterance, seconds, frames in _encoded_utterances(utterances, encoder, task.source):
+        evaluator.add(frames, seconds, phones[utterance.id])
+    return evaluator
 
 
-def _measured(
-    book: CodeBook, utterances: Sequence[Utterance], encoder: Encoder, task: CodeBookTask
-) -> Measurement:
-    measurement = Measurement(book, encoder.rate)
-    phones = dict(zip((u.id for u in utterances), _phones(utterances, task.timings), strict=True))
-    for utterance, seconds, frames in _frames(utterances, encoder, task):
-        measurement.add(frames, seconds, phones[utterance.id])
-    return measurement
+def _phones(
+    utterances: Sequence[Utterance], align_phones: AlignPhones | None
+) -> Iterator[list[PhoneInterval] | None]:
+    """The phones of the manifest where it has them, else those of `align_phones`."""
+    listed = [manifest_phones(utterance) for utterance in utterances]
+    without = [utterance for utterance, phones in zip(utterances, listed, strict=True) if phones is None]
+    aligned = iter(align_phones(without)) if align_phones and without else iter([None] * len(without))
+    for phones in listed:
+        yield next(aligned) if phones is None else phones
 
 
-def _phones(utterances: Sequence[Utterance], timings: Timings | None) -> Iterator[list[Phone] | None]:
-    """Those of the manifest first, else those that the synthesiser tells."""
-    given = [phones_in(utterance) for utterance in utterances]
-    without = [utterance for utterance, phones in zip(utterances, given, strict=True) if phones is None]
-    told = iter(timings(without)) if timings and without else iter([None] * len(without))
-    for phones in given:
-        yield next(told) if phones is None else phones
-
-
-def _frames(
-    utterances: Sequence[Utterance], encoder: Encoder, task: CodeBookTask
+def _encoded_utterances(
+    utterances: Sequence[Utterance], encoder: Encoder, source: SpeechSource
 ) -> Iterator[tuple[Utterance, float, np.ndarray]]:
-    """Each utterance that can be heard, its seconds and its frames; a handful in memory at a time."""
-    step = max(_HANDFUL, int(encoder.lookahead / 10))  # about ten seconds each
+    """Each utterance that can be read, its seconds and its frames; a batch at a time is in memory."""
+    step = max(_UTTERANCES_PER_BATCH, int(encoder.buffer_seconds / 10))  # at about ten seconds an utterance
     for start in range(0, len(utterances), step):
-        some = utterances[start : start + step]
-        heard = [
+        batch = utterances[start : start + step]
+        loaded = [
             (utterance, waveform)
-            for utterance, waveform in zip(some, task.load_waveforms(some, task.root), strict=True)
+            for utterance, waveform in zip(batch, source.load_waveforms(batch, source.root), strict=True)
             if not isinstance(waveform, SampleFault)
         ]
-        encoded = encoder.encode([waveform for _, waveform in heard])
-        for (utterance, waveform), frames in zip(heard, encoded, strict=True):
+        encoded = encoder.encode([waveform for _, waveform in loaded])
+        for (utterance, waveform), frames in zip(loaded, encoded, strict=True):
             if len(frames):
                 yield utterance, len(waveform) / SAMPLE_RATE, frames
 
 
-class FrameSample:
-    """A uniform sample of all frames that pass by, in the memory of the sample (Vitter 1985, algorithm R)."""
+class FrameReservoir:
+    """A uniform random sample of a stream of frames, in constant memory (Vitter 1985, algorithm R)."""
 
     def __init__(self, size: int, dimension: int, seed: int) -> None:
-        self._kept = np.empty((size, dimension), dtype=np.float32)  # the system gives memory as it is filled
+        self._kept = np.empty((size, dimension), dtype=np.float32)  # pages are allocated as they are filled
         self._seen = 0
         self._rng = np.random.default_rng(seed)
 
     @property
     def frames(self) -> np.ndarray:
-        """Those kept, float32 [frames, dimension]."""
+        """The frames kept, float32 [frames, dimension]."""
         return self._kept[: self._seen]
 
     def add(self, frames: np.ndarray) -> None:
-        """Frames of one utterance, float32 [frames, dimension]."""
-        room = max(0, len(self._kept) - self._seen)
-        self._kept[self._seen : self._seen + room][: len(frames)] = frames[:room]
-        late = frames[room:]
-        # the t-th frame is kept with probability size / t, in a random place; of two in one place the later stays
-        order = np.arange(self._seen + min(room, len(frames)), self._seen + len(frames)) + 1
-        places = (self._rng.random(len(late)) * order).astype(np.int64)
-        stays = places < len(self._kept)
-        self._kept[places[stays]] = late[stays]
+        """Offer the frames of one utterance, float32 [frames, dimension]."""
+        free = max(0, len(self._kept) - self._seen)
+        self._kept[self._seen : self._seen + free][: len(frames)] = frames[:free]
+        late = frames[free:]
+        # Frame number t replaces a random one with probability size / t; of two for one position the later stays.
+        order = np.arange(self._seen + min(free, len(frames)), self._seen + len(frames)) + 1
+        positions = (self._rng.random(len(late)) * order).astype(np.int64)
+        accepted = positions < len(self._kept)
+        self._kept[positions[accepted]] = late[accepted]
         self._seen += len(frames)

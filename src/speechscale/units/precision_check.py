@@ -1,4 +1,4 @@
-"""What a coarser precision costs: the share of units that change, on a seeded sample of utterances."""
+"""Effect of a lower precision on units: the share of frames whose unit changes, on a seeded sample."""
 
 from __future__ import annotations
 
@@ -8,37 +8,39 @@ from pathlib import Path
 from speechscale.compute import ComputeOptions
 from speechscale.errors import SampleFault
 from speechscale.records.manifest import sample_manifest
-from speechscale.units.encode import LoadWaveforms
+from speechscale.units.codebook import load_codebook
 from speechscale.units.encoders import load_encoder
-from speechscale.units.kmeans import load_code_book
+from speechscale.units.source import SpeechSource
 
 
 @dataclass(frozen=True)
 class PrecisionTask:
-    """Everything a worker needs to compare a way of computing with float32."""
+    """Everything that a worker needs to compare the units of a precision with those of float32."""
 
-    manifest: Path
-    root: Path  # what audio paths are relative to
-    code_book: Path
-    load_waveforms: LoadWaveforms
-    computing: ComputeOptions
-    split: str | None = None  # compare on this split only
-    utterances: int = 32
+    source: SpeechSource
+    codebook: Path
+    compute: ComputeOptions
+    utterances: int = 32  # size of the sample
     seed: int = 0
 
 
-def changed_units(task: PrecisionTask) -> tuple[int, int]:
-    """How many frames of the sample get another unit than in float32, and how many there are."""
-    book = load_code_book(task.code_book)
-    chosen = sample_manifest(task.manifest, task.utterances, task.seed, task.split)
-    heard = [
+def count_changed_units(task: PrecisionTask) -> tuple[int, int]:
+    """The number of frames of the sample whose unit differs from float32, and the number of all frames."""
+    codebook = load_codebook(task.codebook)
+    source = task.source
+    utterances = sample_manifest(source.manifest, task.utterances, task.seed, source.split)
+    waveforms = [
         waveform
-        for waveform in task.load_waveforms(chosen, task.root)
+        for waveform in source.load_waveforms(utterances, source.root)
         if not isinstance(waveform, SampleFault)
     ]
     exact, coarse = (
-        [book.assign(frames) for frames in load_encoder(book.encoder, computing).encode(heard) if len(frames)]
-        for computing in (replace(task.computing, precision="float32"), task.computing)
+        [
+            codebook.assign(frames)
+            for frames in load_encoder(codebook.encoder, compute).encode(waveforms)
+            if len(frames)
+        ]
+        for compute in (replace(task.compute, precision="float32"), task.compute)
     )
     changed = sum(int((a != b).sum()) for a, b in zip(exact, coarse, strict=True))
     return changed, sum(map(len, exact))

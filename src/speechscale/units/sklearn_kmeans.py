@@ -1,8 +1,8 @@
-"""Code books that others published, a scikit-learn k-means in a joblib file, read without running anything in it.
+"""Safe reading of published codebooks: a scikit-learn k-means in a joblib file, without executing anything in it.
 
-A joblib file is a pickle, and a pickle is a program that may call whatever it can name. This reader gives it nothing to
-call: every name that such a file rightly holds is answered with a stand-in of this module that only keeps what it is
-handed, and any other name ends the reading. No class or function of another library is ever looked up.
+A joblib file is a pickle, and a pickle is a program that can call anything it can import. This reader imports
+nothing: each name that such a file legitimately contains is replaced by a stand-in of this module that only stores
+its arguments, and any other name is an error. No class or function of another library is ever looked up.
 """
 
 from __future__ import annotations
@@ -19,22 +19,24 @@ import numpy as np
 
 from speechscale.errors import UserError
 from speechscale.records.seal import differing_fields
-from speechscale.units.hubert import PRESETS
-from speechscale.units.kmeans import CodeBook
+from speechscale.units.codebook import Codebook
+from speechscale.units.hubert import ENCODER_PRESETS
 
-_LARGEST = 2**30  # bytes, unpacked; 20,000 clusters of 2,048 dimensions in float64 are a third of that
-_KINDS = {f"{kind}{size}" for kind in "iuf" for size in (1, 2, 4, 8)} - {"f1"} | {"b1"}
+_MAX_BYTES = 2**30  # uncompressed; 20,000 clusters of 2,048 dimensions in float64 are a third of that
+_DTYPES = {f"{kind}{size}" for kind in "iuf" for size in (1, 2, 4, 8)} - {"f1"} | {"b1"}
 _ZLIB_OR_GZIP = 32 + zlib.MAX_WBITS
 
 
-def read_published(path: Path, encoder: Mapping[str, Any], sha256: str | None = None) -> CodeBook:
-    """The code book in a joblib file of a scikit-learn KMeans or MiniBatchKMeans, plain or compressed by zlib or gzip.
+def read_sklearn_kmeans(path: Path, encoder: Mapping[str, Any], sha256: str | None = None) -> Codebook:
+    """The codebook in a joblib file of a scikit-learn KMeans or MiniBatchKMeans, plain or compressed by zlib or gzip.
 
-    `encoder` is the identity of the encoder whose frames it was learnt from, which such a file does not say; `sha256`,
-    where given, is compared before anything in the file is interpreted.
+    Args:
+        path: the joblib file.
+        encoder: identity of the encoder whose frames it was learned from, which the file does not say.
+        sha256: expected hash of the file, compared before anything in it is interpreted; None accepts any.
 
     Raises:
-        UserError: missing, not the file of that hash, holding anything but arrays and plain values, or no k-means.
+        UserError: the file is missing, has another hash, is not a k-means, or holds anything but plain data.
     """
     try:
         content = Path(path).read_bytes()
@@ -45,16 +47,16 @@ def read_published(path: Path, encoder: Mapping[str, Any], sha256: str | None = 
     found = hashlib.sha256(content).hexdigest()
     if sha256 is not None and found != sha256.lower():
         raise UserError(
-            f"{path}: is not the file that was asked for, and was not opened: its SHA-256 is {found}, wanted {sha256}."
+            f"{path}: is not the expected file, and was not opened: its SHA-256 is {found}, wanted {sha256}."
         )
-    _check_pairing(path, found, encoder)
-    centroids = _centroids(path, _read(path, _unpacked(path, content)))
-    return CodeBook(centroids, np.zeros(centroids.shape[1], np.float32), 1.0, dict(encoder))
+    _check_layer(path, found, encoder)
+    centroids = _centroids(path, _unpickle(path, _decompress(path, content)))
+    return Codebook(centroids, np.zeros(centroids.shape[1], np.float32), 1.0, dict(encoder))
 
 
-def _check_pairing(path: Path, sha256: str, encoder: Mapping[str, Any]) -> None:
-    """A published file that is known by its hash belongs to one layer, which the file itself does not say."""
-    for name, preset in PRESETS.items():
+def _check_layer(path: Path, sha256: str, encoder: Mapping[str, Any]) -> None:
+    """Check that the k-means of a preset, recognised by its hash, is used with the layer it was learned from."""
+    for name, preset in ENCODER_PRESETS.items():
         wanted = {key: getattr(preset.encoder, key) for key in ("layer", "normalize")}
         differing = differing_fields({key: encoder.get(key) for key in wanted}, wanted)
         if sha256 == preset.kmeans_sha256 and differing:
@@ -63,30 +65,28 @@ def _check_pairing(path: Path, sha256: str, encoder: Mapping[str, Any]) -> None:
             )
 
 
-def _unpacked(path: Path, content: bytes) -> bytes:
+def _decompress(path: Path, content: bytes) -> bytes:
     if content[:1] == b"\x78" or content[:2] == b"\x1f\x8b":
-        unpacking = zlib.decompressobj(_ZLIB_OR_GZIP)
+        decompressor = zlib.decompressobj(_ZLIB_OR_GZIP)
         try:
-            content = unpacking.decompress(content, _LARGEST + 1)
+            content = decompressor.decompress(content, _MAX_BYTES + 1)
         except zlib.error as error:
-            raise UserError(f"{path}: cannot be unpacked ({error}); fetch it again.") from error
-        if not unpacking.eof and len(content) <= _LARGEST:
-            raise UserError(f"{path}: ends before its compressed data does; fetch it again.")
-    if len(content) > _LARGEST:
-        raise UserError(f"{path}: holds more than {_LARGEST >> 20} MiB, which no code book needs.")
+            raise UserError(f"{path}: cannot be decompressed ({error}); download it again.") from error
+        if not decompressor.eof and len(content) <= _MAX_BYTES:
+            raise UserError(f"{path}: the compressed data is incomplete; download it again.")
+    if len(content) > _MAX_BYTES:
+        raise UserError(f"{path}: holds more than {_MAX_BYTES >> 20} MiB, which no codebook needs.")
     return content
 
 
-def _read(path: Path, content: bytes) -> Any:
+def _unpickle(path: Path, content: bytes) -> Any:
     try:
-        return _Reader(io.BytesIO(content)).load()
+        return _Unpickler(io.BytesIO(content)).load()
     except _Refused as refusal:
         raise UserError(
-            f"{path}: refused, nothing in it was run: it holds {refusal}, where a k-means needs only arrays."
+            f"{path}: refused, nothing in it was executed: it holds {refusal}, and a k-means needs only arrays."
         ) from refusal
-    except (
-        Exception
-    ) as error:  # a broken pickle can go wrong in any way, and none of them is more than broken data
+    except Exception as error:  # a broken pickle can raise anything, and nothing of it was executed
         raise UserError(
             f"{path}: not a joblib file of a scikit-learn k-means ({type(error).__name__}: {error})."
         ) from error
@@ -97,25 +97,25 @@ def _centroids(path: Path, model: Any) -> np.ndarray:
     centroids = state.get("cluster_centers_") if isinstance(state, dict) else None
     if not isinstance(centroids, np.ndarray) or centroids.ndim != 2 or centroids.dtype.kind != "f":
         raise UserError(
-            f"{path}: holds no fitted k-means; cluster_centers_, floats [clusters, dimension], is wanted."
+            f"{path}: holds no fitted k-means; wanted cluster_centers_, floats [clusters, dimension]."
         )
     if len(centroids) < 2 or not np.isfinite(centroids).all():
-        raise UserError(f"{path}: its cluster_centers_ are fewer than two or not all finite.")
+        raise UserError(f"{path}: its cluster_centers_ have fewer than two rows or are not all finite.")
     return np.ascontiguousarray(centroids, dtype=np.float32)
 
 
 class _Refused(ValueError):
-    """Something in a pickle that a code book does not need."""
+    """Content of a pickle that a codebook does not need."""
 
 
 class _Inert:
-    """What a pickle takes for an object: it keeps its state and does nothing."""
+    """A stand-in for an object in a pickle: stores its state and does nothing."""
 
     def __init__(self, *_arguments: Any) -> None:
         self.state: Any = None
 
     def build(self, state: Any, _stream: io.BytesIO) -> Any:
-        """The object itself, or what takes its place, once its state is known."""
+        """The object with this state, or its replacement."""
         self.state = state
         return self
 
@@ -128,7 +128,7 @@ class _DType(_Inert):
     """A numpy dtype of plain numbers."""
 
     def __init__(self, code: Any, *_flags: Any) -> None:
-        if code not in _KINDS:
+        if code not in _DTYPES:
             raise _Refused(f"an array of dtype {code!r}")
         self.dtype = np.dtype(code)
 
@@ -139,7 +139,7 @@ class _DType(_Inert):
 
 
 class _Array(_Inert):
-    """An array in an ordinary pickle: `_reconstruct` makes it, its state holds the bytes."""
+    """An array in an ordinary pickle: `_reconstruct` creates it, and its state holds the bytes."""
 
     def build(self, state: Any, _stream: io.BytesIO) -> np.ndarray:
         _version, shape, dtype, fortran, data = state
@@ -154,7 +154,7 @@ class _JoblibArray(_Inert):
         if state.get("numpy_array_alignment_bytes") is not None:
             stream.read(stream.read(1)[0])
         size = dtype.dtype.itemsize * int(np.prod(shape, dtype=object))
-        if not 0 <= size <= _LARGEST:
+        if not 0 <= size <= _MAX_BYTES:
             raise _Refused(f"an array of shape {shape}")
         return _array(stream.read(size), dtype, shape, state["order"])
 
@@ -176,7 +176,7 @@ def _from_buffer(data: Any, dtype: Any, shape: Any, order: str) -> np.ndarray:
 
 
 def _encode(text: str, encoding: str) -> bytes:
-    """How bytes are written in protocols before 3."""
+    """`bytes` in pickle protocols before 3."""
     if encoding != "latin1":
         raise _Refused(f"text to be encoded as {encoding!r}")
     return text.encode("latin1")
@@ -201,7 +201,7 @@ _STAND_INS: dict[tuple[str, str], Callable[..., Any]] = {
 }
 
 
-_REACHING_OUT = (
+_UNSAFE_OPCODES = (
     pickle.INST,
     pickle.OBJ,
     pickle.EXT1,
@@ -213,8 +213,8 @@ _REACHING_OUT = (
 )
 
 
-class _Reader(pickle._Unpickler):
-    """The pickle machine of the standard library, without those of its instructions that no code book needs."""
+class _Unpickler(pickle._Unpickler):
+    """The unpickler of the standard library in Python, without the opcodes that no codebook needs."""
 
     def __init__(self, stream: io.BytesIO) -> None:
         super().__init__(stream)
@@ -222,7 +222,7 @@ class _Reader(pickle._Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if module.startswith("numpy.random."):
-            return _Inert  # a part of the random state that an estimator kept
+            return _Inert  # part of the random state of an estimator
         if (module, name) not in _STAND_INS:
             raise _Refused(f"the name {module}.{name}")
         return _STAND_INS[module, name]
@@ -233,16 +233,16 @@ class _Reader(pickle._Unpickler):
             raise _Refused(f"a state for {type(self.stack[-1]).__name__}")
         before = self.stack[-1]
         self.stack[-1] = built = before.build(state, self._stream)
-        for place in [place for place, kept in self.memo.items() if kept is before]:
-            self.memo[place] = built
+        for key in [key for key, stored in self.memo.items() if stored is before]:
+            self.memo[key] = built
 
     def _refuse(self) -> NoReturn:
-        raise _Refused("an instruction to reach outside the file")
+        raise _Refused("an opcode that refers to objects outside the file")
 
     stack: list[Any]
     memo: dict[int, Any]
     dispatch: ClassVar[dict[int, Any]] = {
         **pickle._Unpickler.dispatch,
         pickle.BUILD[0]: _build,
-        **dict.fromkeys((code[0] for code in _REACHING_OUT), _refuse),
+        **dict.fromkeys((code[0] for code in _UNSAFE_OPCODES), _refuse),
     }

@@ -1,7 +1,7 @@
-"""HuBERT units to sound by a CodeHiFiGAN vocoder, from its published checkpoint format.
+"""The CodeHiFiGAN vocoder: waveforms from HuBERT units, loaded from its published checkpoint format.
 
-The generator of HiFi-GAN (Kong et al. 2020) over embedded units, with a predictor of how long each unit lasts
-(Polyak et al. 2021). Modules bear the checkpoint's names; its weight norms are multiplied out on loading.
+The generator of HiFi-GAN (Kong et al. 2020) on embedded units, with a predictor of unit durations (Polyak et al.
+2021). Modules have the names of the checkpoint; weight norms are removed on loading.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from speechscale.records.seal import sha256_file
 
 # dl.fbaipublicfiles.com/textless_nlp/twist/speech_tokenizer/hifigan_lj_mhubert_base_25hz.pt (one English voice)
 PUBLISHED_SHA256 = "d88224e95c501e2cd59a6e4014753169cfe060fb7ade3cc0da03c809fef73b79"
-_SLOPE = 0.1  # of leaky ReLUs, except the last, which was trained with PyTorch's default
+_SLOPE = 0.1  # of leaky ReLUs, except the last, which has PyTorch's default
 _LAST_SLOPE = 0.01
 
 
 class DurationSpec(BaseModel):
-    """Two convolutions that foretell the logarithm of a unit's frames plus one."""
+    """Shape of the duration predictor: two convolutions that predict log(frames of a unit + 1)."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
@@ -37,7 +37,7 @@ class DurationSpec(BaseModel):
 
 
 class VocoderSpec(BaseModel):
-    """What the published config.json says of the generator; what it says of training is ignored."""
+    """The generator's part of the published config.json; settings of training are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
@@ -53,14 +53,14 @@ class VocoderSpec(BaseModel):
     sampling_rate: int
 
     @model_validator(mode="after")
-    def _lists_agree(self) -> VocoderSpec:
+    def _check_shapes(self) -> VocoderSpec:
         if len(self.upsample_rates) != len(self.upsample_kernel_sizes):
             raise ValueError("upsample_rates and upsample_kernel_sizes differ in length")
         if len(self.resblock_kernel_sizes) != len(self.resblock_dilation_sizes):
             raise ValueError("resblock_kernel_sizes and resblock_dilation_sizes differ in length")
         if self.model_in_dim != self.embedding_dim:
             raise ValueError(
-                "model_in_dim differs from embedding_dim; vocoders of several speakers are unknown here"
+                "model_in_dim differs from embedding_dim; vocoders of several speakers are not supported"
             )
         if self.sampling_rate != SAMPLE_RATE:
             raise ValueError(f"sampling_rate is {self.sampling_rate}, wanted {SAMPLE_RATE}")
@@ -68,7 +68,7 @@ class VocoderSpec(BaseModel):
 
     @property
     def hop(self) -> int:
-        """Samples of a frame."""
+        """Samples per frame."""
         return int(np.prod(self.upsample_rates))
 
 
@@ -100,14 +100,15 @@ class _DurationPredictor(nn.Module):
         self.proj = nn.Linear(hidden, 1)
 
     def forward(self, x_BCT: Tensor) -> Tensor:
-        """Frames [B, T] of each unit, at least one."""
+        """Frames of each unit, int64 [B, T], at least one."""
         x_BTC = self.ln1(self.conv1(x_BCT).transpose(1, 2))
         x_BTC = self.ln2(self.conv2(x_BTC.transpose(1, 2)).transpose(1, 2))
-        return (self.proj(x_BTC)[..., 0].exp() - 1).round().clamp(min=1).long()
+        log_frames_BT: Tensor = self.proj(x_BTC)[..., 0]
+        return (log_frames_BT.exp() - 1).round().clamp(min=1).long()
 
 
 class Vocoder(nn.Module):
-    """Units, runs collapsed, to sound."""
+    """The generator: collapsed units to a waveform."""
 
     def __init__(self, spec: VocoderSpec) -> None:
         super().__init__()
@@ -131,15 +132,15 @@ class Vocoder(nn.Module):
         self.dur_predictor = _DurationPredictor(spec.dur_predictor_params)
 
     @torch.inference_mode()
-    def sound(self, units: np.ndarray) -> np.ndarray:
-        """Samples, float32 at 16 kHz, of one sequence of units without EOS.
+    def synthesize(self, units: np.ndarray) -> np.ndarray:
+        """The waveform, float32 [samples] at 16 kHz, of one sequence of collapsed units (int [units]) without EOS.
 
         Raises:
             UserError: no units, or units that the vocoder does not have.
         """
         if not len(units) or units.min() < 0 or units.max() >= self.spec.num_embeddings:
             raise UserError(
-                f"units of the vocoder's {self.spec.num_embeddings} are wanted; found {units[:9].tolist()}."
+                f"wanted units of the vocoder's {self.spec.num_embeddings}; found {units[:9].tolist()}."
             )
         x_BCT = self.dict(torch.from_numpy(np.asarray(units, dtype=np.int64))[None]).transpose(1, 2)
         x_BCT = self.conv_pre(x_BCT.repeat_interleave(self.dur_predictor(x_BCT)[0], dim=2))
@@ -155,24 +156,22 @@ def load_vocoder(checkpoint: Path, config: Path, sha256: str = PUBLISHED_SHA256)
     """The vocoder of a checkpoint `{"generator": weights}` and its config; nothing in the checkpoint is executed.
 
     Raises:
-        UserError: another hash than `sha256`, a config that is not one, or weights that do not fit it (named).
+        UserError: another hash than `sha256`, an invalid config, or weights that do not fit it.
     """
     if not checkpoint.is_file():
         raise UserError(f"{checkpoint}: no such vocoder checkpoint.")
     found = sha256_file(checkpoint)
     if found != sha256.lower():
         raise UserError(
-            f"{checkpoint}: its SHA-256 is {found}, wanted {sha256}; download it again, or name the hash of the "
-            "vocoder that you mean."
+            f"{checkpoint}: its SHA-256 is {found}, wanted {sha256}; download it again, or give the hash of the "
+            "vocoder that you use."
         )
     vocoder = Vocoder(_read_config(config))
     weights = _without_weight_norm(_read_generator(checkpoint))
     try:
         vocoder.load_state_dict(weights)
     except RuntimeError as error:
-        raise UserError(
-            f"{checkpoint}: the weights are not those that {config} describes ({error})."
-        ) from error
+        raise UserError(f"{checkpoint}: the weights do not fit {config} ({error}).") from error
     return vocoder.eval()
 
 
@@ -189,18 +188,18 @@ def _read_config(path: Path) -> VocoderSpec:
 
 def _read_generator(path: Path) -> dict[str, Tensor]:
     try:
-        # weights_only: tensors and plain values alone, nothing is executed
+        # weights_only admits tensors and plain values and executes nothing.
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
         generator = content["generator"]
     except (OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
-        raise UserError(f'{path}: no vocoder checkpoint {{"generator": weights}} ({error}).') from error
+        raise UserError(f'{path}: not a vocoder checkpoint {{"generator": weights}} ({error}).') from error
     if not isinstance(generator, dict) or not all(isinstance(each, Tensor) for each in generator.values()):
-        raise UserError(f'{path}: "generator" holds something else than weights.')
+        raise UserError(f'{path}: "generator" holds values that are not weights.')
     return generator
 
 
 def _without_weight_norm(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """`weight_g`, `weight_v` become `weight` = g v / |v|, the norm over all but the first dimension."""
+    """Replace `weight_g` and `weight_v` by `weight` = g v / |v|, with the norm over all but the first dimension."""
     plain = {name: value for name, value in weights.items() if not name.endswith(("weight_g", "weight_v"))}
     for name in (name for name in weights if name.endswith("weight_v")):
         direction, size = weights[name], weights.get(name[:-1] + "g")

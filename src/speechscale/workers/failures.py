@@ -78,7 +78,7 @@ def _classify(error: Exception) -> Failure:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """torch's error is recognised by its name, so that torch is not imported here; its CPU allocator has none."""
+    """Recognise the error of torch by its name, so that torch is not imported here; its CPU allocator has none."""
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"

@@ -114,7 +114,8 @@ def _count_by_machine(kind: str) -> list[int]:
     """Number of GPUs or CPUs of each machine of the cluster."""
     import ray
 
-    return [int(node["Resources"].get(kind, 0)) for node in ray.nodes() if node["Alive"]]
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return [int(node["Resources"].get(kind, 0)) for node in nodes if node["Alive"]]
 
 
 class _RayPool:

@@ -14,7 +14,7 @@ from corpus_files import AUDIO_STRUCT, audio_bytes
 from speechscale.datasets.benchmarks import detect_benchmark_layout
 from speechscale.errors import SampleFault, UserError
 from speechscale.speech.audio.decode import Recording
-from speechscale.speech.audio.rows import AudioRows
+from speechscale.speech.audio.parquet_audio import ParquetAudioReader
 from speechscale.speech.waveforms import load_waveforms
 
 
@@ -71,12 +71,12 @@ def test_stories_of_several_voices_in_parquet(tmp_path: Path, out: Path) -> None
 
 def test_both_columns_of_a_row_group_are_read_once(tmp_path: Path, out: Path, monkeypatch: Any) -> None:
     """Members of a pair are in two columns of a row; alternating between them must not read the group again."""
-    from speechscale.speech.audio import rows
+    from speechscale.speech.audio import parquet_audio
 
     result = prepare(write_stories(tmp_path / "sSC" / "bm" / "a.parquet", 6), out)
     passes = []
-    read = rows.batches_of_group
-    monkeypatch.setattr(rows, "batches_of_group", lambda *args: passes.append(args[2:]) or read(*args))
+    read = parquet_audio.iter_row_group
+    monkeypatch.setattr(parquet_audio, "iter_row_group", lambda *args: passes.append(args[2:]) or read(*args))
     assert all(len(waveform) for waveform in load_waveforms(result.utterances, tmp_path / "sSC" / "bm"))
     assert sorted(passes) == sorted(
         (g, [f"{c}_audio.bytes"]) for g in range(3) for c in ("correct", "negative")
@@ -122,10 +122,10 @@ def test_files_without_pairs_and_rows_without_audio(tmp_path: Path, out: Path) -
 
 def test_audio_is_read_from_the_named_column(tmp_path: Path) -> None:
     path = write_stories(tmp_path / "a.parquet", 2)
-    with Recording(AudioRows(path, "a", "negative_audio").read(1), "a") as recording:
-        assert recording.frames / recording.rate == 0.51
+    with Recording(ParquetAudioReader(path, "a", "negative_audio").read(1), "a") as recording:
+        assert recording.num_samples / recording.sample_rate == 0.51
     with pytest.raises(SampleFault, match="the column 'audio' holds no audio bytes"):
-        AudioRows(path, "a", "audio")
+        ParquetAudioReader(path, "a", "audio")
 
 
 def test_salmon_in_parquet(tmp_path: Path, out: Path) -> None:

@@ -23,8 +23,9 @@ from speechscale.records.shards import open_shards
 from speechscale.speech.waveforms import load_waveforms
 from speechscale.units.encode import encode_shard, plan_shards
 from speechscale.units.kmeans import KMeansSpec
-from speechscale.units.learn import CodeBookTask, make_code_book
+from speechscale.units.learn import CodebookTask, fit_codebook
 from speechscale.units.mel import MelEncoder, MelSpec
+from speechscale.units.source import SpeechSource
 
 FINE = "encoded"  # outcome; the others are reasons of skips
 
@@ -347,8 +348,9 @@ def batch(
     )
     write_manifest(utterances, everything)
     spec = KMeansSpec(clusters=8)
-    make_code_book(CodeBookTask(everything, root, MelEncoder(MelSpec()).identity, spec, book, load_waveforms))
-    for task in plan_shards(everything, root, book, shards, load_waveforms, seconds=30):
+    source = SpeechSource(everything, root, load_waveforms)
+    fit_codebook(CodebookTask(source, MelEncoder(MelSpec()).identity, spec, book))
+    for task in plan_shards(source, book, shards, seconds=30):
         encode_shard(task)
     for shard in open_shards(shards):
         verify_shard(shard.folder)

@@ -1,4 +1,4 @@
-"""The corpora of a study: nothing of the benchmarks or the test is ever said in training, and every label is there."""
+"""The corpus of a study: no benchmark or test text occurs in training, and the labels are complete."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from speechscale.errors import UserError
 from speechscale.records.items import Item
 from speechscale.records.manifest import read_manifest
 from speechscale.records.seal import verify
-from speechscale.speech.storyworld import corpus as corpus_room
+from speechscale.speech.storyworld import corpus as corpus_module
 from speechscale.speech.storyworld.corpus import (
-    CORPUS_SCHEMA,
-    Corpus,
+    STORY_CORPUS_SCHEMA,
+    StoryCorpus,
     WorldSpec,
-    check_apart,
-    check_voices,
-    make_corpus,
-    write_corpus,
+    check_leakage,
+    check_world_voices,
+    generate_story_corpus,
+    write_story_corpus,
 )
 
 SPEC = WorldSpec(
@@ -35,38 +35,38 @@ SPEC = WorldSpec(
 
 
 @pytest.fixture(scope="module")
-def corpus() -> Corpus:
-    return make_corpus(SPEC)
+def corpus() -> StoryCorpus:
+    return generate_story_corpus(SPEC)
 
 
-def test_counts(corpus: Corpus) -> None:
+def test_numbers_of_utterances_and_items(corpus: StoryCorpus) -> None:
     assert Counter(u.dataset for u in corpus.train) == {"prose": 2000, "stories": 600}
     assert {u.dataset for u in corpus.test} == {"prose"} and len(corpus.test) == 200
     items = Counter((u.extra["task"], u.extra["condition"], u.extra["correct"]) for u in corpus.benchmarks)
     for task in ("lexical", "minimal_pairs", "sstorycloze", "tstorycloze"):
         for condition in ("seen", "unseen"):
-            right, wrong = items[task, condition, True], items[task, condition, False]
-            assert right == wrong >= 500
+            correct, wrong = items[task, condition, True], items[task, condition, False]
+            assert correct == wrong >= 500
 
 
-def test_no_item_occurs_in_training_by_plain_search(corpus: Corpus) -> None:
-    """Independent of the generator: whole members are looked for as text, on sentence borders."""
-    said = "\n" + "\n".join(u.transcript or "" for u in corpus.train) + "\n"
-    heard = said.replace(". ", ".\n")
+def test_no_item_occurs_in_training(corpus: StoryCorpus) -> None:
+    """Independent of the generator: members are searched as text, at sentence boundaries."""
+    texts_by_line = "\n" + "\n".join(u.transcript or "" for u in corpus.train) + "\n"
+    sentences_by_line = texts_by_line.replace(". ", ".\n")
     for u in corpus.benchmarks:
         assert u.synthesis
         if u.synthesis.phonemes:
             continue
         text = u.transcript or ""
         if text.count(".") == 1:
-            assert f"\n{text}\n" not in heard, u.id
+            assert f"\n{text}\n" not in sentences_by_line, u.id
         else:
-            assert text not in said, u.id
-    texts = {u.transcript for u in corpus.train}
-    assert texts.isdisjoint(u.transcript for u in corpus.test)
+            assert text not in texts_by_line, u.id
+    train_texts = {u.transcript for u in corpus.train}
+    assert train_texts.isdisjoint(u.transcript for u in corpus.test)
 
 
-def test_voices_of_the_unseen_condition_are_never_heard_in_training(corpus: Corpus) -> None:
+def test_unseen_voices_do_not_occur_in_training(corpus: StoryCorpus) -> None:
     assert {u.speaker for u in corpus.train} == {"en-us", "en-us+m3"}
     by_condition = {
         c: {u.speaker for u in corpus.benchmarks if u.extra["condition"] == c} for c in ("seen", "unseen")
@@ -74,59 +74,59 @@ def test_voices_of_the_unseen_condition_are_never_heard_in_training(corpus: Corp
     assert by_condition == {"seen": {"en-us", "en-us+m3"}, "unseen": {"en-us+f2"}}
 
 
-def test_both_members_of_an_item_have_one_voice(corpus: Corpus) -> None:
+def test_members_of_an_item_share_a_voice(corpus: StoryCorpus) -> None:
     voices: dict[str, set[str | None]] = {}
     for u in corpus.benchmarks:
         voices.setdefault(u.id.rsplit("/", 1)[0], set()).add(u.speaker)
     assert all(len(found) == 1 for found in voices.values())
 
 
-def test_same_seed_same_corpus_and_seeds_differ(corpus: Corpus) -> None:
-    assert make_corpus(SPEC) == corpus
-    other = make_corpus(SPEC.model_copy(update={"seed": 1}))
+def test_corpus_depends_on_the_seed_only(corpus: StoryCorpus) -> None:
+    assert generate_story_corpus(SPEC) == corpus
+    other = generate_story_corpus(SPEC.model_copy(update={"seed": 1}))
     assert [u.transcript for u in other.train[:20]] != [u.transcript for u in corpus.train[:20]]
 
 
-def test_a_leak_is_caught_by_name() -> None:
+def test_leakage_is_refused_with_the_text() -> None:
     item = Item(
         task="minimal_pairs", id="a", phenomenon="g", correct="The dog sleeps.", wrong="The dog sleep."
     )
     with pytest.raises(UserError, match="benchmark item occurs"):
-        check_apart([["A cat smiles.", "The dog sleep."]], [item], [])
+        check_leakage([["A cat smiles.", "The dog sleep."]], [item], [])
     with pytest.raises(UserError, match="test utterance occurs"):
-        check_apart([["A.", "B."]], [item], [["A.", "B."]])
-    check_apart([["A cat smiles."]], [item], [["A.", "B."]])
+        check_leakage([["A.", "B."]], [item], [["A.", "B."]])
+    check_leakage([["A cat smiles."]], [item], [["A.", "B."]])
 
 
-def test_one_voice_on_both_lists_is_refused() -> None:
-    with pytest.raises(ValidationError, match="en-us stands in voices and in voices_unseen"):
+def test_voice_in_both_lists_is_refused() -> None:
+    with pytest.raises(ValidationError, match="en-us is in voices and in voices_unseen"):
         WorldSpec.model_validate(SPEC.model_dump() | {"voices_unseen": ("en-us",)})
 
 
-def test_unknown_world_and_unknown_voice_are_named() -> None:
+def test_unknown_world_and_unknown_voice_are_refused() -> None:
     with pytest.raises(ValidationError, match="choose one of large, small"):
         WorldSpec.model_validate(SPEC.model_dump() | {"size": "medium"})
     with pytest.raises(UserError, match="'en-uss' cannot speak"):
-        check_voices(SPEC.model_copy(update={"voices": ("en-us", "en-uss")}))
+        check_world_voices(SPEC.model_copy(update={"voices": ("en-us", "en-uss")}))
 
 
-def test_no_text_twice_in_training(corpus: Corpus) -> None:
-    """So that unique tokens are unique."""
+def test_training_texts_are_distinct(corpus: StoryCorpus) -> None:
+    """Otherwise the count of unique tokens would be wrong."""
     assert len({u.transcript for u in corpus.train}) == len(corpus.train)
 
 
-def test_a_world_too_small_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(corpus_room, "_TRIES", 1)  # so that drawing one text twice is enough
+def test_too_small_a_world_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(corpus_module, "_MAX_DRAWS_PER_TEXT", 1)  # so that one repeated text is enough
     with pytest.raises(UserError, match=r"world\.stories: .* ask for fewer"):
-        make_corpus(
+        generate_story_corpus(
             SPEC.model_copy(update={"prose": 10, "test": 5, "stories": 3000, "items_per_phenomenon": 2})
         )
 
 
-def test_sealed_folder(tmp_path: Path) -> None:
+def test_corpus_is_written_as_a_sealed_folder(tmp_path: Path) -> None:
     small = SPEC.model_copy(
         update={"prose": 50, "stories": 20, "test": 10, "items": 20, "items_per_phenomenon": 2}
     )
-    write_corpus(small, tmp_path / "corpus")
-    verify(tmp_path / "corpus", CORPUS_SCHEMA)
+    write_story_corpus(small, tmp_path / "corpus")
+    verify(tmp_path / "corpus", STORY_CORPUS_SCHEMA)
     assert len(list(read_manifest(tmp_path / "corpus" / "train.jsonl"))) == 70

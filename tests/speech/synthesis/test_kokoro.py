@@ -1,6 +1,6 @@
-"""Kokoro through its own package, with a small random network of the real geometry in place of the published weights.
+"""Kokoro through its own package, with a small random network in place of the published weights.
 
-Where the package is not installed (it is no part of the development environment), only its absence is tested.
+The package is not part of the development environment. Where it is missing, only the error message is tested.
 """
 
 import json
@@ -17,10 +17,12 @@ from speechscale.records.seal import sha256_file
 from speechscale.speech.synthesis.engines import KOKORO, open_engine
 
 needs_kokoro = pytest.mark.skipif(find_spec("kokoro") is None, reason="the package kokoro is not installed")
-SOUNDS = ";:,.!? abdefhijklmnopqrstuvwxyzˈˌːæɑɔəɛɡɪŋɹʃʊʌʒθð"
+SYMBOLS = ";:,.!? abdefhijklmnopqrstuvwxyzˈˌːæɑɔəɛɡɪŋɹʃʊʌʒθð"
 
 
-def how(voice: str = "ff_test", *, seed: int = 0, rate: int = 175, phonemes: bool = True) -> Synthesis:
+def kokoro_settings(
+    voice: str = "ff_test", *, seed: int = 0, rate: int = 175, phonemes: bool = True
+) -> Synthesis:
     return Synthesis(engine=KOKORO, voice=voice, words_per_minute=rate, seed=seed, phonemes=phonemes)
 
 
@@ -44,8 +46,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = {
         "istftnet": istftnet,
         "plbert": {**plbert, "max_position_embeddings": 512},
-        "n_token": len(SOUNDS) + 1,
-        "vocab": {sound: number for number, sound in enumerate(SOUNDS, start=1)},
+        "n_token": len(SYMBOLS) + 1,
+        "vocab": {sound: number for number, sound in enumerate(SYMBOLS, start=1)},
         "hidden_dim": 512,
         "style_dim": 128,
         "n_mels": 80,
@@ -68,20 +70,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def kokoro(folder: Path):
-    from speechscale.speech.synthesis.kokoro import Kokoro
+    from speechscale.speech.synthesis.kokoro import KokoroEngine
 
-    with Kokoro(folder, sha256_file(folder / "kokoro-v1_0.pth")) as engine:
+    with KokoroEngine(folder, sha256_file(folder / "kokoro-v1_0.pth")) as engine:
         yield engine
 
 
 @pytest.mark.skipif(find_spec("kokoro") is not None, reason="the package kokoro is installed")
-def test_without_the_package_the_sentence_says_how_to_get_it():
+def test_missing_package_is_reported_with_its_remedy():
     with pytest.raises(UserError, match=r"not installed .*: pip install kokoro\."):
         open_engine(KOKORO)
 
 
 @needs_kokoro
-def test_samples_are_those_of_the_package_resampled_to_16_khz(kokoro, folder):
+def test_samples_equal_those_of_the_package_at_16_khz(kokoro, folder):
     import torch
     from kokoro import KModel
 
@@ -89,7 +91,7 @@ def test_samples_are_those_of_the_package_resampled_to_16_khz(kokoro, folder):
     style = torch.load(folder / "voices" / "ff_test.pt", weights_only=True)
     torch.manual_seed(3)
     at_24_khz = reference("ðə dɔɡ", style[len("ðə dɔɡ") - 1], 1.0).numpy()
-    samples = kokoro.speak("ðə dɔɡ", how(seed=3))
+    samples = kokoro.synthesize("ðə dɔɡ", kokoro_settings(seed=3))
     assert samples.dtype == np.float32
     assert samples.ndim == 1
     assert len(samples) == round(len(at_24_khz) * 2 / 3)
@@ -98,55 +100,60 @@ def test_samples_are_those_of_the_package_resampled_to_16_khz(kokoro, folder):
 
 @needs_kokoro
 def test_speech_is_a_function_of_text_voice_rate_and_seed(kokoro):
-    requests = [("hɛˈloʊ", how()), ("hɛˈloʊ", how(seed=1)), ("hɛˈloʊ", how("ff_other")), ("dɔɡ", how())]
-    requests.append(("hɛˈloʊ", how(rate=90)))
-    there = [samples.tobytes() for samples in kokoro.speak_all(requests)]
-    back = [samples.tobytes() for samples in kokoro.speak_all(requests[::-1])][::-1]
-    assert there == back
-    assert len(set(there)) == len(there)
-    assert len(there[-1]) > len(there[0])  # slower is longer
+    requests = [
+        ("hɛˈloʊ", kokoro_settings()),
+        ("hɛˈloʊ", kokoro_settings(seed=1)),
+        ("hɛˈloʊ", kokoro_settings("ff_other")),
+        ("dɔɡ", kokoro_settings()),
+    ]
+    requests.append(("hɛˈloʊ", kokoro_settings(rate=90)))
+    forward = [samples.tobytes() for samples in kokoro.synthesize_all(requests)]
+    backward = [samples.tobytes() for samples in kokoro.synthesize_all(requests[::-1])][::-1]
+    assert forward == backward
+    assert len(set(forward)) == len(forward)
+    assert len(forward[-1]) > len(forward[0])  # slower is longer
 
 
 @needs_kokoro
 @pytest.mark.parametrize(
     ("text", "voice", "why"),
     [
-        ("", "ff_test", "inaudible: nothing to hear"),
-        (" ...", "ff_test", "inaudible: nothing to hear"),
-        ("日本", "ff_test", "inaudible: nothing to hear"),
+        ("", "ff_test", "inaudible: nothing audible"),
+        (" ...", "ff_test", "inaudible: nothing audible"),
+        ("日本", "ff_test", "inaudible: nothing audible"),
         ("a" * 510, "ff_test", "too long: 510 phonemes"),
         ("dɔɡ", "ff_nobody", "not spoken: Kokoro has no voice 'ff_nobody'"),
         ("dɔɡ", "../config", "not spoken: Kokoro has no voice"),
     ],
 )
-def test_what_cannot_be_spoken_is_a_fault_of_its_own(kokoro, text, voice, why):
-    fault, after = kokoro.speak_all([(text, how(voice)), ("dɔɡ", how())])
+def test_unspeakable_text_or_voice_is_a_fault(kokoro, text, voice, why):
+    fault, after = kokoro.synthesize_all([(text, kokoro_settings(voice)), ("dɔɡ", kokoro_settings())])
     assert isinstance(fault, SampleFault)
     assert why in str(fault)
     assert len(after) > 0
 
 
 @needs_kokoro
-def test_spelling_is_read_by_the_package(kokoro):
+def test_package_phonemizes_spelling(kokoro):
     """French, whose phonemes need no model to be fetched."""
-    bonjour, other = kokoro.speak_all(
-        [("Bonjour.", how(phonemes=False)), ("Au revoir.", how(phonemes=False))]
+    bonjour, other = kokoro.synthesize_all(
+        [("Bonjour.", kokoro_settings(phonemes=False)), ("Au revoir.", kokoro_settings(phonemes=False))]
     )
     assert len(bonjour) > 1000
     assert not np.array_equal(bonjour, other)
 
 
 @needs_kokoro
-def test_another_checkpoint_is_refused_before_it_is_opened(folder):
-    from speechscale.speech.synthesis.kokoro import Kokoro
+def test_checkpoint_with_another_hash_is_refused(folder):
+    from speechscale.speech.synthesis.kokoro import KokoroEngine
 
     with pytest.raises(UserError, match=r"kokoro-v1_0\.pth: its SHA-256 is .*, wanted 496dba11"):
-        Kokoro(folder)
+        KokoroEngine(folder)
 
 
 @needs_kokoro
-def test_a_folder_without_the_files_is_named(tmp_path):
-    from speechscale.speech.synthesis.kokoro import Kokoro
+def test_folder_without_the_files_is_refused(tmp_path):
+    from speechscale.speech.synthesis.kokoro import KokoroEngine
 
     with pytest.raises(UserError, match=r"holds no kokoro-v1_0\.pth; SPEECHSCALE_KOKORO"):
-        Kokoro(tmp_path)
+        KokoroEngine(tmp_path)

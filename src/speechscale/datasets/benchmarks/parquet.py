@@ -25,7 +25,7 @@ from speechscale.datasets.corpora.folder import files_below
 from speechscale.datasets.corpora.parquet import matches as is_parquet_folder
 from speechscale.errors import SampleFault, UserError
 from speechscale.records.shards import Skip
-from speechscale.speech.audio.rows import batches_of_group, open_parquet
+from speechscale.speech.audio.parquet_audio import iter_row_group, open_parquet
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
@@ -118,7 +118,7 @@ class _ParquetFile:
         for group in range(metadata.num_row_groups):
             end = row + metadata.row_group(group).num_rows
             try:
-                for batch in batches_of_group(self.path, metadata, group, self.columns.without_audio):
+                for batch in iter_row_group(self.path, metadata, group, self.columns.without_audio):
                     for values in batch.to_pylist():
                         yield from self._row(row, values)
                         row += 1

@@ -24,7 +24,7 @@ from speechscale.datasets.benchmarks.zerospeech_gold import (
     read_gold,
 )
 from speechscale.errors import SampleFault, UserError
-from speechscale.speech.audio.decode import inside
+from speechscale.speech.audio.decode import resolve_inside
 
 GOLD, INDEX = "gold.csv", "index.json"
 _SET_NAMES = ("dev", "test")
@@ -113,7 +113,7 @@ def _gold_files_of_index(folder: Path) -> dict[str, Path]:
             for name, subset in subsets.items()
             if "gold" in subset["items"]
         }
-        return {name: inside(folder, file) for name, file in files.items()}
+        return {name: resolve_inside(folder, file) for name, file in files.items()}
     except SampleFault as fault:
         raise UserError(f"{path}: {fault.detail}; correct it, or remove it.") from fault
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -14,8 +14,13 @@ from speechscale.datasets.corpora.utterances import validated_utterance, with_me
 from speechscale.errors import SampleFault, UserError
 from speechscale.records.manifest import Utterance
 from speechscale.records.shards import Skip
-from speechscale.speech.audio.decode import Recording, inside
-from speechscale.speech.audio.rows import audio_column, batches_of_group, open_parquet, values_of
+from speechscale.speech.audio.decode import Recording, resolve_inside
+from speechscale.speech.audio.parquet_audio import (
+    audio_column,
+    iter_audio_bytes,
+    iter_row_group,
+    open_parquet,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -53,7 +58,7 @@ def read(source: CorpusSource) -> Iterator[UtteranceOrSkip]:
             yield file
             continue
         try:
-            audio = inside(source.root, str(file.absolute())).relative_to(source.root).as_posix()
+            audio = resolve_inside(source.root, str(file.absolute())).relative_to(source.root).as_posix()
             yield from _ParquetFile(source, file, audio).utterances()
         except SampleFault as fault:
             yield Skip(file.name, fault.reason, fault.detail)
@@ -106,9 +111,11 @@ class _ParquetFile:
     ) -> Iterator[UtteranceOrSkip]:
         row = rows.start
         try:
-            for batch in batches_of_group(self.path, metadata, group, columns.names):
+            for batch in iter_row_group(self.path, metadata, group, columns.names):
                 plain_values = batch.select(list(columns.plain)).to_pylist()
-                audio = values_of(batch, columns.audio) if columns.audio else [None] * len(plain_values)
+                audio = (
+                    iter_audio_bytes(batch, columns.audio) if columns.audio else [None] * len(plain_values)
+                )
                 for values, data in zip(plain_values, audio, strict=True):
                     fields = self._utterance_fields(row, values, columns.plain)
                     yield self._utterance(row, fields, data, reads_audio=columns.audio is not None)

@@ -12,8 +12,8 @@ from speechscale.datasets.corpora.source import CorpusSource, UtteranceOrSkip
 from speechscale.errors import SampleFault
 from speechscale.records.manifest import Utterance
 from speechscale.records.shards import Skip
-from speechscale.speech.audio.decode import TOLERANCE, Recording, inside
-from speechscale.speech.audio.sources import Sources
+from speechscale.speech.audio.decode import END_TOLERANCE_SECONDS, Recording, resolve_inside
+from speechscale.speech.audio.recordings import RecordingCache
 
 
 class AudioChecker:
@@ -21,7 +21,7 @@ class AudioChecker:
 
     def __init__(self, source: CorpusSource) -> None:
         self.source = source
-        self._sources = Sources(source.root)
+        self._recordings = RecordingCache(source.root)
 
     def check(
         self,
@@ -50,7 +50,7 @@ class AudioChecker:
             raise SampleFault(
                 "no audio", "no audio is named; speak a text with `speechscale synthesize` first"
             )
-        path = inside(self.source.root, stated.audio)
+        path = resolve_inside(self.source.root, stated.audio)
         audio = stated.audio
         if Path(audio).is_absolute():
             audio = path.relative_to(self.source.root).as_posix()
@@ -59,17 +59,17 @@ class AudioChecker:
             if not path.is_file():
                 raise SampleFault("missing", f"{audio}: no such file; restore it or correct the list")
             return stated
-        recording = self._sources.recording(stated)
+        recording = self._recordings.open(stated)
         if num_samples is not None:
             is_whole_file = True
-            stated = stated.model_copy(update={"duration": num_samples / recording.rate})
+            stated = stated.model_copy(update={"duration": num_samples / recording.sample_rate})
         return with_measured_duration(recording, stated, is_whole_file=is_whole_file)
 
     def __enter__(self) -> AudioChecker:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._sources.__exit__()
+        self._recordings.__exit__()
 
 
 def validated_utterance(
@@ -98,20 +98,20 @@ def with_measured_duration(recording: Recording, stated: Utterance, *, is_whole_
     Raises:
         SampleFault: the segment ends beyond the audio, or the stated duration of the whole file is wrong.
     """
-    length = recording.frames / recording.rate
+    length = recording.num_samples / recording.sample_rate
     duration = stated.duration
     if is_whole_file and duration is not None:
-        if abs(duration - length) > TOLERANCE:
+        if abs(duration - length) > END_TOLERANCE_SECONDS:
             raise SampleFault(
                 "another length",
                 f"{recording.name}: lasts {length:.3f} s, the list says {duration:.3f} s; list it again",
             )
         duration = length
     else:
-        start, end = recording.span(stated.offset, duration)
+        start, end = recording.sample_range(stated.offset, duration)
         if duration is None or stated.offset + duration > length:
-            duration = (end - start) / recording.rate
-    return stated.model_copy(update={"sample_rate": recording.rate, "duration": duration})
+            duration = (end - start) / recording.sample_rate
+    return stated.model_copy(update={"sample_rate": recording.sample_rate, "duration": duration})
 
 
 def describe_validation_error(error: ValidationError) -> str:

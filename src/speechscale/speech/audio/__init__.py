@@ -1,1 +1,1 @@
-"""Audio files: decoding, container checks, rows of Parquet files."""
+"""Audio files: decoding, container checks, audio columns of Parquet files, writing."""

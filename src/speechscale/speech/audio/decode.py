@@ -1,19 +1,19 @@
-"""One segment of an audio file as mono float32 at 16 kHz, exact to the sample; and samples to a wav.
+"""Decoding of segments of audio files to mono float32 at 16 kHz, exact to the sample.
 
-Seconds become samples at the rate of the file, each border by itself (`sample_at`), so that segments which adjoin in
-seconds adjoin in samples: together they are the whole, none twice and none lost. What is resampled is resampled
-segment by segment, with silence assumed beyond its borders: the few milliseconds next to a border, the reach of the
-filter, may differ from the same stretch of the whole file resampled, and lengths are rounded to whole samples each.
+Seconds are converted to samples at the rate of the file, each boundary by itself (`time_to_sample`). Segments that
+adjoin in seconds therefore adjoin in samples: none is decoded twice and none is lost. Each segment is resampled by
+itself, with silence assumed beyond its boundaries. The few milliseconds next to a boundary, the length of the filter,
+may therefore differ from the resampled whole file, and lengths are rounded to whole samples.
 """
 
 from __future__ import annotations
 
 import errno
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import soundfile
@@ -21,31 +21,26 @@ import soxr
 
 from speechscale.errors import SampleFault
 from speechscale.records.manifest import SAMPLE_RATE
-from speechscale.records.seal import write_file
-from speechscale.speech.audio.containers import missing_bytes, mp3_frames
+from speechscale.speech.audio.containers import count_mp3_samples, find_truncation
 
-TOLERANCE = (
-    0.025  # seconds that a list may be wrong about the end of a file: rounding, and what MP3 decoders trim
-)
-_BLOCK = 1 << 16  # samples a channel read at a time: memory stays flat however long the file
-_UNKNOWN = 1 << 62  # libsndfile's count of samples where a header states none is above this
-_SEEKS = ("PCM", "FLOAT", "DOUBLE", "ULAW", "ALAW")  # subtypes that store each sample by itself
-_DELAY = 2 * 1152  # samples of MP3 frames that need not give sound: one of information, one begun at the end
-_NEVER_A_FAULT = {
-    errno.EIO,
-    errno.EMFILE,
-    errno.ENFILE,
-    errno.ENOMEM,
-    errno.ESTALE,
-    errno.ETIMEDOUT,
-}  # the machine's
+# Seconds by which a list may exceed the end of a file: rounding, and what MP3 decoders trim.
+END_TOLERANCE_SECONDS = 0.025
+_BLOCK = 1 << 16  # samples per channel read at a time: memory does not grow with the length of the file
+_UNKNOWN_LENGTH = 1 << 62  # libsndfile's count of samples exceeds this where the header states none
+# Subtypes that store each sample by itself.
+_SAMPLE_WISE_SUBTYPES = ("PCM", "FLOAT", "DOUBLE", "ULAW", "ALAW")
+_MP3_DELAY = (
+    2 * 1152
+)  # samples of two MP3 frames that may give no sound: the information frame and an unfinished one
+# Errors of the machine, which say nothing about the file.
+_MACHINE_ERRORS = {errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT}
 
 
-def inside(root: Path, name: str) -> Path:
-    """The file that `name`, a path relative to `root` or an absolute one, leads to, links followed.
+def resolve_inside(root: Path, name: str) -> Path:
+    """The absolute path of `name`, relative to `root` or absolute, with links followed.
 
     Raises:
-        SampleFault: it lies outside `root`, or cannot be a path.
+        SampleFault: the path leaves `root`, or cannot be a path.
     """
     try:
         path = (root / name).resolve()
@@ -60,43 +55,42 @@ def inside(root: Path, name: str) -> Path:
     return path
 
 
-def sample_at(seconds: float, rate: int) -> int:
-    """The sample nearest to a time; the sliver keeps a half from falling either way by a rounding error."""
-    return math.floor(seconds * rate + 0.5 + 1e-4)
+def time_to_sample(seconds: float, sample_rate: int) -> int:
+    """The sample nearest to a time. The 1e-4 rounds a half up even where it is just below by a rounding error."""
+    return math.floor(seconds * sample_rate + 0.5 + 1e-4)
 
 
-class _Forward(soundfile.SoundFile):
-    """A decoder that never seeks: soundfile seeks after every read to where it stands, which moves a lossy decoder."""
+class _ForwardOnlyFile(soundfile.SoundFile):  # type: ignore[misc] # soundfile has no types
+    """A decoder that never seeks. soundfile seeks after every read, which moves lossy decoders."""
 
     def seekable(self) -> bool:
         return False
 
 
 class Recording:
-    """An audio file, or the bytes of one, open for reading segments; use it in a `with` block.
+    """An audio file, or the bytes of one, open for reading segments. Use it in a `with` block.
 
-    Seeking is exact where samples are stored by themselves (wav, flac). In mp3, ogg and opus libsndfile's seeks are not
-    (they differ from a full decode by up to the full scale), so these are decoded forward; segments taken in order
-    cost one decode of the file altogether.
+    Seeking is exact where samples are stored by themselves (wav, flac). In mp3, ogg and opus libsndfile's seeks are
+    wrong by up to the full scale, so these are decoded forward; segments read in order cost one decode of the file.
 
     Raises:
-        SampleFault: missing, unreadable, cut short, or without any samples.
+        SampleFault: missing, unreadable, truncated, or without any samples.
     """
 
     def __init__(self, source: Path | bytes, name: str) -> None:
         self.name = name
         self._source = source
         try:
-            with _opened(source) as stream:
+            with _open_bytes(source) as stream:
                 if not stream.read(1):
                     raise SampleFault("empty", f"{name}: zero bytes; copy it again")
-                self._file = _decoder(source, name)
-                self.frames: int = _length(self._file, stream, name)
+                self._file = _open_decoder(source, name)
+                self.num_samples: int = _verified_length(self._file, stream, name)  # per channel
         except OSError as error:
-            raise _fault_of(error, name) from error
-        self.rate: int = self._file.samplerate
-        self._at = 0  # where the decoder of a file without seeking stands: a multiple of _BLOCK
-        self._block: np.ndarray = np.zeros((0, self._file.channels), np.float32)  # the last one it gave
+            raise _to_fault(error, name) from error
+        self.sample_rate: int = self._file.samplerate
+        self._position = 0  # of a forward-only decoder: a multiple of _BLOCK
+        self._block: np.ndarray = np.zeros((0, self._file.channels), np.float32)  # the last one decoded
 
     def __enter__(self) -> Recording:
         return self
@@ -105,31 +99,37 @@ class Recording:
         self.close()
 
     def close(self) -> None:
+        """Close the decoder."""
         self._file.close()
 
-    def span(self, offset: float, duration: float | None) -> tuple[int, int]:
-        """First sample of a segment, and the one after its last; an end up to `TOLERANCE` too late is the file's end.
+    def sample_range(self, offset: float, duration: float | None) -> tuple[int, int]:
+        """Start (inclusive) and end (exclusive) of a segment, in samples at the rate of the file.
+
+        Args:
+            offset: start in seconds.
+            duration: length in seconds; None: to the end. An end that exceeds the file by at most
+                `END_TOLERANCE_SECONDS` is moved to the end of the file.
 
         Raises:
             SampleFault: the segment ends beyond the file, or holds no sample.
         """
-        start = sample_at(offset, self.rate)
-        end = self.frames if duration is None else sample_at(offset + duration, self.rate)
-        if max(start, end) > self.frames + TOLERANCE * self.rate:
+        start = time_to_sample(offset, self.sample_rate)
+        end = self.num_samples if duration is None else time_to_sample(offset + duration, self.sample_rate)
+        if max(start, end) > self.num_samples + END_TOLERANCE_SECONDS * self.sample_rate:
             raise SampleFault(
                 "beyond the end",
-                f"{self.name}: the segment ends at {max(start, end) / self.rate:.3f} s, "
-                f"the file at {self.frames / self.rate:.3f} s; correct offset and duration",
+                f"{self.name}: the segment ends at {max(start, end) / self.sample_rate:.3f} s, "
+                f"the file at {self.num_samples / self.sample_rate:.3f} s; correct offset and duration",
             )
-        end = min(end, self.frames)
+        end = min(end, self.num_samples)
         if start >= end:
             raise SampleFault(
                 "empty", f"{self.name}: no samples from {offset} s; correct offset and duration"
             )
         return start, end
 
-    def samples(self, start: int, end: int, channel: int | None = None) -> Iterator[np.ndarray]:
-        """Mono float32 samples at the rate of the file, in pieces: one channel, or the mean of all.
+    def iter_samples(self, start: int, end: int, channel: int | None = None) -> Iterator[np.ndarray]:
+        """Mono blocks, float32 [samples], at the rate of the file: of one channel, or the mean of all.
 
         Raises:
             SampleFault: damaged, not finite, or without such a channel.
@@ -139,8 +139,11 @@ class Recording:
                 "no channel",
                 f"{self.name}: has {self._file.channels} channels, wanted number {channel}; correct it",
             )
-        for piece in self._stored(start, end) if self._file.seekable() else self._decoded(start, end):
-            mono = piece.mean(axis=1) if channel is None else piece[:, channel]
+        blocks = (
+            self._seek_and_read(start, end) if self._file.seekable() else self._decode_forward(start, end)
+        )
+        for block in blocks:
+            mono = block.mean(axis=1) if channel is None else block[:, channel]
             if not np.isfinite(mono).all():
                 raise SampleFault(
                     "not finite",
@@ -148,77 +151,85 @@ class Recording:
                 )
             yield mono
 
-    def segment(
+    def read_segment(
         self, offset: float = 0.0, duration: float | None = None, channel: int | None = None
     ) -> np.ndarray:
-        """Mono float32 at 16 kHz from `offset`, for `duration` seconds (None: to the end).
+        """A segment as float32 [samples], mono at 16 kHz.
+
+        Args:
+            offset: start in seconds.
+            duration: length in seconds; None: to the end.
+            channel: the channel to read; None: the mean of all.
 
         Raises:
-            SampleFault: as `span` and `samples`, or less than one sample at 16 kHz.
+            SampleFault: as `sample_range` and `iter_samples`, or less than one sample at 16 kHz.
         """
-        start, end = self.span(offset, duration)
-        pieces = self.samples(start, end, channel)
-        if self.rate != SAMPLE_RATE:
-            pieces = _resampled(pieces, end - start, self.rate)
-        waveform = np.concatenate(list(pieces))
+        start, end = self.sample_range(offset, duration)
+        blocks = self.iter_samples(start, end, channel)
+        if self.sample_rate != SAMPLE_RATE:
+            blocks = _resample(blocks, end - start, self.sample_rate)
+        waveform = np.concatenate(list(blocks))
         if not len(waveform):
             raise SampleFault("empty", f"{self.name}: less than one sample at {SAMPLE_RATE} Hz; remove it")
         return waveform
 
-    def _stored(self, start: int, end: int) -> Iterator[np.ndarray]:
-        self._decoding(self._file.seek, start)
+    def _seek_and_read(self, start: int, end: int) -> Iterator[np.ndarray]:
+        self._call_decoder(self._file.seek, start)
         for position in range(start, end, _BLOCK):
             yield self._read(min(_BLOCK, end - position))
 
-    def _decoded(self, start: int, end: int) -> Iterator[np.ndarray]:
-        if start < self._at - len(self._block):
+    def _decode_forward(self, start: int, end: int) -> Iterator[np.ndarray]:
+        if start < self._position - len(self._block):
             self._file.close()
-            self._file = _decoder(self._source, self.name)
-            self._at, self._block = 0, self._block[:0]
+            self._file = _open_decoder(self._source, self.name)
+            self._position, self._block = 0, self._block[:0]
         while start < end:
-            if start >= self._at:
-                self._block = self._read(min(_BLOCK, self.frames - self._at))
-                self._at += len(self._block)
+            if start >= self._position:
+                self._block = self._read(min(_BLOCK, self.num_samples - self._position))
+                self._position += len(self._block)
                 continue
-            first = start - (self._at - len(self._block))
-            piece = self._block[first : first + end - start]
-            yield piece
-            start += len(piece)
+            first = start - (self._position - len(self._block))
+            part = self._block[first : first + end - start]
+            yield part
+            start += len(part)
 
     def _read(self, count: int) -> np.ndarray:
-        """Exactly so many samples, [count, channels]."""
-        block = self._decoding(self._file.read, count, dtype="float32", always_2d=True)
+        """Exactly `count` samples, float32 [count, channels]."""
+        block: np.ndarray = self._call_decoder(self._file.read, count, dtype="float32", always_2d=True)
         if len(block) < count:
             raise SampleFault(
                 "corrupt", f"{self.name}: holds fewer samples than it states; copy or convert it again"
             )
         return block
 
-    def _decoding(self, do, *arguments, **keywords):
+    def _call_decoder(self, method: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
         try:
-            return do(*arguments, **keywords)
+            return method(*arguments, **keywords)
         except soundfile.LibsndfileError as error:
             raise SampleFault(
                 "corrupt", f"{self.name}: cannot be decoded ({error.error_string}); copy or convert it again"
             ) from error
 
 
-def decode(
+def load_audio(
     source: Path | bytes, offset: float = 0.0, duration: float | None = None, channel: int | None = None
 ) -> np.ndarray:
-    """One segment of a file, or of the bytes of one, as `Recording.segment` gives it."""
+    """One segment of an audio file as float32 [samples], mono at 16 kHz.
+
+    Args:
+        source: the path of a file, or its bytes.
+        offset: start in seconds.
+        duration: length in seconds; None: to the end.
+        channel: the channel to read; None: the mean of all.
+
+    Raises:
+        SampleFault: as `Recording` and `Recording.read_segment`.
+    """
     with Recording(source, str(source) if isinstance(source, Path) else "audio in memory") as recording:
-        return recording.segment(offset, duration, channel)
+        return recording.read_segment(offset, duration, channel)
 
 
-def write_wav(samples: np.ndarray, path: Path) -> None:
-    """Mono samples at 16 kHz as a 16-bit wav, whole or not at all."""
-    buffer = BytesIO()
-    soundfile.write(buffer, samples, SAMPLE_RATE, subtype="PCM_16", format="WAV")
-    write_file(path, buffer.getvalue())
-
-
-def _opened(source: Path | bytes) -> BinaryIO:
+def _open_bytes(source: Path | bytes) -> BinaryIO:
     if isinstance(source, bytes):
         return BytesIO(source)
     if source.exists() and not source.is_file():
@@ -228,13 +239,13 @@ def _opened(source: Path | bytes) -> BinaryIO:
     return source.open("rb")
 
 
-def _decoder(source: Path | bytes, name: str) -> soundfile.SoundFile:
-    """A decoder at the start of a file; it seeks only where that is exact."""
+def _open_decoder(source: Path | bytes, name: str) -> soundfile.SoundFile:
+    """A decoder at the start of a file. It is seekable only where seeking is exact."""
     try:
         file = soundfile.SoundFile(BytesIO(source) if isinstance(source, bytes) else source)
-        if file.format != "FLAC" and not file.subtype.startswith(_SEEKS):
+        if file.format != "FLAC" and not file.subtype.startswith(_SAMPLE_WISE_SUBTYPES):
             file.close()
-            file = _Forward(BytesIO(source) if isinstance(source, bytes) else source)
+            file = _ForwardOnlyFile(BytesIO(source) if isinstance(source, bytes) else source)
         return file
     except soundfile.LibsndfileError as error:
         raise SampleFault(
@@ -242,38 +253,42 @@ def _decoder(source: Path | bytes, name: str) -> soundfile.SoundFile:
         ) from error
 
 
-def _length(file: soundfile.SoundFile, stream: BinaryIO, name: str) -> int:
-    """Samples a channel that the file holds.
+def _verified_length(file: soundfile.SoundFile, stream: BinaryIO, name: str) -> int:
+    """Samples per channel of the file.
 
     Raises:
         SampleFault: none, an unknown number, or fewer than the file states.
     """
-    frames, missing = file.frames, missing_bytes(stream)
-    counted = mp3_frames(stream) if file.format == "MP3" else None
-    if counted is not None:  # then the length is libsndfile's estimate, at which it stops
-        if frames < counted - _DELAY:
-            missing = f"it does not state its length, and only {frames} of {counted} samples can be read"
-        frames = min(frames, counted)
-    if missing:
-        raise SampleFault("cut short", f"{name}: {missing}; copy or convert it again")
-    if not frames:
+    length: int = file.frames
+    truncation = find_truncation(stream)
+    counted = count_mp3_samples(stream) if file.format == "MP3" else None
+    if counted is not None:  # then `length` is libsndfile's estimate, at which it stops decoding
+        if length < counted - _MP3_DELAY:
+            truncation = f"it does not state its length, and only {length} of {counted} samples can be read"
+        length = min(length, counted)
+    if truncation:
+        raise SampleFault("cut short", f"{name}: {truncation}; copy or convert it again")
+    if not length:
         raise SampleFault("empty", f"{name}: no samples; record it again or remove it")
-    if frames > _UNKNOWN:
+    if length > _UNKNOWN_LENGTH:
         raise SampleFault("no length", f"{name}: its header does not state its length; re-encode it")
-    return frames
+    return length
 
 
-def _fault_of(error: OSError, name: str) -> SampleFault:
-    """The fault of a file that cannot be opened; what the machine is to blame for is raised as it is."""
-    if error.errno in _NEVER_A_FAULT:
+def _to_fault(error: OSError, name: str) -> SampleFault:
+    """The fault of a file that cannot be opened. Errors of the machine are raised unchanged."""
+    if error.errno in _MACHINE_ERRORS:
         raise error
     if error.errno == errno.ENOENT:
         return SampleFault("missing", f"{name}: no such file; restore it or correct the list")
-    return SampleFault("unreadable", f"{name}: cannot be opened ({error.strerror}); mend that or remove it")
+    return SampleFault(
+        "unreadable", f"{name}: cannot be opened ({error.strerror}); correct that or remove it"
+    )
 
 
-def _resampled(pieces: Iterator[np.ndarray], count: int, rate: int) -> Iterator[np.ndarray]:
-    stream = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
-    for piece in pieces:
-        count -= len(piece)
-        yield stream.resample_chunk(np.ascontiguousarray(piece), last=not count)
+def _resample(blocks: Iterator[np.ndarray], count: int, sample_rate: int) -> Iterator[np.ndarray]:
+    """Blocks of `count` samples in all, resampled to 16 kHz as one stream."""
+    stream = soxr.ResampleStream(sample_rate, SAMPLE_RATE, 1, dtype="float32")
+    for block in blocks:
+        count -= len(block)
+        yield stream.resample_chunk(np.ascontiguousarray(block), last=not count)

@@ -1,4 +1,4 @@
-"""The corpora and benchmarks of a study, as manifests: what is to be spoken, by whom, and what it is for."""
+"""The training and test texts and the benchmark items of a study of the story world, as manifests."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import TypedDict
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -16,20 +16,22 @@ from speechscale.errors import UserError
 from speechscale.records.items import Item, Label
 from speechscale.records.manifest import Synthesis, Utterance, write_manifest
 from speechscale.records.seal import sealed_folder, write_json
-from speechscale.speech.storyworld import items as benchmarks
+from speechscale.speech.storyworld import items
 from speechscale.speech.storyworld.lexicon import load_lexicon
-from speechscale.speech.storyworld.stories import World
+from speechscale.speech.storyworld.stories import StoryWorld
 from speechscale.speech.synthesis import engines
-from speechscale.speech.synthesis.espeak import ESPEAK, Speaker
+from speechscale.speech.synthesis.espeak import ESPEAK, EspeakEngine
 
-CORPUS_SCHEMA = "speechscale.corpus/2"
+STORY_CORPUS_SCHEMA = "speechscale.corpus/2"
 TRAIN, TEST, BENCHMARKS = "train.jsonl", "test.jsonl", "benchmarks.jsonl"
 CONDITIONS = ("seen", "unseen")
-_TRIES = 20  # texts drawn for each that is wanted, before the world is called too small
+_MAX_DRAWS_PER_TEXT = 20  # before the world counts as too small
+
+Sentences = list[str]  # of one text
 
 
 class WorldSpec(BaseModel):
-    """A story world, how much of it is written, and who speaks it."""
+    """The table `[world]` of a study: a story world, the amounts of text drawn from it, and the voices."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -41,47 +43,64 @@ class WorldSpec(BaseModel):
     items: int = Field(default=500, ge=1)  # of each task
     items_per_phenomenon: int = Field(default=100, ge=1)  # minimal pairs
     voices: tuple[str, ...] = Field(min_length=1, strict=False)  # of training
-    voices_unseen: tuple[str, ...] = Field(min_length=1, strict=False)  # never heard in training
+    voices_unseen: tuple[str, ...] = Field(min_length=1, strict=False)  # never in training
     words_per_minute: int = Field(default=260, ge=80, le=450)
 
     @field_validator("size")
     @classmethod
-    def _world_is_known(cls, size: str) -> str:
+    def _world_exists(cls, size: str) -> str:
         load_lexicon(size)
         return size
 
     @model_validator(mode="after")
-    def _voices_are_apart(self) -> WorldSpec:
+    def _voices_are_disjoint(self) -> WorldSpec:
         shared = set(self.voices) & set(self.voices_unseen)
         if shared:
             raise ValueError(
-                f"{', '.join(sorted(shared))} stands in voices and in voices_unseen; keep them apart"
+                f"{', '.join(sorted(shared))} is in voices and in voices_unseen; a voice must be in one of them only"
             )
         return self
 
 
 @dataclass(frozen=True)
-class Corpus:
+class StoryCorpus:
+    """The utterances of a study, and the number of word types in training."""
+
     train: list[Utterance]
     test: list[Utterance]
     benchmarks: list[Utterance]
     word_types: int
 
 
-def write_corpus(spec: WorldSpec, folder: Path) -> None:
-    """Write the manifests of `make_corpus` as one sealed folder."""
-    corpus = make_corpus(spec)
+class CorpusCounts(TypedDict):
+    """The content of `facts.json`, which the report shows."""
+
+    word_types: int
+    utterances: dict[str, int]  # by kind of text
+    items: dict[str, int]  # by task
+    voices_train: list[str]
+    voices_unseen: list[str]
+
+
+def write_story_corpus(spec: WorldSpec, folder: Path) -> None:
+    """Write the manifests of `generate_story_corpus` as one sealed folder.
+
+    Raises:
+        UserError: as `generate_story_corpus`.
+    """
+    corpus = generate_story_corpus(spec)
+    seal_spec = spec.model_dump(mode="json")
     with sealed_folder(
-        folder, schema=CORPUS_SCHEMA, stage="story corpus", spec=spec.model_dump(mode="json"), parents={}
-    ) as aside:
-        write_manifest(corpus.train, aside / TRAIN)
-        write_manifest(corpus.test, aside / TEST)
-        write_manifest(corpus.benchmarks, aside / BENCHMARKS)
-        write_json(aside / "facts.json", facts(corpus))
+        folder, schema=STORY_CORPUS_SCHEMA, stage="story corpus", spec=seal_spec, parents={}
+    ) as staging:
+        write_manifest(corpus.train, staging / TRAIN)
+        write_manifest(corpus.test, staging / TEST)
+        write_manifest(corpus.benchmarks, staging / BENCHMARKS)
+        write_json(staging / "facts.json", corpus_counts(corpus))
 
 
-def facts(corpus: Corpus) -> dict[str, Any]:
-    """Counts for the report."""
+def corpus_counts(corpus: StoryCorpus) -> CorpusCounts:
+    """Counts and voices of a corpus."""
     return {
         "word_types": corpus.word_types,
         "utterances": dict(Counter(u.dataset for u in corpus.train)) | {"test": len(corpus.test)},
@@ -93,104 +112,126 @@ def facts(corpus: Corpus) -> dict[str, Any]:
     }
 
 
-def make_corpus(spec: WorldSpec) -> Corpus:
-    """Training and test texts and benchmark items; nothing of test or benchmarks occurs in training.
+def generate_story_corpus(spec: WorldSpec) -> StoryCorpus:
+    """Training texts, test texts and benchmark items. No text of test or benchmarks occurs in training.
 
-    Benchmarks and test are made first; training rejects what they say, and says nothing twice. `check_apart` then
+    Benchmarks and test are drawn first. Training rejects their texts, and its own repetitions. `check_leakage`
     verifies the result.
 
     Raises:
-        UserError: the world is too small for what is asked of it.
+        UserError: the world is too small for the amounts in `spec`.
     """
-    world = World(load_lexicon(spec.size))
-    spoken = list(benchmarks.minimal_pairs(world, spec.items_per_phenomenon, spec.seed))
-    spoken += benchmarks.sstorycloze(world, spec.items, spec.seed)
-    spoken += benchmarks.tstorycloze(world, spec.items, spec.seed)
-    held_out = benchmarks.forbidden(spoken)
-    test = _distinct("test", _prose(world, Random(f"{spec.seed}/test")), spec.test, held_out)
+    world = StoryWorld(load_lexicon(spec.size))
+    sentence_items = list(items.minimal_pairs(world, spec.items_per_phenomenon, spec.seed))
+    sentence_items += items.sstorycloze(world, spec.items, spec.seed)
+    sentence_items += items.tstorycloze(world, spec.items, spec.seed)
+    held_out = items.held_out_texts(sentence_items)
+    test = _draw_distinct("test", _prose(world, Random(f"{spec.seed}/test")), spec.test, held_out)
     held_out |= {" ".join(sentences) for sentences in test}
-    prose = _distinct("prose", _prose(world, Random(f"{spec.seed}/prose")), spec.prose, held_out)
-    stories = _distinct("stories", _stories(world, Random(f"{spec.seed}/stories")), spec.stories, held_out)
-    check_apart([*prose, *stories], spoken, test)
-    words = {word for text in [*prose, *stories] for sentence in text for word in words_of(sentence)}
-    items = [*_lexical(spec, words), *spoken]
+    prose = _draw_distinct("prose", _prose(world, Random(f"{spec.seed}/prose")), spec.prose, held_out)
+    stories = _draw_distinct(
+        "stories", _stories(world, Random(f"{spec.seed}/stories")), spec.stories, held_out
+    )
+    check_leakage([*prose, *stories], sentence_items, test)
+    words = {word for text in [*prose, *stories] for sentence in text for word in split_words(sentence)}
+    all_items = [*_lexical_items(spec, words), *sentence_items]
     train = [("prose", text) for text in prose] + [("stories", text) for text in stories]
-    # Mixed once, so that any stretch of the corpus is a fair sample of both kinds.
+    # Shuffled once, so that any contiguous part of the corpus has the same share of both kinds.
     Random(f"{spec.seed}/order").shuffle(train)
-    return Corpus(
-        train=[_text(spec, kind, "train", i, text) for i, (kind, text) in enumerate(train)],
-        test=[_text(spec, "prose", "test", i, text) for i, text in enumerate(test)],
-        benchmarks=[u for item in items for condition in CONDITIONS for u in _members(spec, item, condition)],
+    return StoryCorpus(
+        train=[_text_utterance(spec, kind, "train", i, text) for i, (kind, text) in enumerate(train)],
+        test=[_text_utterance(spec, "prose", "test", i, text) for i, text in enumerate(test)],
+        benchmarks=[
+            utterance
+            for item in all_items
+            for condition in CONDITIONS
+            for utterance in _item_utterances(spec, item, condition)
+        ],
         word_types=len(words),
     )
 
 
-def check_voices(spec: WorldSpec) -> None:
-    """Let every voice say a word.
+def check_world_voices(spec: WorldSpec) -> None:
+    """Synthesise one word with every voice.
 
     Raises:
-        UserError: naming a voice that the synthesiser does not have.
+        UserError: the synthesiser lacks a voice, which the sentence names.
     """
-    engines.check_voices([_how(spec, voice) for voice in (*spec.voices, *spec.voices_unseen)], "world.voices")
+    voices = (*spec.voices, *spec.voices_unseen)
+    engines.check_voices([_synthesis(spec, voice) for voice in voices], "world.voices")
 
 
-def check_apart(train: list[list[str]], items: list[Item], test: list[list[str]]) -> None:
-    """Verify that no run of sentences in training is a member of an item, and no training utterance one of the test.
+def check_leakage(train: list[Sentences], benchmark_items: list[Item], test: list[Sentences]) -> None:
+    """Verify that no run of sentences in training is a member of an item, and no training text a test text.
+
+    Args:
+        train: the sentences of each training text.
+        benchmark_items: all items.
+        test: the sentences of each test text.
 
     Raises:
-        UserError: naming the first that is.
+        UserError: naming the first text that leaks.
     """
-    spoken = benchmarks.forbidden(items)
-    held_out = {" ".join(sentences) for sentences in test}
+    item_texts = items.held_out_texts(benchmark_items)
+    test_texts = {" ".join(sentences) for sentences in test}
     for sentences in train:
         text = " ".join(sentences)
-        if benchmarks.leaks(sentences, spoken):
+        if items.contains_held_out(sentences, item_texts):
             raise UserError(f"a benchmark item occurs in the training text {text!r}")
-        if text in held_out:
+        if text in test_texts:
             raise UserError(f"a test utterance occurs in training: {text!r}")
 
 
-def words_of(sentence: str) -> list[str]:
+def split_words(sentence: str) -> list[str]:
+    """The words of a sentence in lower case."""
     return sentence.lower().rstrip(".").split()
 
 
-def _distinct(key: str, texts: Iterator[list[str]], count: int, held_out: set[str]) -> list[list[str]]:
-    """The first `count` texts that differ from each other and hold nothing that is held out."""
-    found: dict[str, list[str]] = {}
-    for text in islice(texts, _TRIES * count):
-        if not benchmarks.leaks(text, held_out):
-            found.setdefault(" ".join(text), text)
-        if len(found) == count:
-            return list(found.values())
+def _draw_distinct(key: str, texts: Iterator[Sentences], count: int, held_out: set[str]) -> list[Sentences]:
+    """The first `count` different texts that contain nothing that is held out."""
+    drawn: dict[str, Sentences] = {}
+    for text in islice(texts, _MAX_DRAWS_PER_TEXT * count):
+        if not items.contains_held_out(text, held_out):
+            drawn.setdefault(" ".join(text), text)
+        if len(drawn) == count:
+            return list(drawn.values())
     raise UserError(f"world.{key}: this world has too few different texts for {count}; ask for fewer.")
 
 
-def _prose(world: World, rng: Random) -> Iterator[list[str]]:
+def _prose(world: StoryWorld, rng: Random) -> Iterator[Sentences]:
     while True:
         yield world.prose(rng)
 
 
-def _stories(world: World, rng: Random) -> Iterator[list[str]]:
+def _stories(world: StoryWorld, rng: Random) -> Iterator[Sentences]:
     while True:
         yield list(world.story(rng).sentences)
 
 
-def _lexical(spec: WorldSpec, words: set[str]) -> list[Item]:
+def _lexical_items(spec: WorldSpec, words: set[str]) -> list[Item]:
     voice = spec.voices[0]
-    with Speaker() as speaker:
-        pronunciations = {word: speaker.phonemes(word, voice) for word in sorted(words)}
-    return list(benchmarks.lexical(pronunciations, spec.items, spec.seed))
+    with EspeakEngine() as espeak:
+        pronunciations = {word: espeak.phonemize(word, voice) for word in sorted(words)}
+    return list(items.lexical(pronunciations, spec.items, spec.seed))
 
 
-def _text(spec: WorldSpec, kind: str, split: str, index: int, sentences: list[str]) -> Utterance:
+def _text_utterance(spec: WorldSpec, kind: str, split: str, index: int, sentences: Sentences) -> Utterance:
     name = f"{split}/{kind}/{index:06d}"
-    return _utterance(spec, name, kind, split, " ".join(sentences), _voice(spec, name, spec.voices))
+    voice = _draw_voice(spec, name, spec.voices)
+    return Utterance(
+        id=name,
+        dataset=kind,
+        split=split,
+        transcript=" ".join(sentences),
+        speaker=voice,
+        synthesis=_synthesis(spec, voice),
+    )
 
 
-def _members(spec: WorldSpec, item: Item, condition: str) -> Iterator[Utterance]:
-    """Both members of an item by one voice, which must not tell them apart."""
+def _item_utterances(spec: WorldSpec, item: Item, condition: str) -> Iterator[Utterance]:
+    """Both members of an item. They share one voice, so that the voice does not distinguish them."""
     name = f"{item.task}/{item.id}/{condition}"
-    voice = _voice(spec, name, spec.voices if condition == "seen" else spec.voices_unseen)
+    voice = _draw_voice(spec, name, spec.voices if condition == "seen" else spec.voices_unseen)
     for member, text in (("correct", item.correct), ("wrong", item.wrong)):
         label = Label(
             task=item.task,
@@ -201,19 +242,26 @@ def _members(spec: WorldSpec, item: Item, condition: str) -> Iterator[Utterance]
             condition=condition,
             correct=member == "correct",
         )
-        utterance = _utterance(spec, f"{name}/{member}", "benchmarks", "benchmarks", text, voice)
-        how = utterance.synthesis and utterance.synthesis.model_copy(update={"phonemes": item.phonemes})
-        yield utterance.model_copy(update={"extra": label.model_dump(exclude_none=True), "synthesis": how})
+        yield Utterance(
+            id=f"{name}/{member}",
+            dataset="benchmarks",
+            split="benchmarks",
+            transcript=text,
+            speaker=voice,
+            synthesis=_synthesis(spec, voice, phonemes=item.phonemes),
+            extra=label.model_dump(exclude_none=True),
+        )
 
 
-def _voice(spec: WorldSpec, name: str, voices: tuple[str, ...]) -> str:
+def _draw_voice(spec: WorldSpec, name: str, voices: tuple[str, ...]) -> str:
     return Random(f"{spec.seed}/{name}").choice(voices)
 
 
-def _utterance(spec: WorldSpec, name: str, dataset: str, split: str, text: str, voice: str) -> Utterance:
-    how = _how(spec, voice)
-    return Utterance(id=name, dataset=dataset, split=split, transcript=text, speaker=voice, synthesis=how)
-
-
-def _how(spec: WorldSpec, voice: str) -> Synthesis:
-    return Synthesis(engine=ESPEAK, voice=voice, words_per_minute=spec.words_per_minute, seed=spec.seed)
+def _synthesis(spec: WorldSpec, voice: str, *, phonemes: bool = False) -> Synthesis:
+    return Synthesis(
+        engine=ESPEAK,
+        voice=voice,
+        words_per_minute=spec.words_per_minute,
+        seed=spec.seed,
+        phonemes=phonemes,
+    )

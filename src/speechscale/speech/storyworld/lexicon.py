@@ -1,4 +1,4 @@
-"""The words of a story world, read from a TOML file beside this module."""
+"""The lexicon of a story world, read from a TOML file of the package."""
 
 from __future__ import annotations
 
@@ -18,31 +18,38 @@ WORLDS = Path(__file__).parent / "worlds"
 
 @dataclass(frozen=True)
 class Noun:
+    """A noun in both numbers."""
+
     singular: str
     plural: str
     pronoun: str = "it"  # of the singular; the plural's is "they"
 
     def form(self, number: Number) -> str:
+        """The form in a number."""
         return self.singular if number == "singular" else self.plural
 
     def pronoun_for(self, number: Number) -> str:
+        """The personal pronoun in a number."""
         return self.pronoun if number == "singular" else "they"
 
 
 @dataclass(frozen=True)
 class Verb:
+    """A verb in its present forms and, where the grammar needs them, past and participle."""
+
     plural: str
     singular: str
     past: str = ""
     participle: str = ""
 
     def form(self, number: Number) -> str:
+        """The form in a number."""
         return self.singular if number == "singular" else self.plural
 
 
 @dataclass(frozen=True)
 class Topic:
-    """What a story is about: the states that start it, the things wanted in it, what one does with them."""
+    """A topic of stories: the states that begin them, the things wanted in them, and the verbs of using these."""
 
     name: str
     states: tuple[str, ...]
@@ -52,7 +59,7 @@ class Topic:
 
 @dataclass(frozen=True, kw_only=True)
 class Lexicon:
-    """Words by what the grammar does with them; a flat world leaves the lists of deeper ones empty."""
+    """Words by their role in the grammar. A flat world leaves the lists of deeper worlds empty."""
 
     depth: int  # how deep phrases may nest
     people: tuple[Noun, ...]
@@ -66,31 +73,34 @@ class Lexicon:
     transitive: tuple[Verb, ...]
     irregular: tuple[Verb, ...]  # past and participle differ
     cognition: tuple[Verb, ...]  # take a clause: "know that", "know what"
-    wishes: tuple[Verb, ...]  # what the hero of a story does about a thing not yet got
-    gains: tuple[Verb, ...]  # how the hero gets it
-    thefts: tuple[Verb, ...]  # how another gets it; past and participle are told
-    # In deeper worlds:
+    wishes: tuple[Verb, ...]  # of the hero of a story: "want"
+    gains: tuple[Verb, ...]  # how the hero gets the thing: "find"
+    thefts: tuple[Verb, ...]  # how the other participant gets it: "take"; with past and participle
+    # Deeper worlds only:
     adverbs: tuple[str, ...] = ()
     conjunctions: tuple[str, ...] = ()
     speaking: tuple[Verb, ...] = ()  # embedded speech
     intentions: tuple[Verb, ...] = ()  # take an infinitive: "want to"
     gifts: tuple[Verb, ...] = ()  # take two objects: "give the boy the cake"
     help: tuple[Verb, ...] = ()  # "help the boy to find the cake"
-    mishaps: tuple[Verb, ...] = ()  # how the hero loses the thing
+    mishaps: tuple[Verb, ...] = ()  # how the hero loses the thing: "lose"
     good_reactions: tuple[Verb, ...] = ()
     bad_reactions: tuple[Verb, ...] = ()
     topics: tuple[Topic, ...]
 
     @property
     def animates(self) -> tuple[Noun, ...]:
+        """People and animals."""
         return self.people + self.animals
 
     @property
     def states(self) -> tuple[str, ...]:
+        """All predicative adjectives."""
         return self.adjectives + self.good_feelings + self.bad_feelings
 
     @property
     def things(self) -> tuple[Noun, ...]:
+        """The things of all topics."""
         return tuple(thing for topic in self.topics for thing in topic.things)
 
 
@@ -110,8 +120,8 @@ def load_lexicon(size: str) -> Lexicon:
         Topic(name, tuple(topic["states"]), _nouns(topic["things"]), _verbs(topic["uses"]))
         for name, topic in table.pop("topics").items()
     )
-    kinds = get_type_hints(Lexicon)
-    words = {name: _READ[kinds[name]](lines) for name, lines in table.items()}
+    types = get_type_hints(Lexicon)
+    words = {name: _PARSERS[types[name]](lines) for name, lines in table.items()}
     return Lexicon(**words, topics=topics)
 
 
@@ -124,11 +134,11 @@ def _verbs(lines: list[str]) -> tuple[Verb, ...]:
 
 
 def _forms(line: str) -> list[str]:
-    """The forms of a word, `_` standing for the space inside a form."""
+    """The forms of a word. `_` is the space inside a form."""
     return [form.replace("_", " ") for form in line.split()]
 
 
-_READ: dict[Any, Callable[[Any], Any]] = {
+_PARSERS: dict[Any, Callable[[Any], Any]] = {
     int: int,
     tuple[str, ...]: tuple,
     tuple[Noun, ...]: _nouns,

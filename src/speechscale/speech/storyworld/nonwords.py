@@ -1,90 +1,114 @@
-"""Non-words one sound away from the words of a world: legal in it, and heard as none of its words.
+"""Non-words that differ from a word of the story world in one sound, legal and not homophones of words.
 
-Sounds are espeak-ng mnemonics, their stress mark included (`'eI`, `t#`).
+Sounds are espeak-ng mnemonics, including their stress mark (`'eI`, `t#`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Literal
 
 Phones = tuple[str, ...]  # of one word
+SoundClass = Literal["vowel", "consonant", "edge", "bound"]
 
 _EDGE = "#"  # of a word
-_STRESS = "',%="  # marks before a vowel
+_STRESS_MARKS = "',%="  # before a vowel
 _VOWELS = frozenset("aAeEiIoOuUV03@")  # first letters of the mnemonics of vowels
-_BOUND = frozenset(
-    {";", "?", "n-", "@-"}
-)  # glide, glottal stop, syllabic n, its schwa: called for by their neighbours
-# Mnemonics that one hears as the same sound; a flap (`t#`) is both t and d, so these cannot be told apart everywhere.
-_HEARD_AS = {"aa": "a", "A:": "0", "O2": "O:", "o@": "O@", "3:": "3", "i:": "i", "i@3": "i@", "aI3": "aI@"}
-_HEARD_AS |= {"t#": "t", "t2": "t", "?": "t", "d": "t", "n-": "n"}
-_REDUCED = frozenset({"@", "@2", "@-", "a#", "I", "I#", "I2", "V"})  # one weak vowel when without stress
+# Glide, glottal stop, syllabic n and its schwa: they occur only next to certain sounds.
+_BOUND = frozenset({";", "?", "n-", "@-"})
+# Mnemonics that sound alike. A flap (`t#`) can be t or d, so that these are not distinguished anywhere.
+_HOMOPHONES = {
+    "aa": "a",
+    "A:": "0",
+    "O2": "O:",
+    "o@": "O@",
+    "3:": "3",
+    "i:": "i",
+    "i@3": "i@",
+    "aI3": "aI@",
+    "t#": "t",
+    "t2": "t",
+    "?": "t",
+    "d": "t",
+    "n-": "n",
+}
+_REDUCED_VOWELS = frozenset({"@", "@2", "@-", "a#", "I", "I#", "I2", "V"})  # sound alike when unstressed
 
 
-def non_words(words: Iterable[Phones]) -> dict[Phones, list[Phones]]:
-    """For each word, what becomes of it when one sound is exchanged for another of its class (vowel or consonant).
+def make_nonwords(words: Iterable[Phones]) -> dict[Phones, list[Phones]]:
+    """For each word, the non-words that result from substituting one sound by another of its class and stress.
 
-    Each two neighbouring sounds of a non-word, word edges included, may stand side by side in the world.
+    Every pair of neighbouring sounds in a non-word, including word edges, is legal according to the words.
     """
     known = set(words)
-    heard = {_heard(word) for word in known}
-    legal = _legal_neighbours(known)
+    audible_words = {_normalize(word) for word in known}
+    legal = _legal_bigrams(known)
     sounds = sorted({sound for word in known for sound in word} - _BOUND)
     return {
         word: [
-            changed
-            for changed in _exchanges(word, sounds)
-            if _heard(changed) not in heard and legal.issuperset(_neighbours(changed))
+            candidate
+            for candidate in _substitutions(word, sounds)
+            if _normalize(candidate) not in audible_words and legal.issuperset(_bigrams(candidate))
         ]
         for word in sorted(known)
     }
 
 
-def kind(sound: str) -> str:
-    """Vowel, consonant, edge of a word, or bound to its neighbours."""
+def sound_class(sound: str) -> SoundClass:
+    """Vowel, consonant, word edge, or a sound bound to its neighbours."""
     if sound == _EDGE:
         return "edge"
-    bare = sound.lstrip(_STRESS)
-    if bare in _BOUND:
+    unstressed = sound.lstrip(_STRESS_MARKS)
+    if unstressed in _BOUND:
         return "bound"
-    return "vowel" if bare[:1] in _VOWELS else "consonant"
+    return "vowel" if unstressed[:1] in _VOWELS else "consonant"
 
 
-def stress(sound: str) -> str:
-    return sound[: len(sound) - len(sound.lstrip(_STRESS))]
+def stress_marks(sound: str) -> str:
+    """The stress marks of a mnemonic; empty where it has none."""
+    return sound[: len(sound) - len(sound.lstrip(_STRESS_MARKS))]
 
 
-def _exchanges(word: Phones, sounds: list[str]) -> Iterator[Phones]:
-    for place, sound in enumerate(word):
+def _substitutions(word: Phones, sounds: list[str]) -> Iterator[Phones]:
+    for position, sound in enumerate(word):
         for other in sounds:
-            if other != sound and kind(other) == kind(sound) and stress(other) == stress(sound):
-                yield (*word[:place], other, *word[place + 1 :])
+            if (
+                other != sound
+                and sound_class(other) == sound_class(sound)
+                and stress_marks(other) == stress_marks(sound)
+            ):
+                yield (*word[:position], other, *word[position + 1 :])
 
 
-def _heard(word: Phones) -> Phones:
-    """The word as one hears it: mnemonics that sound the same become one."""
+def _normalize(word: Phones) -> Phones:
+    """The word with one mnemonic for all that sound alike."""
     return tuple(
         "@"
-        if sound in _REDUCED
-        else stress(sound) + _HEARD_AS.get(sound.lstrip(_STRESS), sound.lstrip(_STRESS))
+        if sound in _REDUCED_VOWELS
+        else stress_marks(sound) + _HOMOPHONES.get(sound.lstrip(_STRESS_MARKS), sound.lstrip(_STRESS_MARKS))
         for sound in word
     )
 
 
-def _legal_neighbours(words: set[Phones]) -> set[tuple[str, str]]:
-    """Pairs of sounds that may stand side by side: those that do in some word, and every consonant with every vowel if
-    either does so with others of that kind in that order (English restricts clusters and edges, not such pairs)."""
-    seen = {pair for word in words for pair in _neighbours(word)}
-    firsts = {(a, kind(b)) for a, b in seen}
-    seconds = {(kind(a), b) for a, b in seen}
-    free = {
+def _legal_bigrams(words: set[Phones]) -> set[tuple[str, str]]:
+    """The pairs of sounds that may be neighbours.
+
+    These are the pairs that occur in some word, and each consonant-vowel or vowel-consonant pair whose members both
+    occur in pairs of that kind: English restricts clusters and word edges, not such pairs.
+    """
+    seen = {pair for word in words for pair in _bigrams(word)}
+    firsts = {(a, sound_class(b)) for a, b in seen}
+    seconds = {(sound_class(a), b) for a, b in seen}
+    unrestricted = {
         (a, b)
-        for a, kind_of_b in firsts
-        for kind_of_a, b in seconds
-        if kind_of_a == kind(a) and kind_of_b == kind(b) and {kind_of_a, kind_of_b} == {"vowel", "consonant"}
+        for a, class_of_b in firsts
+        for class_of_a, b in seconds
+        if class_of_a == sound_class(a)
+        and class_of_b == sound_class(b)
+        and {class_of_a, class_of_b} == {"vowel", "consonant"}
     }
-    return seen | free
+    return seen | unrestricted
 
 
-def _neighbours(word: Phones) -> Iterable[tuple[str, str]]:
+def _bigrams(word: Phones) -> Iterable[tuple[str, str]]:
     return zip((_EDGE, *word), (*word, _EDGE), strict=True)

@@ -1,1 +1,1 @@
-"""Text to waveform: the speech engines and their phoneme times."""
+"""Speech synthesis: engines that turn text into waveforms, and phone alignments."""

@@ -1,4 +1,4 @@
-"""When each phoneme of synthetic speech sounds, as far as its engine can say."""
+"""Phone alignments of synthetic speech, from the engines that report them."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from collections.abc import Iterator, Sequence
 
 from speechscale.errors import SampleFault
 from speechscale.records.manifest import Utterance
-from speechscale.speech.synthesis.espeak import ESPEAK, Speaker
+from speechscale.speech.synthesis.espeak import ESPEAK, EspeakEngine
 
 
-def phone_timings(utterances: Sequence[Utterance]) -> Iterator[list[tuple[str, float, float]] | None]:
-    """Phonemes with start and end in seconds, for each utterance in order; None where the engine cannot say.
+def phone_alignments(utterances: Sequence[Utterance]) -> Iterator[list[tuple[str, float, float]] | None]:
+    """Phones with start and end in seconds, for each utterance in order; None where the engine reports none.
 
-    A file that was synthesised says so in the manifest, and sounds as it would if it were spoken again.
+    Audio files that were synthesised are aligned too: the manifest keeps their synthesis, which is repeated here.
     """
-    with Speaker() as speaker:
+    with EspeakEngine() as espeak:
         for utterance in utterances:
-            how = utterance.synthesis
-            if not how or how.engine != ESPEAK or utterance.offset:
+            settings = utterance.synthesis
+            if not settings or settings.engine != ESPEAK or utterance.offset:
                 yield None
                 continue
             try:
-                yield speaker.timings(utterance.transcript or "", how)
+                yield espeak.align(utterance.transcript or "", settings)
             except SampleFault:
                 yield None

@@ -1,4 +1,4 @@
-"""What a speech engine is (requests in, waveforms out), and the engine of a name."""
+"""The interface of a speech engine, and the choice of an engine by name."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ import numpy as np
 
 from speechscale.errors import SampleFault, UserError, nearest
 from speechscale.records.manifest import Synthesis
-from speechscale.speech.synthesis.espeak import ESPEAK, Speaker
+from speechscale.speech.synthesis.espeak import ESPEAK, EspeakEngine
 
 KOKORO = "kokoro"
 
 
-class Engine(Protocol):
-    """A running synthesiser. Use as a context manager: what it holds is given back with the block."""
+class SpeechEngine(Protocol):
+    """A running synthesiser. A context manager: leaving the block frees its process or memory."""
 
     def __enter__(self) -> Self: ...
 
     def __exit__(self, *_exception: object) -> None: ...
 
-    def speak_all(self, requests: Iterable[tuple[str, Synthesis]]) -> Iterator[np.ndarray | SampleFault]:
-        """Mono float32 at 16 kHz for each text in order; where it cannot be spoken, its fault.
+    def synthesize_all(self, requests: Iterable[tuple[str, Synthesis]]) -> Iterator[np.ndarray | SampleFault]:
+        """The waveform of each text in order, float32 [samples], mono at 16 kHz; a fault where synthesis fails.
 
-        The samples are a function of the text and its `Synthesis` alone, whatever was spoken before.
+        The samples are a function of the text and its `Synthesis` alone: earlier requests do not change them.
         """
         ...
 
 
-def open_engine(name: str) -> Engine:
+def open_engine(name: str) -> SpeechEngine:
     """The engine that `Synthesis.engine` names.
 
     Raises:
@@ -44,28 +44,29 @@ def open_engine(name: str) -> Engine:
 
 
 def default_voice(engine: str) -> str:
-    """A voice that the engine certainly has."""
+    """A voice that every installation of the engine has."""
     return "af_heart" if engine == KOKORO else "en-us"
 
 
-def check_voices(ways: Sequence[Synthesis], where: str) -> None:
-    """Let every way to speak say a word, before any work begins. All are of one engine.
+def check_voices(settings: Sequence[Synthesis], where: str) -> None:
+    """Synthesise one word with each of the settings, which name one engine, so that errors occur before any work.
 
     Raises:
-        UserError: beginning with `where`, and naming a voice that the engine does not have.
+        UserError: the engine lacks a voice; the sentence begins with `where` and names the voice.
     """
-    with open_engine(ways[0].engine) as engine:
-        for how, answer in zip(ways, engine.speak_all([("word", how) for how in ways]), strict=True):
+    with open_engine(settings[0].engine) as engine:
+        answers = engine.synthesize_all([("word", each) for each in settings])
+        for each, answer in zip(settings, answers, strict=True):
             if isinstance(answer, SampleFault):
                 raise UserError(
-                    f"{where}: {how.voice!r} cannot speak ({answer.detail}); nothing was started."
+                    f"{where}: {each.voice!r} cannot speak ({answer.detail}); nothing was started."
                 )
 
 
-def _kokoro() -> Engine:
-    from speechscale.speech.synthesis.kokoro import Kokoro  # and with it torch
+def _kokoro() -> SpeechEngine:
+    from speechscale.speech.synthesis.kokoro import KokoroEngine  # imports torch
 
-    return Kokoro()
+    return KokoroEngine()
 
 
-_ENGINES: dict[str, Callable[[], Engine]] = {ESPEAK: Speaker, KOKORO: _kokoro}
+_ENGINES: dict[str, Callable[[], SpeechEngine]] = {ESPEAK: EspeakEngine, KOKORO: _kokoro}

@@ -1,4 +1,4 @@
-"""Text to waveform by espeak-ng: samples are a function of (text, voice, rate, seed) alone."""
+"""Speech synthesis by espeak-ng: samples are a function of (text, voice, rate, seed) alone."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ from speechscale.errors import CannotWrite, SampleFault
 from speechscale.records.manifest import SAMPLE_RATE, Synthesis
 
 ESPEAK = "espeak-ng"
-_MACHINE_FAILED = 2  # a status of the server's protocol
+_MACHINE_FAILURE = 2  # a status of the protocol of `espeak_server`
 _ESPEAK_RATE = 22_050  # Hz; fixed in espeak-ng
-_STRESS = "'%,="  # what may precede a phoneme's name
-_AHEAD = 4  # requests sent before their answers are read, so that speaking and encoding overlap
-_AHEAD_BYTES = 32_768  # and together at most so long: what a pipe holds can be sent while nobody reads
+_STRESS_MARKS = "'%,="  # what may precede the name of a phoneme
+_MAX_PENDING = 4  # requests sent before their answers are read, so that synthesis and encoding overlap
+# Bytes of pending requests: no more than a pipe holds, so that sending never waits for a server that is not reading.
+_MAX_PENDING_BYTES = 32_768
 
 
-class Speaker:
-    """A running synthesiser. Use as a context manager: the process ends with the block."""
+class EspeakEngine:
+    """A running espeak-ng server. A context manager: its processes end with the block."""
 
     def __init__(self) -> None:
         import espeakng_loader
@@ -35,8 +36,8 @@ class Speaker:
         self._process = subprocess.Popen(
             [
                 sys.executable,
-                "-I",  # no user paths, no environment: what is spoken must not depend on them
-                "-S",  # no site-packages: keeps the process small, and so its forks cheap
+                "-I",  # no user paths, no environment variables: the samples must not depend on them
+                "-S",  # no site-packages: the process stays small, which makes its forks cheap
                 str(script),
                 espeakng_loader.get_library_path(),
                 espeakng_loader.get_data_path(),
@@ -44,7 +45,7 @@ class Speaker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
-        self._owed = 0  # answers that were asked for and not yet read
+        self._unread = 0  # answers that were requested and not yet read
 
     def __enter__(self) -> Self:
         return self
@@ -53,81 +54,82 @@ class Speaker:
         self._process.kill()
         self._process.communicate()
 
-    def speak(self, text: str, how: Synthesis) -> np.ndarray:
-        """Mono float32 samples at 16 kHz.
+    def synthesize(self, text: str, settings: Synthesis) -> np.ndarray:
+        """The waveform of a text, float32 [samples], mono at 16 kHz.
 
         Raises:
             SampleFault: empty text, unknown voice, or nothing audible in the text.
         """
-        answer = next(iter(self.speak_all([(text, how)])))
+        answer = next(iter(self.synthesize_all([(text, settings)])))
         if isinstance(answer, SampleFault):
             raise answer
         return answer
 
-    def speak_all(self, requests: Iterable[tuple[str, Synthesis]]) -> Iterator[np.ndarray | SampleFault]:
-        """The answers in the order of the requests; a refused utterance is an error in its place.
+    def synthesize_all(self, requests: Iterable[tuple[str, Synthesis]]) -> Iterator[np.ndarray | SampleFault]:
+        """The waveform of each text in order, float32 [samples], mono at 16 kHz; a fault where synthesis fails.
 
-        One call at a time: what an unfinished one has left unread is thrown away when the next begins.
+        One call at a time: the next call discards the answers that an unfinished iterator has not read.
         """
-        self._settle()
-        sent: deque[tuple[str, int]] = deque()  # text and bytes of each request on its way
-        for text, how in requests:
-            request = _request(text, how)
-            while len(sent) >= _AHEAD or (sent and sum(n for _, n in sent) + len(request) > _AHEAD_BYTES):
-                yield _waveform(sent.popleft()[0], self._receive())
+        self._discard_unread()
+        pending: deque[tuple[str, int]] = deque()  # text and bytes of each request without an answer
+        for text, settings in requests:
+            request = _speech_request(text, settings)
+            while len(pending) >= _MAX_PENDING or (
+                pending and sum(size for _, size in pending) + len(request) > _MAX_PENDING_BYTES
+            ):
+                yield _to_waveform(pending.popleft()[0], self._receive())
             self._send(request)
-            sent.append((text, len(request)))
-        for text, _ in sent:
-            yield _waveform(text, self._receive())
+            pending.append((text, len(request)))
+        for text, _ in pending:
+            yield _to_waveform(text, self._receive())
 
-    def timings(self, text: str, how: Synthesis) -> list[tuple[str, float, float]]:
-        """The phonemes that `speak` speaks, each with its start and end in seconds; stress is left off, a pause is `_`.
+    def align(self, text: str, settings: Synthesis) -> list[tuple[str, float, float]]:
+        """The phonemes that `synthesize` speaks: (name without stress, start, end), in seconds. A pause is named `_`.
 
         Raises:
-            SampleFault: as `speak`.
+            SampleFault: as `synthesize`.
         """
-        self._settle()
-        self._send(_request(text, how, "time"))
-        answer = self._receive()
-        if isinstance(answer, SampleFault):
-            raise answer
-        spoken = json.loads(answer)
-        names = ["_" if name[:1] == "_" else name.lstrip(_STRESS) for name, _ in spoken["starts"]]
-        edges = [start / _ESPEAK_RATE for _, start in spoken["starts"]] + [spoken["samples"] / _ESPEAK_RATE]
+        answer = json.loads(self._ask(_speech_request(text, settings, "align")))
+        names = ["_" if name[:1] == "_" else name.lstrip(_STRESS_MARKS) for name, _ in answer["starts"]]
+        edges = [start / _ESPEAK_RATE for _, start in answer["starts"]] + [answer["samples"] / _ESPEAK_RATE]
         return [
             (name, start, end)
             for name, start, end in zip(names, edges[:-1], edges[1:], strict=True)
             if end > start and name
         ]
 
-    def phonemes(self, word: str, voice: str) -> list[str]:
-        """Mnemonics of the sounds of one word, as espeak-ng names them.
+    def phonemize(self, word: str, voice: str) -> list[str]:
+        """The phonemes of one word, as espeak-ng mnemonics with stress marks.
 
         Raises:
             SampleFault: unknown voice.
         """
-        self._settle()
-        self._send(_line({"op": "phonemes", "text": word, "voice": voice}))
+        answer = self._ask(_to_line({"op": "phonemize", "text": word, "voice": voice}))
+        return [phoneme for phoneme in answer.decode().split("_") if phoneme]
+
+    def _ask(self, request: bytes) -> bytes:
+        self._discard_unread()
+        self._send(request)
         answer = self._receive()
         if isinstance(answer, SampleFault):
             raise answer
-        return [sound for sound in answer.decode().split("_") if sound]
+        return answer
 
-    def _settle(self) -> None:
-        while self._owed:
+    def _discard_unread(self) -> None:
+        while self._unread:
             self._receive()
 
     def _send(self, request: bytes) -> None:
         assert self._process.stdin is not None
         self._process.stdin.write(request)
         self._process.stdin.flush()
-        self._owed += 1
+        self._unread += 1
 
     def _receive(self) -> bytes | SampleFault:
         status, length = struct.unpack("<ii", self._read(8))
         payload = self._read(length)
-        self._owed -= 1
-        if status == _MACHINE_FAILED:
+        self._unread -= 1
+        if status == _MACHINE_FAILURE:
             raise CannotWrite(f"espeak-ng: {payload.decode()}")
         return SampleFault("not spoken", payload.decode()) if status else payload
 
@@ -139,27 +141,28 @@ class Speaker:
         return data
 
 
-def _request(text: str, how: Synthesis, op: str = "speak") -> bytes:
-    return _line(
+def _speech_request(text: str, settings: Synthesis, op: str = "synthesize") -> bytes:
+    return _to_line(
         {
             "op": op,
-            "text": f"[[{text}]]" if how.phonemes else text,
-            "voice": how.voice,
-            "rate": how.words_per_minute,
-            "seed": how.seed,
-            "phonemes": how.phonemes,
+            "text": f"[[{text}]]" if settings.phonemes else text,
+            "voice": settings.voice,
+            "rate": settings.words_per_minute,
+            "seed": settings.seed,
+            "phonemes": settings.phonemes,
         }
     )
 
 
-def _line(request: dict[str, object]) -> bytes:
+def _to_line(request: dict[str, object]) -> bytes:
     return json.dumps(request).encode() + b"\n"
 
 
-def _waveform(text: str, answer: bytes | SampleFault) -> np.ndarray | SampleFault:
+def _to_waveform(text: str, answer: bytes | SampleFault) -> np.ndarray | SampleFault:
     if isinstance(answer, SampleFault):
         return answer
     samples = np.frombuffer(answer, dtype="<i2")
     if not samples.any():
-        return SampleFault("inaudible", f"nothing to hear in {text!r}")
-    return soxr.resample(samples.astype(np.float32) / 32768.0, _ESPEAK_RATE, SAMPLE_RATE)
+        return SampleFault("inaudible", f"nothing audible in {text!r}")
+    waveform: np.ndarray = soxr.resample(samples.astype(np.float32) / 32768.0, _ESPEAK_RATE, SAMPLE_RATE)
+    return waveform

@@ -1,4 +1,4 @@
-"""One run on one, two and four processes: the same batches, the same losses, the same checkpoints."""
+"""One run on one, two and four processes: equal batches, losses and checkpoints."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from many import in_processes
+from rank_processes import run_on_ranks
 from safetensors.torch import load_file
 
 from speechscale.errors import UserError
 from speechscale.records.shards import Shard, open_shards
 from speechscale.tokens.batches import Windows
-from speechscale.train.checkpoint import MODEL, checkpoints
-from speechscale.train.feed import Feed
+from speechscale.train.checkpoint import MODEL, list_checkpoints
+from speechscale.train.distributed import DistributedContext, distributed_context, require_world_size
 from speechscale.train.loop import train_run
 from speechscale.train.metrics import read_metrics
-from speechscale.train.processes import World, joined, require_processes
 from speechscale.train.spec import RunSpec
+from speechscale.train.trainer import BatchLoader
 
 CPU = torch.device("cpu")
 
@@ -38,31 +38,27 @@ def losses(
 
 
 @pytest.fixture
-def data(shards: list[Shard], test_shards: list[Shard], tmp_path: Path) -> Path:
-    return tmp_path
-
-
-@pytest.fixture
 def every_step(spec: RunSpec) -> RunSpec:
     return spec.model_copy(update={"metrics_steps": 1})
 
 
 @pytest.mark.parametrize("size", [1, 2, 4])
-def test_processes_share_the_batch_of_one(shards: list[Shard], spec: RunSpec, size: int) -> None:
+def test_shares_of_all_processes_make_the_batch_of_one(shards: list[Shard], spec: RunSpec, size: int) -> None:
     windows = Windows(shards, spec.context)
-    feeds = [Feed(windows, 7, spec.batch, 18, CPU, World(rank, size)) for rank in range(size)]
+    seeded = spec.model_copy(update={"seed": 7})
+    loaders = [BatchLoader(windows, seeded, 18, CPU, DistributedContext(rank, size)) for rank in range(size)]
     for step in range(30):  # several epochs
-        batch = np.concatenate([feed.read(step).numpy() for feed in feeds])
+        batch = np.concatenate([loader.local_batch(step).numpy() for loader in loaders])
         assert np.array_equal(batch, windows.batch(7, step, spec.batch))
 
 
-def test_a_micro_batch_changes_nothing_but_rounding(every_step: RunSpec, data: Path) -> None:
-    whole, loss = losses(every_step, data, data / "whole")
+def test_micro_batches_change_rounding_only(every_step: RunSpec, data: Path) -> None:
+    reference, loss = losses(every_step, data, data / "reference")
     for micro in (1, 3):  # three: four sequences do not divide evenly
         parts, of_parts = losses(
             every_step.model_copy(update={"micro_batch": micro}), data, data / str(micro)
         )
-        assert parts == pytest.approx(whole, abs=1e-6)
+        assert parts == pytest.approx(reference, abs=1e-6)
         assert of_parts == pytest.approx(loss, abs=1e-6)
 
 
@@ -70,10 +66,10 @@ def test_a_micro_batch_changes_nothing_but_rounding(every_step: RunSpec, data: P
 def test_one_two_and_four_processes_give_the_same_losses(every_step: RunSpec, data: Path) -> None:
     alone, loss = losses(every_step, data, data / "one")
     assert len(alone) == 10
-    for size, how in ((2, {"micro_batch": 1}), (4, {}), (2, {"parallel": "fsdp", "micro_batch": 1})):
-        spec = every_step.model_copy(update=how)
+    for size, options in ((2, {"micro_batch": 1}), (4, {}), (2, {"parallel": "fsdp", "micro_batch": 1})):
+        spec = every_step.model_copy(update=options)
         folder = data / f"{size}-{spec.parallel}"
-        shared = in_processes(size, losses, spec, data, folder)
+        shared = run_on_ranks(size, losses, spec, data, folder)
         for curve, test_loss in shared:
             assert curve == pytest.approx(alone, abs=1e-6)
             assert test_loss == pytest.approx(loss, abs=1e-6)
@@ -83,36 +79,36 @@ def test_one_two_and_four_processes_give_the_same_losses(every_step: RunSpec, da
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("parallel", "first", "then"), [("ddp", 2, 1), ("fsdp", 2, 1), ("fsdp", 1, 2)])
-def test_a_run_is_taken_over_by_another_number_of_processes(
+def test_run_is_continued_by_another_number_of_processes(
     every_step: RunSpec, data: Path, parallel: str, first: int, then: int
 ) -> None:
     spec = every_step.model_copy(update={"parallel": parallel})
-    whole, loss = losses(spec, data, data / "whole")
+    reference, loss = losses(spec, data, data / "reference")
     for size, stop_at in ((first, 7), (then, None)):
         if stop_at:
             with pytest.raises(KeyboardInterrupt):
-                in_processes(size, losses, spec, data, data / "parts", stop_at)
-            assert list(checkpoints(data / "parts")) == [6]
+                run_on_ranks(size, losses, spec, data, data / "parts", stop_at)
+            assert list(list_checkpoints(data / "parts")) == [6]
         else:
-            curve, test_loss = in_processes(size, losses, spec, data, data / "parts")[0]
-    assert curve == pytest.approx(whole, abs=1e-6)
+            curve, test_loss = run_on_ranks(size, losses, spec, data, data / "parts")[0]
+    assert curve == pytest.approx(reference, abs=1e-6)
     assert test_loss == pytest.approx(loss, abs=1e-6)
 
 
-def test_a_batch_that_cannot_be_shared_evenly_is_refused(every_step: RunSpec, data: Path) -> None:
+def test_batch_that_processes_cannot_share_evenly_is_refused(every_step: RunSpec, data: Path) -> None:
     with pytest.raises(UserError, match=r"batch = 4 .* by 3 processes; start 2 of them, or .* such as 6"):
-        in_processes(3, losses, every_step, data, data / "run")
+        run_on_ranks(3, losses, every_step, data, data / "run")
 
 
-def test_a_run_that_asks_for_processes_it_did_not_get_is_refused() -> None:
-    require_processes(1, World(0, 4))
-    require_processes(4, World(3, 4))
+def test_another_number_of_processes_than_the_spec_says_is_refused() -> None:
+    require_world_size(1, DistributedContext(0, 4))
+    require_world_size(4, DistributedContext(3, 4))
     with pytest.raises(UserError, match=r"processes = 4, but 1 read this run; .*--nproc-per-node 4"):
-        require_processes(4, World())
+        require_world_size(4, DistributedContext())
 
 
-def test_a_world_without_a_rank_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_world_size_without_a_rank_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.delenv("RANK", raising=False)
-    with pytest.raises(UserError, match=r"RANK, .*start them with torchrun"), joined(CPU):
+    with pytest.raises(UserError, match=r"RANK, .*start them with torchrun"), distributed_context(CPU):
         pass

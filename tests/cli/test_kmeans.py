@@ -1,4 +1,4 @@
-"""`speechscale kmeans` as it is typed: learn, report, and take a published code book."""
+"""`speechscale kmeans` on the command line: learning, the quality report, and the import of a published codebook."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from speechscale.cli import app
 from speechscale.records.manifest import Synthesis, Utterance, write_manifest
-from speechscale.units.kmeans import load_code_book
+from speechscale.units.codebook import load_codebook
 
 HOW = Synthesis(engine="espeak-ng", voice="en-us", words_per_minute=300, seed=0)
 
@@ -32,17 +32,17 @@ def manifest(tmp_path: Path) -> Path:
     return tmp_path / "manifest.jsonl"
 
 
-def test_a_code_book_is_learnt_and_reported(manifest: Path) -> None:
+def test_codebook_is_learned_and_evaluated(manifest: Path) -> None:
     book = manifest.with_name("book.safetensors")
     done = CliRunner().invoke(app, ["kmeans", str(manifest), "--clusters", "30", "-o", str(book)])
     assert done.exit_code == 0, done.output
-    assert "30 units learnt from" in done.output and "PNMI" in done.output
+    assert "30 units learned from" in done.output and "PNMI" in done.output
     report = json.loads(manifest.with_name("book.quality.json").read_text())
     assert report["units_used"] == 30 and not report["held_out"]
     assert 0.4 < report["phones"]["normalised_mutual_information"] < 1
 
 
-def test_a_published_code_book_is_taken(manifest: Path) -> None:
+def test_published_codebook_is_imported(manifest: Path) -> None:
     frames = np.random.default_rng(0).standard_normal((200, 40)).astype(np.float32) - 4
     model = MiniBatchKMeans(8, n_init=1, random_state=0).fit(frames)
     published, book = manifest.with_name("km.bin"), manifest.with_name("book.safetensors")
@@ -53,5 +53,5 @@ def test_a_published_code_book_is_taken(manifest: Path) -> None:
     assert not book.exists()
     done = CliRunner().invoke(app, [*command, hashlib.sha256(published.read_bytes()).hexdigest()])
     assert done.exit_code == 0, done.output
-    assert "8 units taken from" in done.output
-    assert np.array_equal(load_code_book(book).centroids, model.cluster_centers_)
+    assert "8 units imported from" in done.output
+    assert np.array_equal(load_codebook(book).centroids, model.cluster_centers_)

@@ -1,6 +1,6 @@
-"""What is grammatical and what holds together in a story world, written apart from the generator that it checks.
+"""Grammaticality and coherence in a story world, implemented independently of the generator.
 
-`grammatical` is a recogniser: it knows the words of a lexicon and the agreement of English, and nothing of how
+`Oracle.grammatical` is a recogniser over a lexicon with the agreement rules of English. It does not know how
 sentences are drawn. `coherent` follows the thing of a story from wish to use.
 """
 
@@ -18,7 +18,7 @@ REFLEXIVES = {"herself": "she", "himself": "he", "itself": "it", "themselves": "
 
 @dataclass(frozen=True)
 class Phrase:
-    """A noun phrase that ends before word `end`; `living` phrases can be subjects."""
+    """A noun phrase that ends before word `end`; only `living` ones can be subjects."""
 
     end: int
     number: str
@@ -27,6 +27,8 @@ class Phrase:
 
 
 class Oracle:
+    """A recogniser of the sentences of a world."""
+
     def __init__(self, lexicon: Lexicon) -> None:
         self.lexicon = lexicon
         self.nouns = {}
@@ -37,10 +39,11 @@ class Oracle:
         self.words: list[str] = []
 
     def grammatical(self, text: str) -> bool:
+        """Whether the text is one grammatical sentence."""
         self.words = text.removesuffix(".").lower().split()
         return len(self.words) in self.sentence(0)
 
-    # Each rule takes where it starts and gives where it may end.
+    # Each rule maps the position where it starts to the positions where it may end.
 
     def sentence(self, start: int) -> set[int]:
         ends = {end for subject in self.phrases(start) if subject.living for end in self.predicate(subject)}
@@ -91,17 +94,17 @@ class Oracle:
         licensed = {"no": "ever", "some": "often"}
         for phrase in self.bare(start + 1):
             verb = phrase.end + 1
-            meant = phrase.living and licensed.get(self.at(start)) == self.at(phrase.end)
-            if meant and self.is_form(self.lexicon.intransitive, verb, phrase.number):
+            is_licensed = phrase.living and licensed.get(self.at(start)) == self.at(phrase.end)
+            if is_licensed and self.is_form(self.lexicon.intransitive, verb, phrase.number):
                 yield from {verb + 1, *self.place(verb + 1)}
 
     def that_clause(self, start: int) -> set[int]:
         return self.sentence(start + 1) if self.at(start) == "that" else set()
 
     def question(self, start: int) -> set[int]:
-        return set(self.lacking_object(start + 1)) if self.at(start) == "what" else set()
+        return set(self.clause_without_object(start + 1)) if self.at(start) == "what" else set()
 
-    def lacking_object(self, start: int) -> Iterator[int]:
+    def clause_without_object(self, start: int) -> Iterator[int]:
         for subject in self.phrases(start):
             if subject.living and self.is_form(self.lexicon.transitive, subject.end, subject.number):
                 yield subject.end + 1
@@ -121,7 +124,7 @@ class Oracle:
                         yield Phrase(second.end, "plural", "they", phrase.living and second.living)
 
     def bare(self, start: int) -> Iterator[Phrase]:
-        """An adjective or none, and a noun."""
+        """An optional adjective and a noun."""
         for place in {start, start + (self.at(start) in self.lexicon.adjectives)}:
             if self.at(place) in self.nouns:
                 yield Phrase(place + 1, *self.nouns[self.at(place)])
@@ -129,7 +132,7 @@ class Oracle:
     def modifier(self, head: Phrase) -> set[int]:
         ends = self.place(head.end)
         if self.at(head.end) == "that":
-            ends |= set(self.lacking_object(head.end + 1))
+            ends |= set(self.clause_without_object(head.end + 1))
             if self.is_form(self.lexicon.transitive, head.end + 1, head.number):
                 ends |= self.objects(head.end + 2)
         return ends
@@ -146,7 +149,7 @@ class Oracle:
 
 
 def coherent(lexicon: Lexicon, text: str) -> bool:
-    """Whether the thing belongs to the topic, is used only once it is got, and by its getting makes glad or sorry."""
+    """Whether the thing fits the topic, is used after the event, and the feeling fits whether the hero gets it."""
     state, wish, event, use, *feeling = text.lower().removesuffix(".").split(". ")
     topic = next(
         topic for topic in lexicon.topics if any(state.endswith(f" {word}") for word in topic.states)
@@ -154,9 +157,9 @@ def coherent(lexicon: Lexicon, text: str) -> bool:
     thing = wish.split()[-1]
     on_topic = thing in {form for noun in topic.things for form in (noun.singular, noun.plural)}
     verbs = {form for verb in topic.uses for form in (verb.singular, verb.plural)}
-    used_last = use.startswith("then the ") and any(use.endswith(f" {verb} the {thing}") for verb in verbs)
-    felt = not feeling or feeling[0].split()[-1] in _reactions(lexicon, glad=_gets(lexicon, event))
-    return on_topic and f" {thing}" in event and used_last and felt
+    is_used_last = use.startswith("then the ") and any(use.endswith(f" {verb} the {thing}") for verb in verbs)
+    feeling_fits = not feeling or feeling[0].split()[-1] in _reactions(lexicon, glad=_gets(lexicon, event))
+    return on_topic and f" {thing}" in event and is_used_last and feeling_fits
 
 
 def _gets(lexicon: Lexicon, event: str) -> bool:
