@@ -1,7 +1,7 @@
-"""Do 95 % intervals hold the truth 95 % of the time? Ladders of the study's shape, drawn from its speech law.
+"""Coverage of the 95 % intervals of the single-epoch law, on ladders drawn from the published speech law.
 
     python benchmarks/coverage.py                  # 400 ladders a row: about five minutes on one core
-    python benchmarks/coverage.py --ladders 40     # a glance
+    python benchmarks/coverage.py --ladders 40     # half a minute
 
 Prints, for each noise and way of resampling, bias over standard deviation and coverage of every quantity.
 """
@@ -12,8 +12,8 @@ import argparse
 import time
 
 from speechscale.laws.forms import to_theta
-from speechscale.laws.published_laws import PUBLISHED
-from speechscale.laws.simulate import paper_design, simulate
+from speechscale.laws.published_laws import PUBLISHED_LAWS
+from speechscale.laws.simulate import DrawOptions, Noise, paper_design, simulate
 
 # (noise of ln L, heavy-tailed, resampling); a rerun with another seed moves test loss by 0.1 to 0.3 %
 CASES = (
@@ -23,7 +23,7 @@ CASES = (
     (0.003, False, "runs"),
     (0.01, False, "noise"),
 )
-DEMANDED = ("alpha", "beta", "a", "forecast")
+REQUIRED = ("alpha", "beta", "a", "forecast")
 
 
 def main() -> None:
@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--case", type=int, help="only this row of the table")
     chosen = parser.parse_args()
     params, tokens = paper_design()
-    theta = to_theta(PUBLISHED["speech"].params)
+    theta = to_theta(PUBLISHED_LAWS["speech"].params)
     print(f"{len(params)} runs a ladder, {chosen.ladders} ladders, {chosen.draws} draws each")
     for k, (noise, heavy, resampling) in enumerate(CASES):
         if chosen.case is not None and k != chosen.case:
@@ -45,16 +45,14 @@ def main() -> None:
             theta,
             params,
             tokens,
-            noise=noise,
+            noise=Noise(noise, heavy),
             ladders=chosen.ladders,
-            draws=chosen.draws,
-            heavy=heavy,
-            resampling=resampling,
+            draws=DrawOptions(chosen.draws, resampling=resampling),
         )
         print(f"noise {noise:.1%} {'t4' if heavy else 'normal'}, resampling {resampling}: ", end="")
         print(f"{time.perf_counter() - began:.0f} s")
         for name, outcome in outcomes.items():
-            verdict = "" if name not in DEMANDED else " ok" if 0.92 <= outcome.coverage <= 0.98 else " MISSED"
+            verdict = "" if name not in REQUIRED else " ok" if 0.92 <= outcome.coverage <= 0.98 else " MISSED"
             bias = outcome.bias / outcome.spread
             print(f"  {name:<9} bias {bias:+5.2f} sd   coverage {outcome.coverage:.3f}{verdict}", flush=True)
 

@@ -1,4 +1,4 @@
-"""How fast is the fitter, against the usual loop over SciPy's L-BFGS-B, on the same data and to the same optimum?
+"""Speed of the fitter, compared with a loop over SciPy's L-BFGS-B on the same data and to the same optimum.
 
     python benchmarks/fit.py               # 240 runs, 4,500 starts, 4,000 resamples; the loop timed in part and scaled
 
@@ -6,7 +6,7 @@ The loop is the published recipe (Hoffmann et al. 2022, appendix D.3): every sta
 from the optimum. With SciPy's default tolerances it stops short, so the row to compare with is the one whose
 tolerances reach our optimum; the defaults are shown with the gradient in closed form and with finite differences,
 as public replications run it. Our fitter eliminates A, B and E from the 4,500 starts, which leaves a plane of
-exponents, and moves it, then all resamples, as batches; `--exhaustive` descends from all 4,500 as they stand too.
+exponents, and minimises it, then all resamples, as batches; `--exhaustive` also descends from all 4,500 starts.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ from scipy.optimize import minimize
 
 from speechscale.laws.bootstrap import draw_laws
 from speechscale.laws.forms import huber, log_loss, to_theta
-from speechscale.laws.single_epoch import SingleEpochFit, fit_single_epoch, published_starts, refit
+from speechscale.laws.single_epoch import SingleEpochFit, fit_single_epoch, refit
+from speechscale.laws.starts import published_starts
 
 TRUTH = {"E": 1.82, "A": 482.0, "B": 2085.0, "alpha": 0.348, "beta": 0.366}  # shape of the Chinchilla runs
 DELTA = 1e-3
 TIGHT = {"ftol": 1e-15, "gtol": 1e-12, "maxiter": 5000, "maxfun": 20_000}
-AGREE = 1e-6  # relative excess over our optimum that still counts as the same
+AGREEMENT_TOLERANCE = 1e-6  # relative excess over our optimum that still counts as the same
 
 
 def runs(count: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -88,10 +89,10 @@ def time_loop(loop: Loop, fit: SingleEpochFit, resamples: int, parts: int) -> Ti
     second = time.perf_counter() - began
     residuals = log_loss(refit(fit, loop.log_l, weights), loop.log_n, loop.log_d) - loop.log_l
     ours = np.sum(weights * huber(residuals, DELTA), axis=1)
-    assert (theirs >= ours * (1 - AGREE)).all(), "the loop found a better optimum of a resample"
+    assert (theirs >= ours * (1 - AGREEMENT_TOLERANCE)).all(), "the loop found a better optimum of a resample"
     assert least >= fit.objective * (1 - 1e-9), "the loop found a better optimum"
     seconds = first / parts * len(grid) + second / parts * resamples
-    return Timing(seconds, least, float(np.mean(theirs <= ours * (1 + AGREE))))
+    return Timing(seconds, least, float(np.mean(theirs <= ours * (1 + AGREEMENT_TOLERANCE))))
 
 
 def main() -> None:
@@ -103,9 +104,7 @@ def main() -> None:
     parser.add_argument(
         "--parts", type=int, default=200, help="how many starts and resamples of the loop to time"
     )
-    parser.add_argument(
-        "--exhaustive", action="store_true", help="descend from all 4,500 starts as they stand too"
-    )
+    parser.add_argument("--exhaustive", action="store_true", help="also descend from all 4,500 starts")
     chosen = parser.parse_args()
     params, tokens, loss = runs(chosen.runs, 0)
 

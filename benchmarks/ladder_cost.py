@@ -10,14 +10,14 @@ peak rates are each schedule's own, from a coarse sweep before the ladder, in th
 `--sweep`). Below it a cosine is simply trained too little, since it spends half its steps below half its peak, and the
 shorter the run the more so: such ladders compare rates, not schedules.
 
-A parameter or forecast *agrees* when each ladder's value lies within the 95 % interval of the other's. Those intervals
+A parameter or forecast *agrees* when each ladder's value is within the 95 % interval of the other's. Those intervals
 take the runs of a ladder for independent. They are not: the budgets of a size share first weights and order of data,
 and branches the luck of their trunk besides (printed as the correlation of neighbouring budgets). So `difference` asks
 the seeds instead: the laws of each seed alone, wsd less cosine, their mean with its t interval; * where 0 is outside.
 
     make demo                                                         # the units, once
     python benchmarks/ladder_cost.py --units work/nano/units          # about three minutes a seed on two cores
-    python benchmarks/ladder_cost.py --units work/nano/units --fast   # a glance: two minutes; says little
+    python benchmarks/ladder_cost.py --units work/nano/units --fast   # two minutes; a test of the script
     python benchmarks/ladder_cost.py --units work/nano/units --sweep  # loss over peak rate, both schedules
 
 Finished runs are kept in --out; stop it at any time and start it again, with more seeds if need be.
@@ -37,9 +37,9 @@ import numpy as np
 from scipy.stats import t
 
 from speechscale.errors import UserError
-from speechscale.laws import SingleEpochFit, draw_laws, fit_single_epoch, interval
+from speechscale.laws import SingleEpochFit, draw_laws, fit_single_epoch, percentile_interval
 from speechscale.laws.allocation import best_loss
-from speechscale.laws.single_epoch import GONE
+from speechscale.laws.single_epoch import VANISHED_SHARE
 from speechscale.records.runs import RunRecord
 from speechscale.records.shards import open_shards
 from speechscale.train.branches import assign_trunks, total_flops
@@ -164,8 +164,8 @@ def compare_losses(pairs: Sequence[tuple[RunRecord, RunRecord]]) -> None:
     print(f"{'N':>9}" + "".join(f"{budget:>17,}" for budget in np.unique(tokens)))
     for size in np.unique(params):
         cells = [(params == size) & (tokens == budget) for budget in np.unique(tokens)]
-        told = [f"{cosine[at].mean():>9.4f} {np.exp(log_ratio[at].mean()):.4f} " for at in cells]
-        print(f"{size:>9,}" + "".join(f"{each:>17}" for each in told))
+        cells_text = [f"{cosine[at].mean():>9.4f} {np.exp(log_ratio[at].mean()):.4f} " for at in cells]
+        print(f"{size:>9,}" + "".join(f"{each:>17}" for each in cells_text))
     print(f"ratio {np.exp(log_ratio.mean()):.4f}, standard deviation {log_ratio.std(ddof=1):.4f}")
     for schedule, side in zip(SCHEDULES, (cosine, wsd), strict=True):
         tell_noise(schedule, np.log(side), params, tokens)
@@ -175,8 +175,10 @@ def compare_losses(pairs: Sequence[tuple[RunRecord, RunRecord]]) -> None:
     error = np.sqrt(
         np.diag(np.linalg.inv(design.T @ design)) * residual.var(ddof=3) * len(pairs) / (len(pairs) - 1)
     )
-    told = [f"{slope:+.4f} ± {1.96 * one:.4f}" for slope, one in zip(slopes[1:], error[1:], strict=True)]
-    print(f"ln ratio per e-fold of N: {told[0]}; of D: {told[1]}")
+    slopes_text = [
+        f"{slope:+.4f} ± {1.96 * one:.4f}" for slope, one in zip(slopes[1:], error[1:], strict=True)
+    ]
+    print(f"ln ratio per e-fold of N: {slopes_text[0]}; of D: {slopes_text[1]}")
 
 
 def centred(values: np.ndarray) -> np.ndarray:
@@ -205,11 +207,11 @@ def fitted(side: Sequence[RunRecord]) -> SingleEpochFit:
 
 def read_off(theta: np.ndarray, fit: SingleEpochFit, largest: float) -> dict[str, np.ndarray]:
     """Every parameter and forecast of laws theta (S, 5), (S,) each."""
-    told = dict(zip(PARAMETERS, theta.T, strict=True))
-    e = np.exp(told["E"])
-    told["E"] = np.where(e < GONE * fit.ladder.loss.min(), 0.0, e)  # as good as none
-    told["a"] = theta[:, 4] / (theta[:, 3] + theta[:, 4])
-    return told | {f"loss x{times}": best_loss(theta, times * largest) for times in BEYOND}
+    values = dict(zip(PARAMETERS, theta.T, strict=True))
+    e = np.exp(values["E"])
+    values["E"] = np.where(e < VANISHED_SHARE * fit.ladder.loss.min(), 0.0, e)  # counts as zero
+    values["a"] = theta[:, 4] / (theta[:, 3] + theta[:, 4])
+    return values | {f"loss x{times}": best_loss(theta, times * largest) for times in BEYOND}
 
 
 def compare_laws(pairs: Sequence[tuple[RunRecord, RunRecord]]) -> None:
@@ -218,7 +220,7 @@ def compare_laws(pairs: Sequence[tuple[RunRecord, RunRecord]]) -> None:
     laws = []
     for schedule, side in zip(SCHEDULES, zip(*pairs, strict=True), strict=True):
         fit = fitted(side)
-        converged = "converged" if fit.convergence.reached else "NOT converged"
+        converged = "converged" if fit.converged else "NOT converged"
         print(
             f"law of {schedule}: {len(side)} runs, {converged}, noise around it {fit.noise:.4f} of the loss"
         )
@@ -232,7 +234,9 @@ def compare_laws(pairs: Sequence[tuple[RunRecord, RunRecord]]) -> None:
     for name, one in laws[0].items():
         other = laws[1][name]
         counted.append(agreement(one, other))
-        print(f"{name:<10}{tell(one):<30}{tell(other):<30}{counted[-1]:<9}{tell_difference(apart[name])}")
+        print(
+            f"{name:<10}{format_estimate(one):<30}{format_estimate(other):<30}{counted[-1]:<9}{format_difference(apart[name])}"
+        )
     print(f"{counted.count('yes')} of {len(counted)} agree both ways, {counted.count('one way')} one way")
 
 
@@ -246,7 +250,7 @@ def differences(pairs: Sequence[tuple[RunRecord, RunRecord]], largest: float) ->
     return {name: np.array([each[name] for each in found]) for name in found[0]}
 
 
-def tell_difference(values: np.ndarray) -> str:
+def format_difference(values: np.ndarray) -> str:
     """The mean over seeds with its t interval."""
     if len(values) < 2:
         return f"{values.mean():+.4g}"
@@ -254,20 +258,20 @@ def tell_difference(values: np.ndarray) -> str:
     return f"{values.mean():+.4g} ± {half:.2g}" + (" *" if abs(values.mean()) > half else "")
 
 
-def tell(estimate: np.ndarray) -> str:
-    bounds = interval(estimate[1:])
+def format_estimate(estimate: np.ndarray) -> str:
+    bounds = percentile_interval(estimate[1:])
     return f"{estimate[0]:.4g} " + (
         "[not identified]" if bounds is None else "[{:.4g}, {:.4g}]".format(*bounds)
     )
 
 
 def holds(estimate: np.ndarray, value: float) -> bool:
-    bounds = interval(estimate[1:])
+    bounds = percentile_interval(estimate[1:])
     return bounds is not None and bounds[0] <= value <= bounds[1]
 
 
 def agreement(one: np.ndarray, other: np.ndarray) -> str:
-    """Whether each value lies within the interval of the other."""
+    """Whether each value is within the interval of the other."""
     within = holds(one, other[0]), holds(other, one[0])
     return "yes" if all(within) else "one way" if any(within) else "no"
 

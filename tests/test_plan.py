@@ -2,12 +2,14 @@ import json
 
 import numpy as np
 import pytest
+from law_files import with_fields
 
+from speechscale.cli.format_plan import format_further_runs, format_plan
 from speechscale.errors import UserError
-from speechscale.laws.drawn import from_file, from_publication
+from speechscale.laws.draws import LawDraws
 from speechscale.laws.forms import log_loss
 from speechscale.laws.table import fit_table
-from speechscale.plan import Constraints, parse_goal, plan_budget, plan_next, plan_target, tell
+from speechscale.plan import Constraints, parse_goal, plan_budget, plan_next, plan_target
 from speechscale.records.law import read_law, write_law
 from speechscale.records.plan import Plan, write_plan
 
@@ -16,7 +18,7 @@ from speechscale.records.plan import Plan, write_plan
 def law_file(tmp_path_factory):
     """Forty runs of the published speech law, some of several epochs, with a rising score."""
     rng = np.random.default_rng(0)
-    speech = from_publication("speech")
+    speech = LawDraws.from_publication("speech")
     params = np.repeat([2e7, 8.5e7, 1.5e8, 3e8, 8e8], 8)
     tokens = params * np.tile([2, 8, 20, 64, 160, 320, 640, 1280], 5)
     unique = np.minimum(tokens, 10.89e9)
@@ -41,11 +43,11 @@ def law_file(tmp_path_factory):
 
 @pytest.fixture
 def law(law_file):
-    return from_file(read_law(law_file), None)
+    return LawDraws.from_file(read_law(law_file), None)
 
 
 def test_published_speech_reproduces_its_own_formula():
-    plan = plan_budget(from_publication("speech"), 1e21)
+    plan = plan_budget(LawDraws.from_publication("speech"), 1e21)
     g = (0.25 * 13.9 / (0.24 * 39.8)) ** (1 / 0.49)
     assert plan.params.value == pytest.approx(g * (1e21 / 6) ** (0.24 / 0.49))
     assert plan.params.value * plan.tokens.value * 6 == pytest.approx(1e21)
@@ -90,7 +92,7 @@ def test_goals_out_of_reach_are_refused_with_the_reason(law):
 
 
 def test_few_unique_tokens_are_repeated_and_cost_loss():
-    speech = from_publication("speech")
+    speech = LawDraws.from_publication("speech")
     free = plan_budget(speech, 1e21)
     tight = plan_budget(speech, 1e21, Constraints(unique_tokens=2e10))
     assert tight.epochs.value == pytest.approx(tight.tokens.value / 2e10)
@@ -99,7 +101,7 @@ def test_few_unique_tokens_are_repeated_and_cost_loss():
 
 
 def test_the_constrained_split_is_the_least_loss_of_its_budget():
-    speech = from_publication("speech")
+    speech = LawDraws.from_publication("speech")
     plan = plan_budget(speech, 1e21, Constraints(unique_tokens=2e10))
     sizes = np.log(plan.params.value) + np.linspace(-3, 3, 2001)
     losses = speech.log_loss(sizes, np.log(1e21 / 6) - sizes, np.array([np.log(2e10)]))[0]
@@ -107,20 +109,22 @@ def test_the_constrained_split_is_the_least_loss_of_its_budget():
 
 
 def test_enough_unique_tokens_change_nothing():
-    speech = from_publication("speech")
+    speech = LawDraws.from_publication("speech")
     plan = plan_budget(speech, 1e19, Constraints(unique_tokens=1e15))
     assert plan.params.value == pytest.approx(plan_budget(speech, 1e19).params.value, rel=0.03)
     assert plan.epochs.value == 1
 
 
 def test_a_fixed_size_leaves_the_tokens():
-    plan = plan_budget(from_publication("speech"), 1e21, Constraints(params=8.23e8))
+    plan = plan_budget(LawDraws.from_publication("speech"), 1e21, Constraints(params=8.23e8))
     assert plan.params.value == pytest.approx(8.23e8)
     assert plan.tokens.value == pytest.approx(1e21 / 6 / 8.23e8)
 
 
 def test_hours_and_cost_of_a_gpu():
-    gpu = plan_budget(from_publication("text"), 1e21, Constraints(gpu="a100", mfu=0.5, price=2.0)).gpu
+    gpu = plan_budget(
+        LawDraws.from_publication("text"), 1e21, Constraints(gpu="a100", mfu=0.5, price=2.0)
+    ).gpu
     assert gpu.hours.value == pytest.approx(1e21 / (312e12 * 0.5) / 3600)
     assert gpu.cost.value == pytest.approx(2 * gpu.hours.value)
 
@@ -138,17 +142,17 @@ def test_hours_and_cost_of_a_gpu():
 )
 def test_bad_constraints_are_refused(limits, message):
     with pytest.raises(UserError, match=message):
-        plan_budget(from_publication("speech"), 1e20, limits)
+        plan_budget(LawDraws.from_publication("speech"), 1e20, limits)
 
 
 def test_a_law_without_repetition_cannot_plan_epochs():
     with pytest.raises(UserError, match="not fitted to repeated data"):
-        plan_budget(from_publication("speech-unigram"), 1e21, Constraints(unique_tokens=6e9))
+        plan_budget(LawDraws.from_publication("speech-unigram"), 1e21, Constraints(unique_tokens=6e9))
 
 
 def test_an_unknown_publication_is_refused():
     with pytest.raises(UserError, match=r"no published law 'speach' \(did you mean 'speech'"):
-        from_publication("speach")
+        LawDraws.from_publication("speach")
 
 
 def test_goals_are_read_in_both_scales():
@@ -157,24 +161,56 @@ def test_goals_are_read_in_both_scales():
         parse_goal("sblimp")
 
 
-def test_next_runs_and_plans_are_written_and_told(law, tmp_path):
+def test_plans_and_next_runs_are_written_and_formatted(law, tmp_path):
     plan = plan_budget(law, 1e21, Constraints(unique_tokens=2e10, gpu="H100", tokens_per_second=19))
     write_plan(plan, tmp_path / "plan.json")
     content = json.loads((tmp_path / "plan.json").read_text())
     assert content["schema"] == "speechscale.plan/1" and Plan.model_validate(content["plan"]) == plan
     for word in ("compute", "epochs", "sblimp", "hours of one H100", "times the largest"):
-        assert word in tell(plan)
-    runs = plan_next(law, 2, 1e20)
-    write_plan(runs, tmp_path / "next.json")
-    assert [r["params"] for r in json.loads((tmp_path / "next.json").read_text())["next"]] == [
-        r.params for r in runs
-    ]
+        assert word in format_plan(plan)
+    further = plan_next(law, 2, 1e20)
+    write_plan(further, tmp_path / "next.json")
+    content = json.loads((tmp_path / "next.json").read_text())
+    assert [run["params"] for run in content["next"]] == [run.params for run in further.runs]
+
+
+def test_every_plan_repeats_the_checks_of_its_law(law, tmp_path):
+    assert any(check.check == "flat optimum" for check in law.checks)
+    plan, further = plan_budget(law, 1e21), plan_next(law, 2, 1e20)
+    assert plan.law_checks == further.law_checks == law.checks
+    assert plan_target(law, "sblimp", 0.75).law_checks == law.checks
+    for found, text in ((plan, format_plan(plan)), (further, format_further_runs(further))):
+        write_plan(found, tmp_path / "plan.json")
+        content = json.loads((tmp_path / "plan.json").read_text())
+        written = (content.get("plan") or content)["law_checks"]
+        assert [check["message"] for check in written] == [check.message for check in law.checks]
+        for check in law.checks:
+            mark = "!" if check.level == "warning" else "-"
+            assert f"  {mark} {check.check}: {check.message}" in text
+
+
+def test_published_law_has_no_checks():
+    assert plan_budget(LawDraws.from_publication("speech"), 1e21).law_checks == []
+
+
+def test_law_that_did_not_converge_is_refused_with_what_to_do(law_file):
+    content = read_law(law_file)
+    fit = content.series["runs"].single_epoch
+    convergence = fit.convergence.model_copy(update={"agreeing": 1, "gradient": 0.02})
+    unconverged = with_fields(content, "runs", "single_epoch", converged=False, convergence=convergence)
+    with pytest.raises(UserError) as refusal:
+        LawDraws.from_file(unconverged, None)
+    message = str(refusal.value)
+    assert "law of series 'runs' did not converge, so nothing can be planned with it" in message
+    assert f"1 of {convergence.starts} starts reached the least objective" in message
+    assert "a scaled gradient of 2.0e-02" in message
+    assert "fit again with `speechscale fit`" in message
 
 
 def test_a_series_must_be_chosen_among_several(law_file):
     content = read_law(law_file)
-    content["series"]["other"] = content["series"]["runs"]
+    content = content.model_copy(update={"series": {**content.series, "other": content.series["runs"]}})
     with pytest.raises(UserError, match="choose one with --series"):
-        from_file(content, None)
+        LawDraws.from_file(content, None)
     with pytest.raises(UserError, match="no series 'third'"):
-        from_file(content, "third")
+        LawDraws.from_file(content, "third")

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from counting import MADE, counters
+from toy_shards import PREPROCESSING, counter_samples
 from tricks import hear_noise, list_utterances
 
 from speechscale.evals.score import score_pairs
@@ -45,7 +45,7 @@ from speechscale.train.loop import train_run
 from speechscale.train.spec import RunSpec
 from speechscale.units.codebook import Codebook, save_codebook
 from speechscale.units.encode import encode_shard, plan_shards
-from speechscale.units.formats import Foreign, read_units
+from speechscale.units.formats import UnitFileInfo, read_units
 from speechscale.units.kmeans import KMeansSpec, train_kmeans
 from speechscale.units.mel import MelEncoder, MelSpec
 from speechscale.units.source import SpeechSource
@@ -53,7 +53,7 @@ from speechscale.units.source import SpeechSource
 STORED: dict[str, Any] = json.loads(Path(__file__).with_name("stage_results.json").read_text())
 # Processors round differently, and laws and losses add up many roundings. Real changes are much larger.
 TOLERANCE = 2e-5
-EOS = 16  # of `MADE`
+EOS = 16  # of `PREPROCESSING`
 
 
 def story_corpus(folder: Path) -> Any:
@@ -110,12 +110,14 @@ def encode(folder: Path) -> Any:
 
 def import_units(folder: Path) -> Any:
     (folder / "units.txt").write_text("a|5 5 7 7 7\nb|1 2\n")
-    read_units(folder / "units.txt", Foreign("fairseq", 10, frame_rate=50.0), folder / "out", 1000)
+    read_units(folder / "units.txt", UnitFileInfo("fairseq", 10, frame_rate=50.0), folder / "out", 1000)
     return [shard_content(shard.folder) for shard in open_shards(folder / "out")]
 
 
 def learnt_unigram(folder: Path) -> Path:
-    write_shard(folder / "units" / "shard-0", counters(np.random.default_rng(0), "a"), [], MADE)
+    write_shard(
+        folder / "units" / "shard-0", counter_samples(np.random.default_rng(0), "a"), [], PREPROCESSING
+    )
     train_unigram_task(
         UnigramTrainingTask(folder / "units", UnigramSpec(vocabulary=24, longest=4), folder / "unigram")
     )
@@ -140,7 +142,7 @@ def transcripts(folder: Path) -> Path:
         )
         for name, text in (("a/1", "The cat."), ("b/1", "Zoë."), ("a/2", None))
     ]
-    write_shard(folder / "units" / "shard-0", samples, [], MADE)
+    write_shard(folder / "units" / "shard-0", samples, [], PREPROCESSING)
     return folder / "units"
 
 
@@ -156,7 +158,9 @@ def subset(folder: Path) -> Any:
 
 def train(folder: Path) -> Any:
     for part, seed in (("train", 0), ("test", 1)):
-        write_shard(folder / part / "shard-0", counters(np.random.default_rng(seed), part), [], MADE)
+        write_shard(
+            folder / part / "shard-0", counter_samples(np.random.default_rng(seed), part), [], PREPROCESSING
+        )
     losses = []
     for preset in ("paper", "modern"):
         spec = RunSpec(
@@ -197,7 +201,7 @@ def score(folder: Path) -> Any:
             label = {"task": "t", "group_id": str(item), "pair_id": str(item), "correct": correct}
             units = np.append([item, *rng.integers(0, EOS, 6)], EOS).astype(np.int16)
             samples.append(Sample(f"{item}-{correct}", units, 1.0, {"extra": label}))
-    write_shard(folder / "benchmarks" / "shard-0", samples, [], MADE)
+    write_shard(folder / "benchmarks" / "shard-0", samples, [], PREPROCESSING)
     pairs = read_pairs(open_shards(folder / "benchmarks"), [])
     table = score_pairs(fixed_model(), pairs, bos=EOS, dtype=torch.float32)
     return table.select(pl.selectors.numeric().exclude("frequency")).to_dict(as_series=False)

@@ -1,4 +1,4 @@
-"""The pictures of docs/laws.md: how a fit of scaling laws goes wrong, and what is said here when it does.
+"""The pictures of docs/laws.md: typical failures of fits of scaling laws.
 
 python docs/laws/pictures.py        # writes the SVG files beside it; about half a minute
 """
@@ -15,14 +15,15 @@ from scipy.optimize import minimize
 from speechscale.laws import fit_single_epoch
 from speechscale.laws.allocation import best_loss, log_optimum
 from speechscale.laws.checks import flat_range
-from speechscale.laws.forms import SingleEpoch, log_loss, to_theta
-from speechscale.laws.published_laws import PUBLISHED
-from speechscale.laws.repeated import GRID, fit_repeated, log_effective
+from speechscale.laws.forms import SingleEpochObjective, log_loss, to_theta
+from speechscale.laws.ladder import Ladder
+from speechscale.laws.published_laws import PUBLISHED_LAWS
+from speechscale.laws.repeated import RATE_GRID, fit_repeated, log_effective
 from speechscale.laws.simulate import paper_design
-from speechscale.laws.single_epoch import Ladder, published_starts
+from speechscale.laws.starts import published_starts
 
 HERE = Path(__file__).parent
-SPEECH = to_theta(PUBLISHED["speech"].params)
+SPEECH = to_theta(PUBLISHED_LAWS["speech"].params)
 WIDTH, HEIGHT = 420, 260
 INK, ACCENT = "#4c566a", "#bf4e30"
 
@@ -60,7 +61,7 @@ def stalled_starts() -> alt.Chart:
     """Where SciPy's L-BFGS-B ends from 150 published starts, with the sum and with the mean as objective."""
     params, tokens = paper_design()
     loss = ladder(params, tokens, 0.002, 0)
-    objective = SingleEpoch(np.log(params), np.log(tokens), 1e-3)
+    objective = SingleEpochObjective(np.log(params), np.log(tokens), 1e-3)
     least = fit_single_epoch(params, tokens, loss, delta=1e-3).objective
     rows = []
     for name, weight in {"sum over runs": 1.0, "mean over runs": 1 / len(loss)}.items():
@@ -147,7 +148,9 @@ def open_profile() -> alt.Chart:
         profile = fit_repeated(first, Ladder.of(params, tokens, loss), unique).profiles["R_D"]
         above = profile.objective / profile.objective.min()
         rows += [
-            {"runs": name, "rate": rate, "above": a} for rate, a in zip(GRID, above, strict=True) if a < 4
+            {"runs": name, "rate": rate, "above": a}
+            for rate, a in zip(RATE_GRID, above, strict=True)
+            if a < 4
         ]
     return (
         alt.Chart(pl.DataFrame(rows))

@@ -56,7 +56,7 @@ def test_study_folder_is_complete(study: Path) -> None:
         scores = pl.read_parquet(study / "runs" / run / "scores.parquet")
         assert set(scores["condition"]) == {"seen", "unseen"}
         assert set(scores["task"]) == {"lexical", "minimal_pairs", "sstorycloze", "tstorycloze"}
-    assert "speech" in read_law(study / "law.json")["series"]
+    assert "speech" in read_law(study / "law.json").series
     page = (study / "report.html").read_text()
     assert "<audio" in page and "Toy" in page
 

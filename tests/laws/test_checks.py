@@ -4,7 +4,8 @@ import pytest
 
 from speechscale.laws import draw_laws, fit_single_epoch
 from speechscale.laws.allocation import best_loss, log_optimum
-from speechscale.laws.checks import check_ladder, check_table, flat_range
+from speechscale.laws.checks import check_law, check_table, flat_range
+from speechscale.laws.fitted import FittedLaw
 from speechscale.laws.forms import log_loss
 from speechscale.laws.influence import influence
 from speechscale.records.runs_table import canonical_table
@@ -13,38 +14,39 @@ from speechscale.records.runs_table import canonical_table
 def _names(runs, **options) -> dict[str, str]:
     fit = fit_single_epoch(*runs, **options)
     names = [f"run {k}" for k in range(len(runs[0]))]
-    return {c["check"]: c["says"] for c in check_ladder(fit, draw_laws(fit, 200, 0), names)}
+    law = FittedLaw(fit, draw_laws(fit, 200, 0), influence(fit))
+    return {c.check: c.message for c in check_law(law, names)}
 
 
-def test_a_good_ladder_passes(make_runs):
+def test_good_ladder_passes(make_runs):
     assert set(_names(make_runs(60, noise=0.001))) <= {"flat optimum", "best D/N outside"}
 
 
-def test_few_runs_are_said(make_runs):
+def test_few_runs_are_reported(make_runs):
     assert "9 runs carry 5 free parameters" in _names(make_runs(9, noise=0.003))["few runs"]
 
 
-def test_runs_along_one_line_are_said(truth):
+def test_collinear_runs_are_reported(truth):
     params = np.geomspace(1e7, 1e9, 20)
     tokens = 20 * params * (1 + 0.01 * np.arange(20) % 3)
     loss = np.exp(log_loss(truth, np.log(params), np.log(tokens)))
     assert "correlated at" in _names((params, tokens, loss))["collinear"]
 
 
-def test_one_size_is_said(truth):
+def test_single_size_is_reported(truth):
     params, tokens = np.full(20, 1e8), np.geomspace(1e9, 1e11, 20)
     loss = np.exp(log_loss(truth, np.log(params), np.log(tokens)))
     assert "same N" in _names((params, tokens, loss))["one value"]
 
 
-def test_a_narrow_range_is_said(truth):
+def test_narrow_range_is_reported(truth):
     rng = np.random.default_rng(0)
     params, tokens = 1e8 * rng.uniform(1, 3, 30), 10 ** rng.uniform(9, 11, 30)
     loss = np.exp(log_loss(truth, np.log(params), np.log(tokens)) + 0.002 * rng.standard_normal(30))
     assert "less than a decade" in _names((params, tokens, loss))["narrow range"]
 
 
-def test_the_run_that_moves_the_law_is_named(make_runs):
+def test_influential_run_is_named(make_runs):
     params, tokens, loss = make_runs(30, noise=0.0005)
     at = int(np.argmax(params * tokens))
     loss[at] *= 1.05
@@ -52,7 +54,7 @@ def test_the_run_that_moves_the_law_is_named(make_runs):
     assert f"without run 'run {at}'" in found["influential run"]
 
 
-def test_influence_is_that_of_leaving_one_out(make_runs):
+def test_influence_agrees_with_leave_one_out_refits(make_runs):
     """Exact for the runs that matter, within a tenth of the largest for the others."""
     runs = make_runs(40, noise=0.003)
     fit = fit_single_epoch(*runs, delta=0.005)
@@ -68,7 +70,7 @@ def test_influence_is_that_of_leaving_one_out(make_runs):
     assert np.abs(found - exact).max() < 0.1 * np.abs(exact).max()
 
 
-def test_flat_range_is_where_the_loss_is_a_thousandth_above(truth):
+def test_loss_at_ends_of_flat_range_is_a_thousandth_above_the_best(truth):
     low, high = flat_range(truth, 1e20)
     log_n, _ = log_optimum(truth, 1e20)
     assert low < np.exp(log_n) < high
@@ -77,7 +79,7 @@ def test_flat_range_is_where_the_loss_is_a_thousandth_above(truth):
         assert above == pytest.approx(1.001, abs=2e-5)
 
 
-def test_a_best_ratio_outside_the_runs_is_said(truth):
+def test_best_ratio_outside_the_runs_is_reported(truth):
     rng = np.random.default_rng(0)
     params = 10 ** rng.uniform(7, 9, 30)
     tokens = params * 10 ** rng.uniform(0, 1, 30)
@@ -90,22 +92,22 @@ def _table(**columns) -> pl.DataFrame:
     return pl.DataFrame({**base, **columns})
 
 
-def test_mixed_embedding_counts_are_said():
-    assert "mix both counts" in check_table(_table(params_total=[1e6, 2.5e6]))[0]["says"]
-    assert "run 'b' has more non-embedding" in check_table(_table(params_total=[2e6, 1e6]))[0]["says"]
+def test_mixed_embedding_counts_are_reported():
+    assert "mix both counts" in check_table(_table(params_total=[1e6, 2.5e6]))[0].message
+    assert "run 'b' has more non-embedding" in check_table(_table(params_total=[2e6, 1e6]))[0].message
     assert check_table(_table(params_total=[1.1e6, 2.5e6])) == []
 
 
-def test_runs_still_warming_up_are_said():
+def test_long_warmup_is_reported():
     found = check_table(_table(steps=[400.0, 10000.0], warmup_steps=[100.0, 100.0]))
-    assert found[0]["check"] == "warm-up" and found[0]["runs"] == ["a"]
+    assert found[0].check == "warm-up" and found[0].runs == ["a"]
 
 
-def test_another_convention_of_flops_is_said():
-    assert "times 6 N D" in check_table(_table(flops=[9e14, 1.2e15]))[0]["says"]
+def test_other_flops_convention_is_reported():
+    assert "times 6 N D" in check_table(_table(flops=[9e14, 1.2e15]))[0].message
 
 
-def test_runs_of_several_recipes_are_said():
+def test_mixed_recipes_are_reported():
     runs = pl.DataFrame(
         {
             "run": ["a", "b", "c"],
@@ -116,8 +118,8 @@ def test_runs_of_several_recipes_are_said():
             "schedule": ["cosine", "cosine", None],
         }
     )
-    found = {check["check"]: check["says"] for check in check_table(canonical_table(runs))}
+    found = {check.check: check.message for check in check_table(canonical_table(runs))}
     assert "2 of preset 'paper', 1 of preset 'modern'" in found["mixed presets"]
-    assert "2 of schedule 'cosine', 1 of schedule 'not said'" in found["mixed schedules"]
+    assert "2 of schedule 'cosine', 1 of schedule 'not recorded'" in found["mixed schedules"]
     alike = runs.with_columns(preset=pl.lit("paper"), schedule=pl.lit("wsd"))
     assert not check_table(canonical_table(alike))

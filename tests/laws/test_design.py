@@ -5,7 +5,7 @@ from speechscale.errors import UserError
 from speechscale.laws import draw_laws, fit_single_epoch
 from speechscale.laws.allocation import best_loss
 from speechscale.laws.design import choose_runs
-from speechscale.laws.drawn import LawDraws, from_publication
+from speechscale.laws.draws import LawDraws
 from speechscale.laws.forms import log_loss
 
 
@@ -38,7 +38,7 @@ def drawn(ladder_fit):
     )
 
 
-def test_chosen_runs_keep_to_the_budget_and_each_helps(drawn):
+def test_chosen_runs_fit_the_budget_and_each_reduces_the_error(drawn):
     design = choose_runs(drawn, 4, 2e19)
     assert len(design.chosen) == 4
     assert sum(c.flops for c in design.chosen) <= 2e19 * 1.001
@@ -46,7 +46,7 @@ def test_chosen_runs_keep_to_the_budget_and_each_helps(drawn):
     assert design.before > design.after[0] > design.after[1] > design.after[-1] > 0
 
 
-def test_chosen_runs_tell_more_than_the_same_budget_in_equal_runs(drawn, ladder_fit):
+def test_chosen_runs_reduce_the_error_more_than_equal_runs(drawn, ladder_fit):
     """Refit with the chosen runs, and with as many of the study's ratio: the forecast must vary less."""
     truth, fit = ladder_fit
     design = choose_runs(drawn, 3, 2e18)
@@ -68,12 +68,12 @@ def test_chosen_runs_tell_more_than_the_same_budget_in_equal_runs(drawn, ladder_
     assert spreads[0] < spreads[1]
 
 
-def test_a_law_without_draws_cannot_choose():
+def test_law_without_draws_is_refused():
     with pytest.raises(UserError, match="has 0 draws"):
-        choose_runs(from_publication("speech"), 2, 1e20)
+        choose_runs(LawDraws.from_publication("speech"), 2, 1e20)
 
 
-def test_nonsense_is_refused(drawn):
+def test_impossible_requests_are_refused(drawn):
     with pytest.raises(UserError, match="at least one run"):
         choose_runs(drawn, 0, 1e20)
     with pytest.raises(UserError, match="a forecast at 0 FLOPs"):

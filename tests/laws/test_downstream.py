@@ -3,8 +3,8 @@ import pytest
 
 from speechscale.laws.allocation import best_loss
 from speechscale.laws.downstream import ScoreData, compare_forms, fit_downstream, fit_power
-from speechscale.laws.efficiency import compare
-from speechscale.laws.scores import Scored, binomial_variance, fit_line, fit_saturating
+from speechscale.laws.efficiency import compare_efficiency
+from speechscale.laws.scores import ScorePoints, binomial_variance, fit_line, fit_saturating
 
 ITEMS = 2000.0
 
@@ -23,22 +23,22 @@ def runs(truth):
 def test_saturating_form_recovers_its_curve(runs):
     _, loss = runs
     score = 0.5 + 0.5 / (1 + np.exp(4 * (loss - 2.0)))
-    fit = fit_saturating(Scored(-loss, score, binomial_variance(score, np.full(24, ITEMS)), 0.5))
+    fit = fit_saturating(ScorePoints(-loss, score, binomial_variance(score, np.full(24, ITEMS)), 0.5))
     assert fit.curves[0] == pytest.approx([-2.0, 4.0, 1.0], rel=1e-4)
     assert fit.at(0.75)[0] == pytest.approx(-2.0, rel=1e-4)
 
 
-def test_a_free_ceiling_is_found():
+def test_free_ceiling_is_recovered():
     x = np.linspace(-6, 6, 40)
     score = 0.5 + 0.3 / (1 + np.exp(-1.5 * (x - 0.3)))
-    fit = fit_saturating(Scored(x, score, np.full(40, 1e-4), 0.5), ceiling=None)
+    fit = fit_saturating(ScorePoints(x, score, np.full(40, 1e-4), 0.5), ceiling=None)
     assert fit.curves[0] == pytest.approx([0.3, 1.5, 0.8], rel=1e-3)
     assert np.isinf(fit.at(0.85)[0])
 
 
 def test_scores_below_chance_have_no_rising_curve(runs):
     _, loss = runs
-    assert fit_saturating(Scored(-loss, np.full(24, 0.48), np.full(24, 1e-4), 0.5)) is None
+    assert fit_saturating(ScorePoints(-loss, np.full(24, 0.48), np.full(24, 1e-4), 0.5)) is None
 
 
 def test_power_law_goes_through_the_running_maximum():
@@ -51,12 +51,12 @@ def test_power_law_goes_through_the_running_maximum():
     assert not fit.records[5] and fit.records.sum() == 19
 
 
-def test_line_is_that_of_weighted_numpy():
+def test_line_agrees_with_weighted_polyfit():
     rng = np.random.default_rng(0)
     x, y, weights = rng.normal(size=15), rng.normal(size=15), rng.uniform(0.5, 2, 15)
-    slope, intercept, r2, error = fit_line(x, y, weights)
-    assert [slope, intercept] == pytest.approx(np.polyfit(x, y, 1, w=np.sqrt(weights)))
-    assert 0 <= r2 <= 1 and error > 0
+    line = fit_line(x, y, weights)
+    assert [line.slope, line.intercept] == pytest.approx(np.polyfit(x, y, 1, w=np.sqrt(weights)))
+    assert 0 <= line.r2 <= 1 and line.slope_se > 0
 
 
 def test_binomial_variance_is_never_zero():
@@ -73,7 +73,7 @@ def test_forecast_comparison_prefers_the_form_that_made_the_data(runs):
     assert min(errors, key=errors.get) == "saturating_loss"
 
 
-def test_emergence_is_where_the_curve_clears_chance(runs, truth):
+def test_emergence_is_where_the_curve_exceeds_chance_by_the_margin(runs, truth):
     flops, loss = runs
     rng = np.random.default_rng(0)
     score = rng.binomial(int(ITEMS), 0.5 + 0.5 / (1 + np.exp(9 * (loss - 2.0)))) / ITEMS
@@ -83,43 +83,46 @@ def test_emergence_is_where_the_curve_clears_chance(runs, truth):
     assert -fit.with_loss.at(0.5 + emergence.margin)[0] == pytest.approx(
         float(best_loss(truth, emergence.flops)), rel=1e-6
     )
-    assert "expected above chance" in emergence.says
-    assert emergence.flops < flops[0] and emergence.says.endswith("below the runs' compute")
+    assert "expected above chance" in emergence.message
+    assert emergence.flops < flops[0] and emergence.message.endswith("below the runs' compute")
 
 
-def test_emergence_of_noise_is_not_claimed(runs, truth):
+def test_noise_does_not_emerge(runs, truth):
     flops, loss = runs
     score = np.random.default_rng(0).binomial(500, 0.5, 24) / 500
     emergence = fit_downstream(_data(score, flops, loss, 500.0), truth[None], resamples=200).emergence
-    assert emergence.flops is None and emergence.says.startswith("the law cannot say")
+    assert emergence.flops is None and emergence.message.startswith("the law cannot say")
 
 
-def test_emergence_below_the_irreducible_loss_is_never(truth):
-    loss = np.linspace(3.4, 2.2, 24)
-    flops = np.geomspace(1e15, 1e18, 24)
+def test_loss_below_the_irreducible_loss_is_never_reached(runs, truth):
+    """A score whose curve exceeds chance only below E: the law expects it never."""
+    flops, loss = runs
     score = 0.5 + 0.5 / (1 + np.exp(25 * (loss - 1.45)))
     score[-1] += 0.006
     score += 0.0005 * np.arange(24)
-    fit = fit_downstream(_data(score, flops, loss, 40.0), truth[None], resamples=100)
-    if fit.with_loss is not None and fit.emergence.flops is None:
-        assert "never" in fit.emergence.says or "cannot say" in fit.emergence.says
+    raised = truth.copy()
+    raised[2] = np.log(loss.min())  # E at the loss of the best run
+    fit = fit_downstream(_data(score, flops, loss, 40.0), raised[None], resamples=100)
+    assert fit.with_loss is not None and fit.line.slope + 1.96 * fit.line.slope_se < 0
+    assert fit.emergence.flops is None
+    assert fit.emergence.message.startswith("the law expects it never")
 
 
-def test_efficiency_is_the_ratio_of_exponents_and_says_what_it_means(runs, truth):
+def test_efficiency_is_the_ratio_of_exponents_with_its_meaning(runs, truth):
     flops, loss = runs
     fitted = {
         name: {"blimp": fit_downstream(_data(k * flops**gamma, flops, loss), truth[None], resamples=400)}
         for name, k, gamma in (("text", 0.04, 0.066), ("speech", 0.24, 0.021))
     }
-    found = compare("text", "speech", fitted)["blimp"]
-    assert found["ratio"] == pytest.approx(0.066 / 0.021, rel=1e-6)
-    low, high = found["interval95"]
-    assert low < found["ratio"] < high
-    assert "10^3.14 step" in found["says"] and "not a fixed multiple" in found["says"]
-    assert found["crossing"]["score"] == pytest.approx(0.04 * 1e21**0.066)
+    found = compare_efficiency("text", "speech", fitted)["blimp"]
+    assert found.ratio == pytest.approx(0.066 / 0.021, rel=1e-6)
+    low, high = found.interval95
+    assert low < found.ratio < high
+    assert "10^3.14 step" in found.message and "not a fixed multiple" in found.message
+    assert found.crossing.score == pytest.approx(0.04 * 1e21**0.066)
 
 
-def test_a_ceiling_below_the_goal_is_never_reached(runs, truth):
+def test_goal_above_the_ceiling_is_never_reached(runs, truth):
     flops, loss = runs
     low = 0.5 + 0.1 / (1 + np.exp(-2 * (np.log(flops) - 43)))
     fitted = {
@@ -130,22 +133,22 @@ def test_a_ceiling_below_the_goal_is_never_reached(runs, truth):
             "blimp": fit_downstream(_data(low, flops, loss), truth[None], ceiling=None, resamples=100)
         },
     }
-    crossing = compare("text", "speech", fitted)["blimp"]["crossing"]
-    assert crossing["flops"] is None and "never reaches" in crossing["says"]
+    crossing = compare_efficiency("text", "speech", fitted)["blimp"].crossing
+    assert crossing.flops is None and "never reaches" in crossing.message
 
 
-def test_a_best_score_at_chance_is_no_goal(runs, truth):
+def test_best_score_at_chance_has_no_crossing(runs, truth):
     flops, loss = runs
     fitted = {
         name: {"blimp": fit_downstream(_data(k * flops**gamma, flops, loss), truth[None], resamples=100)}
         for name, k, gamma in (("weak", 0.04, 0.05), ("strong", 0.24, 0.021))
     }
     assert (0.04 * flops**0.05).max() < 0.5
-    crossing = compare("weak", "strong", fitted)["blimp"]["crossing"]
-    assert "is not above chance" in crossing["missing"]
+    crossing = compare_efficiency("weak", "strong", fitted)["blimp"].crossing
+    assert "is not above chance" in crossing.missing
 
 
-def test_the_interval_of_the_ratio_holds_the_truth_in_simulated_ladders():
+def test_interval_of_the_ratio_covers_the_truth_in_simulated_ladders():
     """Ladders of six budgets and four sizes, with the noise of their items alone: 38 of 40 intervals are expected."""
     exponents = {"text": 0.045, "speech": 0.02}
     held = 0
@@ -158,6 +161,6 @@ def test_the_interval_of_the_ratio_holds_the_truth_in_simulated_ladders():
             score = rng.binomial(2000, share) / 2000
             data = ScoreData.of(flops, np.full(24, np.nan), score, np.full(24, 2000.0), 0.5)
             fitted[name] = {"blimp": fit_downstream(data, None, resamples=100)}
-        low, high = compare("text", "speech", fitted)["blimp"]["interval95"]
+        low, high = compare_efficiency("text", "speech", fitted)["blimp"].interval95
         held += low <= exponents["text"] / exponents["speech"] <= high
     assert held >= 36

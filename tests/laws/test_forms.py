@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from speechscale.laws.forms import Centring, SingleEpoch, huber, log_loss, named, to_theta
+from speechscale.laws.forms import Centring, SingleEpochObjective, huber, log_loss, named, to_theta
 
 
 def test_log_loss_is_the_law(truth):
@@ -29,9 +29,9 @@ def test_centring_leaves_the_law_unchanged(truth, make_runs):
 
 
 @pytest.mark.parametrize("delta", [1e-3, 0.03, 10.0])
-def test_gradient_and_hessian_are_those_of_finite_differences(truth, make_runs, delta):
+def test_gradient_and_hessian_agree_with_finite_differences(truth, make_runs, delta):
     params, tokens, loss = make_runs(30, noise=0.01)
-    objective = SingleEpoch(np.log(params) - 19, np.log(tokens) - 22, delta)
+    objective = SingleEpochObjective(np.log(params) - 19, np.log(tokens) - 22, delta)
     centre = Centring(19.0, 22.0)
     theta = (centre.centred(truth) + np.array([0.05, -0.1, 0.02, 0.03, -0.02]))[None]
     weights = np.linspace(0.5, 2.0, 30)
@@ -44,10 +44,10 @@ def test_gradient_and_hessian_are_those_of_finite_differences(truth, make_runs, 
         assert (up.gradient - down.gradient)[0] / 2e-6 == pytest.approx(at.matrix[0, k], rel=1e-4, abs=1e-6)
 
 
-def test_jacobian_is_that_of_finite_differences(truth, make_runs):
+def test_jacobian_agrees_with_finite_differences(truth, make_runs):
     params, tokens, _ = make_runs(8)
     log_n, log_d = np.log(params), np.log(tokens)
-    jacobian = SingleEpoch(log_n, log_d, 0.03).jacobian(truth)
+    jacobian = SingleEpochObjective(log_n, log_d, 0.03).jacobian(truth)
     for k in range(5):
         step = np.zeros(5)
         step[k] = 1e-6
@@ -57,7 +57,7 @@ def test_jacobian_is_that_of_finite_differences(truth, make_runs):
 
 def test_majoriser_is_never_negative(truth, make_runs):
     params, tokens, loss = make_runs(20, noise=0.05)
-    objective = SingleEpoch(np.log(params), np.log(tokens), 1e-3)
+    objective = SingleEpochObjective(np.log(params), np.log(tokens), 1e-3)
     at, damped = (
         objective(truth[None] + 0.3, np.log(loss), np.ones(20), np.array([d])).matrix[0] for d in (0.0, 1.0)
     )

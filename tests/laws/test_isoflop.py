@@ -3,7 +3,7 @@ import pytest
 
 from speechscale.laws.forms import log_loss
 from speechscale.laws.isoflop import draw_exponents, fit_isoflop
-from speechscale.laws.single_epoch import Ladder
+from speechscale.laws.ladder import Ladder
 
 BUDGETS = np.geomspace(1e18, 1e21, 4)
 
@@ -19,19 +19,19 @@ def _slices(truth, reach: float, budgets: np.ndarray = BUDGETS) -> Ladder:
     return Ladder.of(params, tokens, np.exp(log_loss(truth, np.log(params), np.log(tokens))))
 
 
-def test_exponents_of_bracketed_minima_are_those_of_the_law(truth):
+def test_bracketed_minima_recover_the_exponents_of_the_law(truth):
     found = fit_isoflop(_slices(truth, 0.8))
     assert all(m.refused is None for m in found.minima) and len(found.minima) == 4
-    assert found.exponents["a"] == pytest.approx(0.24 / 0.49, abs=0.01)
-    assert found.exponents["a"] + found.exponents["b"] == 1
+    assert found.split["a"] == pytest.approx(0.24 / 0.49, abs=0.01)
+    assert found.split["a"] + found.split["b"] == 1
 
 
-def test_a_minimum_at_the_edge_is_refused(truth):
+def test_minimum_at_the_edge_is_refused(truth):
     whole = _slices(truth, 1.0)
     half = whole.take(np.tile(np.arange(9) >= 5, 4))  # every size above the best one
     found = fit_isoflop(half)
     assert all("not bracketed: the best loss is at the smallest size" in m.refused for m in found.minima)
-    assert found.exponents is None and "0 of 4 budgets" in found.why
+    assert found.split is None and "0 of 4 budgets" in found.missing
 
 
 def test_budgets_that_runs_do_not_share_are_interpolated(truth):
@@ -40,13 +40,13 @@ def test_budgets_that_runs_do_not_share_are_interpolated(truth):
     tokens = np.tile(np.geomspace(1e8, 1e13, 8), 9)
     ladder = Ladder.of(params, tokens, np.exp(log_loss(truth, np.log(params), np.log(tokens))))
     found = fit_isoflop(ladder)
-    assert found.exponents["a"] == pytest.approx(0.24 / 0.49, abs=0.15)
+    assert found.split["a"] == pytest.approx(0.24 / 0.49, abs=0.15)
 
 
-def test_intervals_of_the_exponent_cover(truth):
+def test_intervals_of_the_exponent_cover_the_truth(truth):
     """Ladders with noise of 0.2 %: the interval of each holds the exponent of the noiseless minima."""
     clean = _slices(truth, 1.2)
-    exponent = fit_isoflop(clean).exponents["a"]
+    exponent = fit_isoflop(clean).split["a"]
     rng = np.random.default_rng(0)
     held = 0
     for seed in range(40):
@@ -58,6 +58,6 @@ def test_intervals_of_the_exponent_cover(truth):
     assert held >= 34
 
 
-def test_a_draw_without_two_minima_counts_as_nothing(truth):
+def test_draw_without_two_minima_is_nan(truth):
     half = _slices(truth, 1.0).take(np.tile(np.arange(9) >= 5, 4))
     assert np.isnan(draw_exponents(half, 1e-6, 5, seed=0)).all()

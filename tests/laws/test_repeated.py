@@ -5,8 +5,8 @@ from scipy.optimize import minimize
 from speechscale.laws import fit_single_epoch
 from speechscale.laws.allocation import log_params_for
 from speechscale.laws.forms import huber, log_loss
-from speechscale.laws.repeated import RepeatedData, effective, fit_repeated, log_effective
-from speechscale.laws.single_epoch import Ladder
+from speechscale.laws.ladder import Ladder
+from speechscale.laws.repeated import RepeatedDataObjective, effective_count, fit_repeated, log_effective
 
 UNIQUE = 10.89e9
 RATES = {"R_D": 12.0, "R_N": 9.0}
@@ -26,18 +26,22 @@ def epochs(theta):
     return params, tokens, np.exp(log_loss(theta[None, :5], log_n, log_d)[0])
 
 
-def test_one_epoch_is_worth_itself():
-    assert effective(np.log([5e9]), np.log([5e9]), np.log(7.0)).log == pytest.approx(np.log([5e9]))
+def test_effective_tokens_of_one_epoch_are_the_tokens():
+    assert effective_count(np.log([5e9]), np.log([5e9]), np.log(7.0)).log == pytest.approx(np.log([5e9]))
 
 
 def test_effective_tokens_are_the_published_formula():
     unique, seen, rate = 2e9, 9e9, 15.4
     worth = unique + unique * rate * (1 - np.exp(-(seen / unique - 1) / rate))
-    assert np.exp(effective(np.log([unique]), np.log([seen]), np.log(rate)).log) == pytest.approx([worth])
+    assert np.exp(effective_count(np.log([unique]), np.log([seen]), np.log(rate)).log) == pytest.approx(
+        [worth]
+    )
 
 
-def test_many_repetitions_are_worth_the_rate():
-    assert np.exp(effective(np.array([0.0]), np.array([20.0]), np.log(15.4)).log) == pytest.approx([16.4])
+def test_effective_tokens_saturate_at_one_plus_the_rate():
+    assert np.exp(effective_count(np.array([0.0]), np.array([20.0]), np.log(15.4)).log) == pytest.approx(
+        [16.4]
+    )
 
 
 def test_matched_parameters_are_those_whose_best_tokens_are_the_unique_ones(theta):
@@ -47,10 +51,10 @@ def test_matched_parameters_are_those_whose_best_tokens_are_the_unique_ones(thet
     assert sizes[np.argmin(losses)] == pytest.approx(log_n, abs=1e-3)
 
 
-def test_jacobian_is_that_of_finite_differences(theta, epochs):
+def test_jacobian_agrees_with_finite_differences(theta, epochs):
     params, tokens, _ = epochs
     # Few unique tokens, so that most sizes have parameters in excess and every branch is taken.
-    objective = RepeatedData(np.log(params), np.log(tokens), np.log(np.full(25, UNIQUE / 40)), 0.03)
+    objective = RepeatedDataObjective(np.log(params), np.log(tokens), np.log(np.full(25, UNIQUE / 40)), 0.03)
     _, jacobian = objective.predict(theta[None])
     for k in range(7):
         step = np.zeros(7)
@@ -59,10 +63,10 @@ def test_jacobian_is_that_of_finite_differences(theta, epochs):
         assert (up - down) / 2e-6 == pytest.approx(jacobian[..., k], abs=1e-7)
 
 
-def test_predicts_what_the_forecast_predicts(theta, epochs):
+def test_objective_and_forecast_predict_the_same_loss(theta, epochs):
     """The fit and the plan compute the law in two ways; they must agree."""
     params, tokens, loss = epochs
-    objective = RepeatedData(np.log(params), np.log(tokens), np.log(np.full(25, UNIQUE)), 0.03)
+    objective = RepeatedDataObjective(np.log(params), np.log(tokens), np.log(np.full(25, UNIQUE)), 0.03)
     assert objective.predict(theta[None])[0][0] == pytest.approx(np.log(loss), abs=1e-12)
 
 
@@ -103,7 +107,7 @@ def test_joint_fit_recovers_everything_through_noise(theta, epochs, make_runs):
     assert fit.objective <= brute * (1 + 1e-6)
 
 
-def test_a_rate_that_few_repetitions_cannot_show_is_not_identified(make_runs, theta):
+def test_rate_of_few_repetitions_is_not_identified(make_runs, theta):
     params = np.array([2e7, 8e7, 3e8, 8e8])
     tokens = np.full(4, 1.2 * UNIQUE)
     log_n, log_d = log_effective(theta[None], np.log(params), np.log(tokens), np.log(np.full(4, UNIQUE)))

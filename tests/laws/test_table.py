@@ -1,15 +1,14 @@
-import json
-
 import numpy as np
 import polars as pl
 import pytest
 
-from speechscale.cli.format_law import tell
+from speechscale.cli.format_law import format_law
 from speechscale.errors import UserError
 from speechscale.laws import fit_table
 from speechscale.laws.forms import log_loss, to_theta
 from speechscale.laws.repeated import log_effective
 from speechscale.records.law import read_law, write_law
+from speechscale.records.law_sections import DroppedRun, Missing
 
 NANO = {"E": 0.5, "A": 8.0, "B": 60.0, "alpha": 0.25, "beta": 0.35}
 
@@ -56,53 +55,51 @@ def law():
     return fit_table(nano_table(), bootstrap=200)
 
 
-def test_every_section_of_the_contract_is_there(law):
-    speech = law["series"]["speech"]
-    assert law["schema"] == "speechscale.law/1"
-    assert set(speech["single_epoch"]["params"]) == {"E", "A", "B", "alpha", "beta"}
-    assert set(speech["single_epoch"]["interval95"]) == {"E", "A", "B", "alpha", "beta"}
-    assert {"a", "b", "G"} <= set(speech["single_epoch"]["allocation"])
-    assert set(speech["repeated"]["params"]) == {"R_D", "R_N"}
-    assert set(speech["envelope"]["params"]) == {"coefficient", "gamma"}
-    assert {"value", "interval95"} == set(speech["envelope"]["curvature"])
-    assert set(speech["downstream"]) == {"agreement", "lexical"}
-    assert {"slope", "intercept", "r2"} <= set(speech["downstream"]["agreement"]["linear"])
-    assert {"floor", "ceiling"} <= set(speech["downstream"]["agreement"]["saturating"])
-    assert law["efficiency"] == {"missing": "one series only; a comparison takes two"}
+def test_every_section_is_fitted(law):
+    speech = law.series["speech"]
+    assert speech.single_epoch.params.alpha > 0 and speech.single_epoch.interval95.alpha is not None
+    assert speech.single_epoch.allocation.a + speech.single_epoch.allocation.b == pytest.approx(1)
+    assert speech.repeated.params.R_D > 0 and speech.repeated.joint.params.R_N > 0
+    assert speech.envelope.params.gamma < 0 and speech.envelope.curvature.value is not None
+    assert set(speech.downstream) == {"agreement", "lexical"}
+    assert speech.downstream["agreement"].linear.slope < 0
+    assert speech.downstream["agreement"].saturating.ceiling == 1.0
+    assert law.efficiency == Missing(missing="one series only; a comparison takes two")
 
 
 def test_runs_of_several_epochs_are_left_out_by_rule_and_named(law):
-    rows = law["series"]["speech"]["rows"]
-    assert rows["used"] == 24
-    assert rows["dropped"][0] == {"run": "speech-4", "why": "4 epochs: for the repeated-data law only"}
+    rows = law.series["speech"].rows
+    assert rows.used == 24
+    assert rows.dropped[0] == DroppedRun(run="speech-4", reason="4 epochs: for the repeated-data law only")
 
 
 def test_tokens_per_second_come_from_the_two_losses(law):
-    assert law["series"]["speech"]["tokens_per_second"] == pytest.approx(19.0)
+    assert law.series["speech"].tokens_per_second == pytest.approx(19.0)
 
 
-def test_the_unrising_score_is_not_said_to_emerge(law):
-    lexical = law["series"]["speech"]["downstream"]["lexical"]
-    assert lexical["emergence"]["flops"] is None
-    assert "cannot say" in lexical["emergence"]["says"]
+def test_flat_score_does_not_emerge(law):
+    emergence = law.series["speech"].downstream["lexical"].emergence
+    assert emergence.flops is None
+    assert "cannot say" in emergence.message
 
 
 def test_draws_agree_with_their_intervals(law):
-    first = law["series"]["speech"]["single_epoch"]
-    for name, draws in first["draws"].items():
+    first = law.series["speech"].single_epoch
+    for name, draws in first.draws:
         assert len(draws) == 200
-        assert np.quantile(draws, [0.025, 0.975]) == pytest.approx(first["interval95"][name], rel=1e-4)
+        interval = getattr(first.interval95, name)
+        assert np.quantile(draws, [0.025, 0.975]) == pytest.approx(interval, rel=1e-4)
 
 
 def test_the_same_seed_gives_the_same_file(law, tmp_path):
     for name, content in (("one", law), ("two", fit_table(nano_table(), bootstrap=200))):
         write_law(content, tmp_path / name)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
-    assert read_law(tmp_path / "one") == json.loads((tmp_path / "two").read_text())
+    assert read_law(tmp_path / "one") == law
 
 
-def test_telling_names_every_law_and_check(law):
-    told = tell(law)
+def test_summary_names_every_law_and_check(law):
+    told = format_law(law)
     for word in ("alpha", "R_D", "envelope", "IsoFLOP", "agreement", "flat optimum"):
         assert word in told
 
@@ -112,16 +109,16 @@ def test_failed_runs_are_named_and_left_out():
         status=pl.when(pl.col("run") == "speech-2").then(pl.lit("diverged")).otherwise(pl.lit("done")),
         loss=pl.when(pl.col("run") == "speech-2").then(None).otherwise("loss"),
     )
-    rows = fit_table(table, bootstrap=100, laws=["single_epoch"])["series"]["speech"]["rows"]
-    assert {"run": "speech-2", "why": "status is 'diverged', not 'done'"} in rows["dropped"]
+    rows = fit_table(table, bootstrap=100, laws=["single_epoch"]).series["speech"].rows
+    assert DroppedRun(run="speech-2", reason="status is 'diverged', not 'done'") in rows.dropped
 
 
-def test_a_few_runs_leave_words_instead_of_numbers(tmp_path):
+def test_too_few_runs_leave_reasons_in_place_of_laws(tmp_path):
     law = fit_table(nano_table().head(4), bootstrap=100)
-    speech = law["series"]["speech"]
-    assert "cannot determine 5 parameters" in speech["single_epoch"]["missing"]
-    assert "missing" in speech["repeated"] and "missing" in speech["isoflop"]
-    assert "missing" in speech["downstream"]["agreement"]
+    speech = law.series["speech"]
+    assert "cannot determine 5 parameters" in speech.single_epoch.missing
+    assert speech.repeated.missing and speech.isoflop.missing
+    assert speech.downstream["agreement"].missing
     write_law(law, tmp_path / "law.json")
 
 
@@ -140,18 +137,18 @@ def test_any_table_makes_a_file_of_plain_numbers(seed, tmp_path):
         }
     )
     write_law(fit_table(table, bootstrap=100), tmp_path / "law.json")
-    tell(read_law(tmp_path / "law.json"))
+    format_law(read_law(tmp_path / "law.json"))
 
 
 def test_two_series_are_compared_both_ways():
     both = pl.concat([nano_table(series="text", lift=4.0), nano_table(series="speech", seed=1)])
     law = fit_table(both, bootstrap=200, laws=["downstream", "efficiency"])
-    assert set(law["efficiency"]) == {"text/speech", "speech/text"}
-    found = law["efficiency"]["text/speech"]["agreement"]
-    assert found["ratio"] > 1 and found["interval95"][0] < found["ratio"] < found["interval95"][1]
+    assert set(law.efficiency) == {"text/speech", "speech/text"}
+    found = law.efficiency["text/speech"]["agreement"]
+    assert found.ratio > 1 and found.interval95[0] < found.ratio < found.interval95[1]
 
 
-def test_learning_curves_serve_the_envelope():
+def test_envelope_is_fitted_to_learning_curves():
     table = nano_table()
     steps = np.linspace(0.1, 1.0, 10)
     curves = pl.concat(
@@ -169,19 +166,17 @@ def test_learning_curves_serve_the_envelope():
             for row in table.iter_rows(named=True)
         ]
     )
-    content = fit_table(table, curves=curves, bootstrap=100, laws=["envelope"])["series"]["speech"][
-        "envelope"
-    ]
-    assert content["params"]["gamma"] < 0
-    assert min(content["points"]["flops"]) < 6 * 3e4 * 1e5 * 0.2
+    envelope = fit_table(table, curves=curves, bootstrap=100, laws=["envelope"]).series["speech"].envelope
+    assert envelope.params.gamma < 0
+    assert min(envelope.points.flops) < 6 * 3e4 * 1e5 * 0.2
 
 
-def test_rollout_forecasts_the_dear_runs():
+def test_rollout_forecasts_the_expensive_runs():
     table = nano_table(noise=0.002).filter(pl.col("tokens") <= pl.col("unique_tokens"))
-    found = fit_table(table, bootstrap=200, rollout=16, laws=["single_epoch"])["series"]["speech"]["rollout"]
-    assert (found["fitted_on"], found["forecast"]) == (16, 8)
-    assert found["rmse_ln_loss"] < 0.1
-    assert len(found["runs"]["run"]) == 8
+    found = fit_table(table, bootstrap=200, rollout=16, laws=["single_epoch"]).series["speech"].rollout
+    assert (found.fitted_on, found.forecast) == (16, 8)
+    assert found.rmse_ln_loss < 0.1
+    assert len(found.runs.run) == 8
 
 
 def test_unknown_choices_are_refused_with_the_nearest():
@@ -218,22 +213,22 @@ def test_a_table_of_failed_runs_is_refused():
         fit_table(nano_table().with_columns(status=pl.lit("diverged")))
 
 
-def test_chance_of_a_column_is_that_of_its_score():
+def test_chance_column_applies_to_its_score():
     table = nano_table().with_columns(agreement_chance=0.25)
-    scores = fit_table(table, bootstrap=100, laws=["downstream"])["series"]["speech"]["downstream"]
-    assert scores["agreement"]["chance"] == 0.25 and scores["lexical"]["chance"] == 0.5
+    scores = fit_table(table, bootstrap=100, laws=["downstream"]).series["speech"].downstream
+    assert scores["agreement"].chance == 0.25 and scores["lexical"].chance == 0.5
     low = fit_table(table, bootstrap=100, laws=["downstream"], chance=0.2, ceiling=0.24)
-    assert "not above its chance of 0.25" in low["series"]["speech"]["downstream"]["agreement"]["missing"]
+    assert "not above its chance of 0.25" in low.series["speech"].downstream["agreement"].missing
 
 
-def test_any_mapping_of_columns_will_do():
+def test_mapping_of_columns_is_accepted():
     frame = nano_table()
     columns = {"N": frame["params"].to_list(), "D": frame["tokens"].to_numpy(), "L": list(frame["loss"])}
     law = fit_table(columns, bootstrap=100, laws=["single_epoch"])
-    assert law["series"]["runs"]["rows"]["used"] == 30
+    assert law.series["runs"].rows.used == 30
 
 
-def test_models_of_others_have_scores_without_losses():
+def test_imported_models_have_scores_without_losses(tmp_path):
     """Their scores carry laws of compute and the comparison; what needs a loss says that there is none."""
     speech = nano_table(noise=0.002, lift=6.0)
     text = nano_table(noise=0.002, seed=1, series="text", lift=6.0).with_columns(
@@ -241,20 +236,36 @@ def test_models_of_others_have_scores_without_losses():
     )
     law = fit_table(pl.concat([speech, text]), bootstrap=200)
     known = fit_table(nano_table(noise=0.002, seed=1, series="text", lift=6.0), bootstrap=200)
-    part, with_losses = (table["series"]["text"]["downstream"]["agreement"] for table in (law, known))
+    part, with_losses = (table.series["text"].downstream["agreement"] for table in (law, known))
     for name in ("gamma", "interval95", "saturating_compute"):
-        assert part[name] == with_losses[name]
+        assert getattr(part, name) == getattr(with_losses, name)
     for name in ("linear", "saturating"):
-        assert part[name] == {"missing": "not every run with this score has a loss"}
-    assert "along the path of these runs" in part["emergence"]["says"]
-    assert {"power_compute", "saturating_compute"} <= set(part["out_of_sample"]["rmse"])
-    assert "missing" in law["series"]["text"]["single_epoch"]
-    assert "its scores count" in law["series"]["text"]["rows"]["dropped"][0]["why"]
-    assert law["efficiency"]["text/speech"]["agreement"]["ratio"] > 0
-    assert json.dumps(law, allow_nan=False) and "text" in tell(law)
+        assert getattr(part, name) == Missing(missing="not every run with this score has a loss")
+    assert "along the path of these runs" in part.emergence.message
+    assert {"power_compute", "saturating_compute"} <= set(part.out_of_sample.rmse)
+    assert isinstance(law.series["text"].single_epoch, Missing)
+    assert "its scores count" in law.series["text"].rows.dropped[0].reason
+    assert law.efficiency["text/speech"]["agreement"].ratio > 0
+    write_law(law, tmp_path / "law.json")  # JSON without an infinity or a not-a-number
+    assert "text" in format_law(law)
 
 
-def test_models_of_others_alone_are_a_table_too():
+def test_imported_models_alone_are_fitted():
     text = nano_table(lift=6.0).with_columns(status=pl.lit("imported"), loss=pl.lit(None, pl.Float64))
     law = fit_table(text, bootstrap=100)
-    assert law["series"]["speech"]["downstream"]["agreement"]["gamma"] > 0
+    assert law.series["speech"].downstream["agreement"].gamma > 0
+
+
+def test_run_that_ends_within_a_rounded_step_of_its_data_is_single_epoch():
+    """A run is rounded to whole steps: 1.0005 epochs count as one, in the law as in the figures."""
+    table = nano_table().with_columns(pl.col("tokens", "unique_tokens").cast(pl.Float64))
+    longer = table.with_columns(
+        tokens=pl.when(pl.col("run") == "speech-3").then(1.0005e6).otherwise("tokens"),
+    )
+    law = fit_table(longer, bootstrap=100, laws=["single_epoch"]).series["speech"]
+    assert law.rows.used == 24
+    assert "speech-3" in law.single_epoch.residuals.run
+    beyond = longer.with_columns(
+        tokens=pl.when(pl.col("run") == "speech-3").then(1.002e6).otherwise("tokens"),
+    )
+    assert fit_table(beyond, bootstrap=100, laws=["single_epoch"]).series["speech"].rows.used == 23

@@ -1,38 +1,64 @@
 import json
 
 import pytest
+from law_files import small_law
 
 from speechscale.errors import UserError
-from speechscale.records.law import SCHEMA, read_law, write_law
+from speechscale.records.code import code_identity
+from speechscale.records.law import LawFile, read_law, write_law
+from speechscale.records.revisions import revisions_of
+from speechscale.records.seal import sha256_json
 
 
 @pytest.fixture
-def law():
-    return {"schema": SCHEMA, "series": {"s": {"draws": [0.25, -1e-9, 3.0]}}, "efficiency": {}}
+def law() -> LawFile:
+    return small_law()
 
 
-def test_what_is_written_is_read(law, tmp_path):
+def test_written_law_is_read_back(law, tmp_path):
     write_law(law, tmp_path / "law.json")
     found = read_law(tmp_path / "law.json")
-    assert {key: found[key] for key in law} == law
+    assert found == law.model_copy(update={"code": code_identity(), "revisions": revisions_of("fit")})
+    assert found.series["s"].isoflop.params.a == 0.25
+
+
+def test_file_holds_null_for_what_was_fitted_to_nothing_and_leaves_out_what_was_not_fitted(law, tmp_path):
+    write_law(law, tmp_path / "law.json")
+    content = json.loads((tmp_path / "law.json").read_text())
+    assert list(content) == ["schema", "code", "revisions", "options", "series", "efficiency", "sha256"]
+    assert list(content["series"]["s"]) == ["rows", "checks", "single_epoch", "isoflop"]
+    assert content["series"]["s"]["isoflop"]["interval95"] == {"a": [-1e-09, 0.5], "b": None}
 
 
 def test_numbers_of_an_array_share_a_line(law, tmp_path):
     write_law(law, tmp_path / "law.json")
-    assert "[ 0.25, -1e-09, 3.0 ]" in (tmp_path / "law.json").read_text()
+    assert "[ -1e-09, 0.5 ]" in (tmp_path / "law.json").read_text()
 
 
-def test_a_law_that_was_read_can_be_written_again(law, tmp_path):
+def test_law_that_was_read_is_written_to_the_same_bytes(law, tmp_path):
     write_law(law, tmp_path / "one.json")
     write_law(read_law(tmp_path / "one.json"), tmp_path / "two.json")
     assert (tmp_path / "one.json").read_bytes() == (tmp_path / "two.json").read_bytes()
 
 
-def test_a_law_edited_by_hand_is_refused(law, tmp_path):
+def test_law_edited_by_hand_is_refused(law, tmp_path):
     path = tmp_path / "law.json"
     write_law(law, path)
     path.write_text(path.read_text().replace("0.25", "0.35"))
     with pytest.raises(UserError, match="it was changed after the fit"):
+        read_law(path)
+
+
+def test_field_of_another_version_is_named(law, tmp_path):
+    path = tmp_path / "law.json"
+    write_law(law, path)
+    content = json.loads(path.read_text())
+    del content["sha256"]
+    content["series"]["s"]["rows"]["surplus"] = 1
+    path.write_text(json.dumps({**content, "sha256": sha256_json(content)}))
+    with pytest.raises(
+        UserError, match=r"law.json: series.s.rows.surplus: .*make it again with `speechscale fit`"
+    ):
         read_law(path)
 
 
@@ -54,6 +80,6 @@ def test_other_files_are_refused(tmp_path, text, message):
         read_law(path)
 
 
-def test_a_missing_law_is_a_sentence(tmp_path):
+def test_missing_file_is_a_sentence(tmp_path):
     with pytest.raises(UserError, match="cannot be opened"):
         read_law(tmp_path / "law.json")

@@ -14,7 +14,7 @@ from speechscale.model.shape import ModelShape
 from speechscale.records import code, revisions
 from speechscale.records.code import CodeIdentity, code_identity
 from speechscale.records.manifest import Synthesis, Utterance, write_manifest
-from speechscale.records.revisions import Stage, comparable, made_by, require_revisions, revisions_of
+from speechscale.records.revisions import Stage, require_revisions, revisions_of
 from speechscale.records.runs import ImportedRecipe, RunRecord, read_record, write_record
 from speechscale.records.seal import is_up_to_date, read_seal, seal_identity, sealed_folder
 from speechscale.records.shards import (
@@ -148,9 +148,3 @@ def test_unknown_revision_is_refused() -> None:
         UserError, match=r"^x: was made by an unknown revision of the stage 'train'; .*another"
     ):
         require_revisions(Path("x"), {}, {"train": 1})
-
-
-def test_provenance_is_compared_without_the_code() -> None:
-    made = made_by("train", "score")
-    assert made == {"code": code_identity().model_dump(), "revisions": {"train": 1, "score": 1}}
-    assert comparable(made) == {"revisions": {"train": 1, "score": 1}}

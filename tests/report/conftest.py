@@ -8,14 +8,13 @@ from collections.abc import Callable
 from functools import cache
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 
 from speechscale.laws.table import fit_table
-from speechscale.records.law import write_law
+from speechscale.records.law import LawFile, write_law
 from speechscale.records.runs import CurvePoint, RunRecord, Score, write_record
 from speechscale.records.runs_table import write_curves, write_table
 
@@ -110,7 +109,7 @@ def _score(noise: np.random.Generator, accuracy: float, items: int) -> Score:
 
 
 @cache
-def fitted_law() -> dict[str, Any]:
+def fitted_law() -> LawFile:
     """The law of the simulated runs, through the real fit; without phenomena, which would only take time."""
     records = [
         record.model_copy(update={"scores": {k: v for k, v in record.scores.items() if "." not in k}})

@@ -10,6 +10,7 @@ import pytest
 
 from speechscale.laws.table import fit_table
 from speechscale.records.law import read_law, write_law
+from speechscale.records.law_sections import Missing
 from speechscale.records.runs import RunRecord, Score, read_record, write_record
 from speechscale.records.runs_table import write_curves, write_table
 from speechscale.report.comparison import compared
@@ -61,15 +62,15 @@ def folder(finished_study: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 def test_the_ratio_of_simulated_ladders_is_told_with_its_interval_and_its_meaning(folder: Path) -> None:
-    found = read_law(folder / "law.json")["efficiency"]["text/speech"]["sblimp"]
-    low, high = found["interval95"]
+    found = read_law(folder / "law.json").efficiency["text/speech"]["sblimp"]
+    low, high = found.interval95
     assert low < EXPONENTS["text"] / EXPONENTS["speech"] < high and high - low < 4
     study = read_study(folder)
     (only,) = compared(study)  # the later series against the earlier, of the scores that both have
     assert (only.one, only.other, only.name) == ("text", "speech", "sBLIMP")
     (sentence,) = [said for said in findings(study) if "ratio of exponents" in said]
     for said in (
-        f"{found['ratio']:.2f}",
+        f"{found.ratio:.2f}",
         f"[{low:.2f}, {high:.2f}]",
         "a rate per decade, not a fixed multiple",
     ):
@@ -80,16 +81,18 @@ def test_the_ratio_of_simulated_ladders_is_told_with_its_interval_and_its_meanin
 
 def test_a_ratio_that_may_be_one_decides_nothing(folder: Path) -> None:
     study = read_study(folder)
-    found = study.law["efficiency"]["text/speech"]["sblimp"]
-    for interval, told in (([0.6, 1.7], True), ([1.1, 2.1], False), (None, True)):
-        found["interval95"] = interval
+    scores = study.law.efficiency["text/speech"]
+    found = scores["sblimp"]
+    for interval, told in (((0.6, 1.7), True), ((1.1, 2.1), False), (None, True)):
+        scores["sblimp"] = found.model_copy(update={"interval95": interval})
         (sentence,) = [said for said in findings(study) if "ratio of exponents" in said]
         assert ("do not tell which of the two is the faster" in sentence) == told
 
 
 def test_what_cannot_be_compared_says_why(folder: Path) -> None:
     study = read_study(folder)
-    study.law["efficiency"]["text/speech"]["sblimp"] = {"missing": "the exponent of speech is not certain"}
+    missing = Missing(missing="the exponent of speech is not certain")
+    study.law.efficiency["text/speech"]["sblimp"] = missing
     assert "the exponent of speech is not certain" in page(study)
     assert not [said for said in findings(study) if "ratio of exponents" in said]
 

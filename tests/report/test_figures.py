@@ -1,9 +1,11 @@
 import numpy as np
 import polars as pl
 import pytest
+from law_files import with_fields, with_sections
 
 from speechscale.errors import UserError
 from speechscale.records.law import read_law, write_law
+from speechscale.records.law_sections import Missing, Rates
 from speechscale.records.runs_table import write_curves, write_table
 from speechscale.report import theme
 from speechscale.report.figures import Figure, specification, study_figures, write_figures
@@ -28,6 +30,14 @@ def test_every_finished_run_is_a_point_and_no_other(figures, records):
         points = drawn(figures[name].panels[0], "run", "data")
         assert {row["run"]: (row["flops"], row["loss"]) for row in points} == done
         assert all((row["data"] == "repeated") == (row["epochs"] > 1.001) for row in points)
+
+
+def test_run_that_ends_within_a_rounded_step_of_its_data_is_drawn_as_seen_once(make_study, records):
+    """The figures and the law share `is_single_epoch`."""
+    rounded = records[0].model_copy(update={"unique_tokens": round(records[0].tokens / 1.0005)})
+    folder = make_study([rounded, *records[1:]])
+    points = drawn(study_figures(read_study(folder))[0].panels[0], "run", "data")
+    assert [row["data"] for row in points if row["run"] == rounded.run] == ["seen once"]
 
 
 def test_every_reading_of_a_learning_curve_is_drawn(figures, records):
@@ -69,15 +79,15 @@ def test_phenomena_are_those_of_the_run_with_most_compute(figures, records):
 def test_the_drawn_law_is_the_fitted_law(figures, finished_study):
     lines = pl.DataFrame(drawn(figures["loss-against-data"].panels[0], "law"))
     smallest = lines.filter((pl.col("law") == "single epoch") & (pl.col("size") == "50.3 k"))
-    law = read_law(finished_study / "law.json")["series"]["speech"]["single_epoch"]["params"]
-    wanted = law["E"] + law["A"] / 50_304 ** law["alpha"] + law["B"] / smallest["tokens"] ** law["beta"]
+    law = read_law(finished_study / "law.json").series["speech"].single_epoch.params
+    wanted = law.E + law.A / 50_304**law.alpha + law.B / smallest["tokens"] ** law.beta
     assert smallest["loss"].to_list() == pytest.approx(wanted.to_list())
 
 
 def test_repetition_is_drawn_as_worth_less_than_new_data(study_folder):
     law = read_law(study_folder / "law.json")
-    law["series"]["speech"]["repeated"]["params"] = {"R_D": 2.0, "R_N": 1e6}
-    write_law(law, study_folder / "law.json")
+    rates = Rates[float](R_D=2.0, R_N=1e6)
+    write_law(with_fields(law, "speech", "repeated", params=rates), study_folder / "law.json")
     figure = study_figures(read_study(study_folder))[1]
     lines = pl.DataFrame(drawn(figure.panels[0], "law")).filter(pl.col("size") == "50.3 k").sort("tokens")
     once, repeated = (lines.filter(pl.col("law") == name) for name in ("single epoch", "repeated data"))
@@ -87,17 +97,17 @@ def test_repetition_is_drawn_as_worth_less_than_new_data(study_folder):
 
 
 def test_laws_of_a_score_are_drawn_where_they_are_fitted(figures, finished_study):
-    fits = read_law(finished_study / "law.json")["series"]["speech"]["downstream"]
+    fits = read_law(finished_study / "law.json").series["speech"].downstream
     lexical, sstorycloze = (
         figures["scores-against-compute"].panels[0],
         figures["scores-against-compute"].panels[2],
     )
-    curve = fits["lexical"]["saturating_compute"]
+    curve = fits["lexical"].saturating_compute
     line = pl.DataFrame(drawn(lexical, "flops", "accuracy", but_not="run"))
-    x = curve["steepness"] * np.log(line["flops"].to_numpy() / curve["midpoint_flops"])
-    wanted = curve["floor"] + (curve["ceiling"] - curve["floor"]) / (1 + np.exp(-x))
+    x = curve.steepness * np.log(line["flops"].to_numpy() / curve.midpoint_flops)
+    wanted = curve.floor + (curve.ceiling - curve.floor) / (1 + np.exp(-x))
     assert line["accuracy"].to_list() == pytest.approx(wanted)
-    assert fits["sstorycloze"]["saturating_compute"] == {"missing": "these scores do not rise above chance"}
+    assert fits["sstorycloze"].saturating_compute.missing == "these scores do not rise above chance"
     assert not drawn(sstorycloze, "flops", "accuracy", but_not="run")
 
 
@@ -109,8 +119,8 @@ def test_better_losses_are_drawn_with_better_scores(figures):
 
 def test_what_cannot_be_drawn_says_why(study_folder, tmp_path, records):
     law = read_law(study_folder / "law.json")
-    law["series"]["speech"]["envelope"] = {"missing": "3 points of single-epoch runs; 4 are the least"}
-    write_law(law, study_folder / "law.json")
+    missing = Missing(missing="3 points of single-epoch runs; 4 are the least")
+    write_law(with_sections(law, "speech", envelope=missing), study_folder / "law.json")
     (why,) = study_figures(read_study(study_folder))[0].missing
     assert why == "The envelope of 'speech' is missing: 3 points of single-epoch runs; 4 are the least"
 

@@ -55,7 +55,7 @@ def test_the_runs_table_alone_is_enough(tmp_path, records):
     write_table(records, tmp_path / "runs.csv")
     study = read_study(tmp_path)
     assert study.scores["low"].null_count() == study.scores.height  # accuracies are known, intervals are not
-    assert "law.json" in study.law_part("speech", "envelope")["missing"]
+    assert "law.json" in study.envelope("speech").missing
 
 
 def test_a_run_name_cannot_point_out_of_the_study(make_study, records, tmp_path):

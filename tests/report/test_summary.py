@@ -1,4 +1,5 @@
 import pytest
+from law_files import with_fields
 
 from speechscale.records.law import read_law, write_law
 from speechscale.report.folder import read_study
@@ -11,14 +12,15 @@ def test_sentences_say_what_the_tables_say(finished_study):
     assert "1 more diverged or failed and is listed below" in text
     assert "The best model is speech-811k-x20 (N = 811 k, D = 16.2 M, 7.9e13 FLOPs as 6ND)" in text
     assert "Loss falls with D at the same N, in all of 15 comparisons." in text
-    law = read_law(finished_study / "law.json")["series"]["speech"]
+    law = read_law(finished_study / "law.json").series["speech"]
     for symbol, part, name in (
         ("α", "single_epoch", "alpha"),
         ("β", "single_epoch", "beta"),
         ("γ", "envelope", "gamma"),
     ):
-        low, high = law[part]["interval95"][name]
-        assert f"{symbol} = {law[part]['params'][name]:#.3g} [{low:#.3g}, {high:#.3g}]" in text
+        fitted = getattr(law, part)
+        low, high = getattr(fitted.interval95, name)
+        assert f"{symbol} = {getattr(fitted.params, name):#.3g} [{low:#.3g}, {high:#.3g}]" in text
 
 
 def test_what_stays_at_chance_is_said_with_what_the_law_expects(study_folder):
@@ -35,8 +37,7 @@ def test_a_loss_that_rises_is_counted_as_such(make_study, records):
 
 def test_a_fit_that_did_not_converge_gives_no_numbers(study_folder):
     law = read_law(study_folder / "law.json")
-    law["series"]["speech"]["single_epoch"]["converged"] = False
-    write_law(law, study_folder / "law.json")
+    write_law(with_fields(law, "speech", "single_epoch", converged=False), study_folder / "law.json")
     text = "\n".join(findings(read_study(study_folder)))
     assert "did not converge, so its parameters are not a result" in text
     assert "α =" not in text

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from speechscale.errors import UserError
-from speechscale.plan import check_machine
+from speechscale.plan import check_gpu_options
 from speechscale.study.ladder import ladder_runs, unique_tokens
 from speechscale.study.spec import read_study
 from speechscale.study.summary import Machine, ladder_table
@@ -97,4 +97,4 @@ def test_plan_gives_hours_and_cost() -> None:
 )
 def test_impossible_machines_are_refused(gpu: str | None, mfu: float, price: float | None, said: str) -> None:
     with pytest.raises(UserError, match=said):
-        check_machine(gpu, mfu, price)
+        check_gpu_options(gpu, mfu, price)

@@ -156,8 +156,8 @@ def test_series_are_trained_scored_and_compared(study: StudySpec) -> None:
     stories = open_shards(Path("out/series/stories/selected/train"))
     assert {row["dataset"] for shard in stories for row in shard.rows()} == {"stories"}
     law = read_law(Path("out/law.json"))
-    assert set(law["series"]) == {"speech", "pieces", "stories", "text"}
-    assert "text/speech" in law["efficiency"]
+    assert set(law.series) == {"speech", "pieces", "stories", "text"}
+    assert "text/speech" in law.efficiency
     page = report.read_text()
     assert "Series against series: loss per second of audio" in page
     made = Path("out/series/text/characters/train/shard-0/meta.json").stat().st_mtime_ns

@@ -1,4 +1,4 @@
-"""`speechscale fit`: runs table in, law file out."""
+"""`speechscale fit`: scaling laws of a table of runs, written to a law file."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ def fit(
     fix: Annotated[list[str] | None, typer.Option(help="Hold a parameter, as in --fix E=1.7.")] = None,
     envelope: Annotated[str, typer.Option(help="budgets, records or interpolated.")] = "budgets",
     chance: Annotated[
-        float, typer.Option(help="Score of guessing, unless a <score>_chance column says.")
+        float, typer.Option(help="Score of guessing, where there is no <score>_chance column.")
     ] = 0.5,
     ceiling: Annotated[str, typer.Option(help="Best score possible, or 'free' to fit it.")] = "1",
     rollout: Annotated[
-        int | None, typer.Option(help="Fit the K cheapest runs too, and forecast the others.")
+        int | None, typer.Option(help="Also fit the K cheapest runs, and forecast the others.")
     ] = None,
     exhaustive: Annotated[
         bool, typer.Option("--exhaustive", help="Descend from all 4,500 published starts.")
     ] = False,
     resampling: Annotated[
-        str, typer.Option(help="Intervals from the noise of runs, or from runs redrawn.")
+        str, typer.Option(help="noise: resample residuals; runs: resample runs.")
     ] = "noise",
     bootstrap: Annotated[int, typer.Option(help="Draws behind every interval.")] = 1000,
     seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
@@ -39,7 +39,7 @@ def fit(
     """Fit scaling laws, with intervals, to a table of runs.
 
     Columns: params (or N), tokens (D), loss (L); optional run, series, status, unique_tokens, flops (C); any other
-    numeric column is a score in [0, 1] or [0, 100], with <score>_items beside it.
+    numeric column is a score in [0, 1] or [0, 100], <score>_items is its number of items.
 
     Example:
 
@@ -47,7 +47,7 @@ def fit(
     """
     from rich.console import Console
 
-    from speechscale.cli.format_law import tell
+    from speechscale.cli.format_law import format_law
     from speechscale.laws import fit_table
     from speechscale.records.law import write_law
     from speechscale.records.runs_table import read_curves, read_table
@@ -73,7 +73,7 @@ def fit(
             progress=lambda name: status.update(f"fitting {name}"),
         )
     write_law(law, output)
-    typer.echo(tell(law))
+    typer.echo(format_law(law))
     typer.echo(f"\n{output}")
 
 

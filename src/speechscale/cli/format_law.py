@@ -2,77 +2,100 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+
+from pydantic import BaseModel
+
+from speechscale.records.law import LawFile
+from speechscale.records.law_sections import (
+    Check,
+    EnvelopeLaw,
+    IsoflopLaw,
+    Missing,
+    OpenInterval,
+    RepeatedLaw,
+    RepeatedRates,
+    ScoreLaw,
+    SeriesLaw,
+    SingleEpochLaw,
+)
 
 
-def tell(law: Mapping[str, Any]) -> str:
-    """A summary: every law with its intervals, what is missing and why, and what the checks say."""
+def format_law(law: LawFile) -> str:
+    """A summary: every law with its intervals, what is missing and why, and the checks."""
     lines: list[str] = []
-    for name, content in law["series"].items():
+    for name, content in law.series.items():
         lines += ["", name, "=" * len(name), *_series(content)]
-    for pair, scores in law["efficiency"].items():
-        if pair != "missing":
+    if not isinstance(law.efficiency, Missing):
+        for pair, scores in law.efficiency.items():
             lines += [
-                f"  {pair}, {score}: {found.get('says') or found['missing']}"
+                f"  {pair}, {score}: {found.missing if isinstance(found, Missing) else found.message}"
                 for score, found in scores.items()
             ]
     return "\n".join(lines).lstrip("\n")
 
 
-def _series(content: Mapping[str, Any]) -> Iterator[str]:
-    rows = content["rows"]
-    yield f"{rows['used']} runs used, {len(rows['dropped'])} left out by rule (named in the file)"
-    yield from _part("single epoch, L = E + A/N^alpha + B/D^beta", content["single_epoch"])
-    if "allocation" in content["single_epoch"]:
-        yield from _part("best split, N = G (C/6)^a", _as_part(content["single_epoch"]["allocation"]))
-    if "repeated" in content:
-        yield from _part("repeated data (two stages)", content["repeated"])
-        if "joint" in content["repeated"]:
-            yield from _part("repeated data (all seven jointly)", content["repeated"]["joint"])
-    if "envelope" in content:
-        yield from _part("envelope, L = k C^gamma", content["envelope"])
-    if "isoflop" in content:
-        yield from _part("IsoFLOP minima", content["isoflop"])
-    for score, part in _scores(content):
-        yield from _part(f"{score}, Q ~ C^gamma", part)
-        if "emergence" in part:
-            yield f"    {part['emergence']['says']}"
-    if "rollout" in content:
-        yield f"  rollout: {content['rollout'].get('says') or content['rollout']['missing']}"
-    for check in content["checks"]:
-        yield f"  {'!' if check['level'] == 'warning' else '-'} {check['check']}: {check['says']}"
+def _series(content: SeriesLaw) -> Iterator[str]:
+    yield f"{content.rows.used} runs used, {len(content.rows.dropped)} left out by rule (named in the file)"
+    yield from _law("single epoch, L = E + A/N^alpha + B/D^beta", content.single_epoch)
+    if isinstance(content.single_epoch, SingleEpochLaw):
+        split = content.single_epoch.allocation
+        yield "  best split, N = G (C/6)^a"
+        yield from _parameters({"a": split.a, "b": split.b, "G": split.G}, split.interval95)
+    yield from _law("repeated data (two stages)", content.repeated)
+    if isinstance(content.repeated, RepeatedLaw):
+        yield from _law("repeated data (all seven jointly)", content.repeated.joint)
+    yield from _law("envelope, L = k C^gamma", content.envelope)
+    yield from _law("IsoFLOP minima", content.isoflop)
+    yield from _scores(content.downstream)
+    if content.rollout is not None:
+        rollout = content.rollout
+        yield f"  rollout: {rollout.missing if isinstance(rollout, Missing) else rollout.message}"
+    yield from format_checks(content.checks)
 
 
-def _scores(content: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
-    found = content.get("downstream", {})
-    if "missing" in found:
-        return [("scores", found)]
-    return [
-        (score, part if "missing" in part else {**part, **_exponent(part)}) for score, part in found.items()
-    ]
+def format_checks(checks: Sequence[Check]) -> Iterator[str]:
+    """A line for each check; warnings begin with an exclamation mark."""
+    for check in checks:
+        yield f"  {'!' if check.level == 'warning' else '-'} {check.check}: {check.message}"
 
 
-def _exponent(part: Mapping[str, Any]) -> dict[str, Any]:
-    return {"params": {"gamma": part["gamma"]}, "interval95": {"gamma": part["interval95"]}}
-
-
-def _as_part(flat: Mapping[str, Any]) -> dict[str, Any]:
-    return {"params": {k: v for k, v in flat.items() if k != "interval95"}, "interval95": flat["interval95"]}
-
-
-def _part(title: str, part: Mapping[str, Any]) -> Iterator[str]:
-    if "missing" in part:
-        yield f"  {title}: missing: {part['missing']}"
+def _scores(downstream: Mapping[str, ScoreLaw | Missing] | Missing | None) -> Iterator[str]:
+    if downstream is None or isinstance(downstream, Missing):
+        yield from _law("scores", downstream)
         return
-    yield f"  {title}"
-    for name, value in part["params"].items():
-        told = "none" if value is None else f"{value:.4g}"
-        yield f"    {name:<12}{told:>12}  {_interval(part.get('interval95', {}).get(name))}"
+    for score, law in downstream.items():
+        if isinstance(law, Missing):
+            yield from _law(f"{score}, Q ~ C^gamma", law)
+        else:
+            yield f"  {score}, Q ~ C^gamma"
+            yield _parameter("gamma", law.gamma, law.interval95)
+            yield f"    {law.emergence.message}"
 
 
-def _interval(bounds: list[float | None] | None) -> str:
-    if bounds is None:
+def _law(
+    title: str, law: SingleEpochLaw | RepeatedRates | EnvelopeLaw | IsoflopLaw | Missing | None
+) -> Iterator[str]:
+    """A law that was fitted or is missing; nothing for one that was not asked for."""
+    if isinstance(law, Missing):
+        yield f"  {title}: missing: {law.missing}"
+    elif law is not None:
+        yield f"  {title}"
+        yield from _parameters(dict(law.params), law.interval95)
+
+
+def _parameters(values: Mapping[str, float | None], intervals: BaseModel | None) -> Iterator[str]:
+    for name, value in values.items():
+        yield _parameter(name, value, getattr(intervals, name, None))
+
+
+def _parameter(name: str, value: float | None, interval: OpenInterval | None) -> str:
+    number = "none" if value is None else f"{value:.4g}"
+    return f"    {name:<12}{number:>12}  {_interval(interval)}"
+
+
+def _interval(interval: OpenInterval | None) -> str:
+    if interval is None:
         return ""
-    low, high = ("open" if bound is None else f"{bound:.4g}" for bound in bounds)
-    return f"[{low}, {high}]" + ("  not identified" if None in bounds else "")
+    low, high = ("open" if end is None else f"{end:.4g}" for end in interval)
+    return f"[{low}, {high}]" + ("  not identified" if None in interval else "")

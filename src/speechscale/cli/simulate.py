@@ -1,4 +1,4 @@
-"""`speechscale simulate`: what a ladder of runs can and cannot identify."""
+"""`speechscale simulate`: bias and coverage of the laws fitted to a ladder of runs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def simulate(
     bootstrap: Annotated[int, typer.Option(help="Draws behind the intervals of each.")] = 1000,
     seed: Annotated[int, typer.Option(help="Seed of noise and draws.")] = 0,
 ) -> None:
-    """Draw ladders from a law, fit each, and report bias, spread and how often intervals hold the truth.
+    """Draw ladders from a law, fit each, and report bias, spread and the coverage of 95 % intervals.
 
     The design needs no losses, so a ladder can be judged before it is trained; every run counts as one of one epoch.
 
@@ -32,14 +32,18 @@ def simulate(
     from rich.console import Console
     from rich.progress import Progress
 
-    from speechscale.laws.drawn import from_file, from_publication
-    from speechscale.laws.published_laws import PUBLISHED
-    from speechscale.laws.simulate import paper_design
-    from speechscale.laws.simulate import simulate as draw
+    from speechscale.laws.draws import LawDraws
+    from speechscale.laws.published_laws import PUBLISHED_LAWS
+    from speechscale.laws.simulate import DrawOptions, Noise, paper_design
+    from speechscale.laws.simulate import simulate as simulate_ladders
     from speechscale.records.law import read_law
     from speechscale.records.runs_table import read_design
 
-    drawn = from_publication(law) if law in PUBLISHED else from_file(read_law(Path(law)), series)
+    drawn = (
+        LawDraws.from_publication(law)
+        if law in PUBLISHED_LAWS
+        else LawDraws.from_file(read_law(Path(law)), series)
+    )
     if design == "paper":
         params, tokens = paper_design()
     else:
@@ -47,18 +51,17 @@ def simulate(
         params, tokens = table["params"].to_numpy(), table["tokens"].to_numpy()
     with Progress(console=Console(stderr=True), disable=not Console(stderr=True).is_terminal) as bar:
         task = bar.add_task("ladders", total=ladders)
-        found = draw(
+        found = simulate_ladders(
             drawn.theta[0, :5],
             params,
             tokens,
-            noise=noise,
+            noise=Noise(noise),
             ladders=ladders,
-            draws=bootstrap,
-            seed=seed,
+            draws=DrawOptions(bootstrap, seed),
             progress=lambda: bar.advance(task),
         )
     typer.echo(f"{ladders} ladders of {len(params)} runs from the law of {drawn.name}, noise {noise:.2%}")
-    typer.echo(f"  {'':<10}{'truth':>10}{'bias':>12}{'spread':>12}{'held by 95 %':>14}")
+    typer.echo(f"  {'':<10}{'truth':>10}{'bias':>12}{'spread':>12}{'coverage':>14}")
     for name, outcome in found.items():
         typer.echo(
             f"  {name:<10}{outcome.truth:>10.4g}{outcome.bias:>+12.2g}{outcome.spread:>12.2g}{outcome.coverage:>14.1%}"

@@ -63,12 +63,12 @@ def plan(
 
         speechscale study plan studies/emnlp2024.toml --gpu H100 --mfu 0.4 --price 2.5
     """
-    from speechscale.plan import check_machine
+    from speechscale.plan import check_gpu_options
     from speechscale.records.gpus import gpu_flops
     from speechscale.study.spec import read_study
     from speechscale.study.summary import Machine, ladder_table
 
-    check_machine(gpu, mfu, price)
+    check_gpu_options(gpu, mfu, price)
     machine = Machine(gpu, mfu * gpu_flops(gpu), price) if gpu else None
     typer.echo(ladder_table(read_study(spec), machine))
 

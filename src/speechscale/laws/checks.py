@@ -1,60 +1,75 @@
-"""Checks that speak: what a reader of a law must know about the runs it came from, each one sentence."""
+"""Checks of the runs and of the fitted law, each reported in one sentence with its numbers."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Literal
 
 import numpy as np
 import polars as pl
+from pydantic import JsonValue
 
 from speechscale.laws import allocation
-from speechscale.laws.bootstrap import interval
+from speechscale.laws.allocation import FORECAST_FACTOR
+from speechscale.laws.bootstrap import percentile_interval
+from speechscale.laws.fitted import FittedLaw
 from speechscale.laws.forms import log_loss
-from speechscale.laws.influence import FARTHER, influence, log_forecast
+from speechscale.laws.influence import log_forecast
 from speechscale.laws.minimise import Array
-from speechscale.laws.single_epoch import SingleEpochFit
+from speechscale.laws.single_epoch import VANISHED_SHARE, SingleEpochFit
+from speechscale.records.flops import FLOPS_PER_PARAM_TOKEN, training_flops
+from speechscale.records.law_sections import Check
 from speechscale.records.runs_table import RECIPE_COLUMNS
 
 FEW_RUNS = 15
-COLLINEAR = 0.95
+MAX_CORRELATION = 0.95  # of ln N and ln D, beyond which their terms are not separated
 DECADE = 10.0
-WARMUP_SHARE = 0.1
-FLAT_LOSS = 1e-3
-WIDE = 4.0  # ratio of the ends of an exponent's interval beyond which it is not determined
+MAX_WARMUP_SHARE = 0.1  # of the steps of a run
+FLAT_EXCESS = 1e-3  # relative excess over the best loss that spans the flat optimum
+MAX_INTERVAL_RATIO = 4.0  # upper over lower end of an exponent's interval, beyond which it is not determined
+MAX_INFLUENCE = 2.0  # standard errors by which one run may move the forecast
+MAX_FLOPS_DEVIATION = 1.05  # factor between the flops column and 6 N D
 
 
-def sentence(check: str, says: str, level: str = "warning", **values: Any) -> dict[str, Any]:
-    return {"check": check, "level": level, "says": says, **values}
-
-
-def check_table(done: pl.DataFrame) -> list[dict[str, Any]]:
-    """Checks on the runs themselves."""
-    found = [_embeddings(done), _warmup(done), *_recipes(done), _flops(done)]
+def check_table(done: pl.DataFrame) -> list[Check]:
+    """Checks of the completed runs of one series, before any fit."""
+    found = [_embedding_counts(done), _warmup(done), *_mixed_recipes(done), _flops_convention(done)]
     return [check for check in found if check]
 
 
-def check_ladder(fit: SingleEpochFit, draws: Array, runs: list[str]) -> list[dict[str, Any]]:
-    """Checks on the single-epoch law and the runs that carry it."""
+def check_law(law: FittedLaw, runs: list[str]) -> list[Check]:
+    """Checks of the single-epoch law and of the runs that it was fitted to.
+
+    Args:
+        law: the fit, its draws and the influence of each run.
+        runs: names of the fitted runs, in their order.
+    """
+    fit = law.fit
     found = [
-        _few(fit),
+        _few_runs(fit),
         _collinear(fit),
-        *_ranges(fit),
-        _resolution(fit),
+        *_narrow_ranges(fit),
+        _delta_below_resolution(fit),
         _not_converged(fit),
         _vanished(fit),
-        *_unidentified(draws),
-        _influential(fit, draws, runs),
-        _flat(fit),
-        _outside(fit),
+        *_not_identified(law.draws),
+        _influential_run(law, runs),
+        _flat_optimum(fit),
+        _ratio_outside_runs(fit),
     ]
     return [check for check in found if check]
 
 
-def _few(fit: SingleEpochFit) -> dict[str, Any] | None:
+def _check(
+    check: str, message: str, level: Literal["warning", "note"] = "warning", **values: JsonValue
+) -> Check:
+    return Check.model_validate({"check": check, "level": level, "message": message, **values})
+
+
+def _few_runs(fit: SingleEpochFit) -> Check | None:
     count = len(fit.ladder)
     if count >= FEW_RUNS:
         return None
-    return sentence(
+    return _check(
         "few runs",
         f"{count} runs carry {fit.constraint.free} free parameters; intervals from fewer than {FEW_RUNS} runs are wide "
         "and rough: add sizes and budgets, or fix or tie parameters.",
@@ -62,33 +77,33 @@ def _few(fit: SingleEpochFit) -> dict[str, Any] | None:
     )
 
 
-def _collinear(fit: SingleEpochFit) -> dict[str, Any] | None:
+def _collinear(fit: SingleEpochFit) -> Check | None:
     spreads = np.ptp(fit.ladder.log_n), np.ptp(fit.ladder.log_d)
     if min(spreads) == 0:
         which = "N" if spreads[0] == 0 else "D"
-        return sentence(
-            "one value", f"all runs have the same {which}: its term cannot be told from E.", value=which
+        return _check(
+            "one value", f"all runs have the same {which}: its term cannot be separated from E.", value=which
         )
     correlation = float(np.corrcoef(fit.ladder.log_n, fit.ladder.log_d)[0, 1])
-    if abs(correlation) < COLLINEAR:
+    if abs(correlation) < MAX_CORRELATION:
         return None
-    return sentence(
+    return _check(
         "collinear",
         f"ln N and ln D are correlated at {correlation:.3f}: the runs follow one line, so the terms of N and of D "
-        "cannot be told apart; add runs of other D/N.",
+        "cannot be separated; add runs of other D/N.",
         correlation=correlation,
     )
 
 
-def _ranges(fit: SingleEpochFit) -> list[dict[str, Any]]:
+def _narrow_ranges(fit: SingleEpochFit) -> list[Check]:
     found = []
     for name, values in (("N", fit.ladder.params), ("D", fit.ladder.tokens)):
         ratio = float(values.max() / values.min())
         if 1 < ratio < DECADE:
             found.append(
-                sentence(
+                _check(
                     "narrow range",
-                    f"{name} spans a factor of {ratio:.3g}, less than a decade: its exponent rests on little.",
+                    f"{name} spans a factor of {ratio:.3g}, less than a decade: its exponent is poorly determined.",
                     quantity=name,
                     ratio=ratio,
                 )
@@ -97,114 +112,116 @@ def _ranges(fit: SingleEpochFit) -> list[dict[str, Any]]:
 
 
 def resolution(losses: Array) -> float:
-    """Half the last decimal place in which all losses are written, relative to the median loss; 0 if full precision."""
+    """Half the last decimal place of the losses (n,), relative to their median; 0 at full precision."""
     for places in range(8):
         if np.all(np.abs(np.round(losses, places) - losses) < 1e-12 * losses):
             return float(0.5 * 10.0**-places / np.median(losses))
     return 0.0
 
 
-def _resolution(fit: SingleEpochFit) -> dict[str, Any] | None:
+def _delta_below_resolution(fit: SingleEpochFit) -> Check | None:
     step = resolution(fit.ladder.loss)
     if fit.delta >= step:
         return None
-    return sentence(
+    return _check(
         "delta below resolution",
-        f"delta {fit.delta:.2g} lies below the resolution of the losses ({step:.2g} of a loss): the optimum is a kink "
+        f"delta {fit.delta:.2g} is below the resolution of the losses ({step:.2g} of a loss): the optimum is a kink "
         "between rounded values; give losses with more decimals or a larger --delta.",
         delta=fit.delta,
         resolution=step,
     )
 
 
-def _not_converged(fit: SingleEpochFit) -> dict[str, Any] | None:
-    if fit.convergence.reached:
+def _not_converged(fit: SingleEpochFit) -> Check | None:
+    if fit.converged:
         return None
-    return sentence(
+    return _check(
         "not converged",
         f"{fit.convergence.agreeing} of {fit.convergence.starts} starts agree on the optimum and its scaled gradient "
-        f"is {fit.convergence.slope:.1e}: this fit is no result; look at the runs for outliers and collinearity.",
+        f"is {fit.convergence.gradient:.1e}: this fit is no result; look at the runs for outliers and collinearity.",
     )
 
 
-def _vanished(fit: SingleEpochFit) -> dict[str, Any] | None:
+def _vanished(fit: SingleEpochFit) -> Check | None:
     theta, ladder = fit.theta, fit.ladder
-    terms = {
+    log_terms = {
         "A/N^alpha": theta[0] - theta[3] * ladder.log_n,
         "B/D^beta": theta[1] - theta[4] * ladder.log_d,
         "E": np.full(len(ladder), theta[2]),
     }
     total = log_loss(theta, ladder.log_n, ladder.log_d)
-    gone = [name for name, term in terms.items() if np.exp(term - total).max() < 1e-4]
-    gone += [name for name, k in (("alpha", 3), ("beta", 4)) if theta[k] <= 0]
-    if not gone:
+    vanished = [name for name, term in log_terms.items() if np.exp(term - total).max() < VANISHED_SHARE]
+    vanished += [name for name, k in (("alpha", 3), ("beta", 4)) if theta[k] <= 0]
+    if not vanished:
         return None
-    return sentence(
-        "vanished", f"{', '.join(gone)} went to nothing in the fit: these runs do not identify it."
-    )
+    return _check("vanished", f"{', '.join(vanished)} vanished in the fit: these runs do not identify it.")
 
 
-def _unidentified(draws: Array) -> list[dict[str, Any]]:
+def _not_identified(draws: Array) -> list[Check]:
     found = []
     for name, k in (("alpha", 3), ("beta", 4)):
-        low_high = interval(draws[:, k])
-        if low_high is None or low_high[0] <= 0 or low_high[1] > WIDE * low_high[0]:
-            told = (
-                "cannot be closed" if low_high is None else "reaches from {:.3g} to {:.3g}".format(*low_high)
+        interval = percentile_interval(draws[:, k])
+        if interval is not None and interval[0] > 0 and interval[1] <= MAX_INTERVAL_RATIO * interval[0]:
+            continue
+        extent = "cannot be closed" if interval is None else "reaches from {:.3g} to {:.3g}".format(*interval)
+        found.append(
+            _check(
+                "not identified",
+                f"the interval of {name} {extent}: these runs do not determine it; read neither it nor "
+                "the best split as a result.",
+                parameter=name,
             )
-            found.append(
-                sentence(
-                    "not identified",
-                    f"the interval of {name} {told}: these runs do not determine it; read neither it nor "
-                    "the best split as a result.",
-                    parameter=name,
-                )
-            )
+        )
     return found
 
 
-def _influential(fit: SingleEpochFit, draws: Array, runs: list[str]) -> dict[str, Any] | None:
-    moved = np.abs(influence(fit))
-    spread = float(np.nanstd(log_forecast(fit, draws)))
-    at = int(np.argmax(moved))
-    if moved[at] <= 2 * spread or moved[at] < 1e-6:
+def _influential_run(law: FittedLaw, runs: list[str]) -> Check | None:
+    change = np.abs(law.influence)
+    error = float(np.nanstd(log_forecast(law.fit, law.draws)))
+    at = int(np.argmax(change))
+    if change[at] <= MAX_INFLUENCE * error or change[at] < 1e-6:
         return None
-    return sentence(
+    return _check(
         "influential run",
-        f"without run {runs[at]!r} the loss forecast at {FARTHER:g} times the compute moves by {moved[at]:.2%}, "
-        f"{moved[at] / spread:.1f} times its standard error: look at that run.",
+        f"without run {runs[at]!r} the loss forecast at {FORECAST_FACTOR:g} times the compute moves by "
+        f"{change[at]:.2%}, {change[at] / error:.1f} times its standard error: look at that run.",
         run=runs[at],
-        moved=float(moved[at]),
+        moved=float(change[at]),
     )
 
 
-def _flat(fit: SingleEpochFit) -> dict[str, Any] | None:
+def _flat_optimum(fit: SingleEpochFit) -> Check | None:
     budget = float(fit.ladder.flops.max())
-    width = flat_range(fit.theta, budget)
-    if width is None:
+    flat = flat_range(fit.theta, budget)
+    if flat is None:
         return None
-    low, high = width
-    return sentence(
+    return _check(
         "flat optimum",
-        f"at {budget:.2g} FLOPs, N may lie anywhere from {low:.3g} to {high:.3g} for {FLAT_LOSS:.1%} of loss.",
+        f"at {budget:.2g} FLOPs, any N from {flat[0]:.3g} to {flat[1]:.3g} costs at most {FLAT_EXCESS:.1%} of loss.",
         level="note",
         flops=budget,
-        params=[low, high],
+        params=[*flat],
     )
 
 
-def flat_range(theta: Array, flops: float, share: float = FLAT_LOSS) -> tuple[float, float] | None:
-    """N between which a budget's loss stays within a share of the best; None where no split is best."""
+def flat_range(theta: Array, flops: float, excess: float = FLAT_EXCESS) -> tuple[float, float] | None:
+    """Smallest and largest N at which a budget's loss is near the best one; None where no split is best.
+
+    Args:
+        theta: (5,).
+        flops: the budget.
+        excess: relative to the best loss of the budget.
+    """
     log_n, _ = allocation.log_optimum(theta, flops)
     if not np.isfinite(log_n):
         return None
     grid = log_n + np.linspace(-12, 12, 4801)
-    log_d = np.log(flops / allocation.FLOPS_PER_PARAM_TOKEN) - grid
-    near = grid[log_loss(theta, grid, log_d) <= np.log(allocation.best_loss(theta, flops)) + np.log1p(share)]
-    return float(np.exp(near.min())), float(np.exp(near.max()))
+    log_d = np.log(flops / FLOPS_PER_PARAM_TOKEN) - grid
+    flat = grid[log_loss(theta, grid, log_d) <= np.log(allocation.best_loss(theta, flops)) + np.log1p(excess)]
+    return float(np.exp(flat.min())), float(np.exp(flat.max()))
 
 
-def _outside(fit: SingleEpochFit) -> dict[str, Any] | None:
+def _ratio_outside_runs(fit: SingleEpochFit) -> Check | None:
     ladder = fit.ladder
     log_n, log_d = allocation.log_optimum(fit.theta, float(ladder.flops.max()))
     if not np.isfinite(log_n):
@@ -213,7 +230,7 @@ def _outside(fit: SingleEpochFit) -> dict[str, Any] | None:
     ratios = ladder.tokens / ladder.params
     if ratios.min() <= best <= ratios.max():
         return None
-    return sentence(
+    return _check(
         "best D/N outside",
         f"the best D/N at the largest compute is {best:.3g}, outside the {ratios.min():.3g} to {ratios.max():.3g} of "
         "the runs: the allocation is an extrapolation.",
@@ -222,62 +239,66 @@ def _outside(fit: SingleEpochFit) -> dict[str, Any] | None:
     )
 
 
-def _embeddings(done: pl.DataFrame) -> dict[str, Any] | None:
+def _embedding_counts(done: pl.DataFrame) -> Check | None:
     if "params_total" not in done.columns:
         return None
     excess = done["params_total"] - done["params"]
     if (excess < 0).any():
         run = done["run"][int((excess < 0).arg_true()[0])]
-        return sentence(
+        return _check(
             "embedding counts", f"run {run!r} has more non-embedding than total parameters.", run=run
         )
     if (excess == 0).any() and (excess > 0).any():
-        return sentence(
+        return _check(
             "embedding counts",
             "some runs count the same with and without embeddings and others do not: N seems to mix both counts.",
         )
     return None
 
 
-def _warmup(done: pl.DataFrame) -> dict[str, Any] | None:
+def _warmup(done: pl.DataFrame) -> Check | None:
     if not {"steps", "warmup_steps"} <= set(done.columns):
         return None
-    long = done.filter(pl.col("warmup_steps") > WARMUP_SHARE * pl.col("steps"))
+    long = done.filter(pl.col("warmup_steps") > MAX_WARMUP_SHARE * pl.col("steps"))
     if not long.height:
         return None
-    return sentence(
+    return _check(
         "warm-up",
-        f"{long.height} runs spend more than {WARMUP_SHARE:.0%} of their steps in warm-up (the first: "
+        f"{long.height} runs spend more than {MAX_WARMUP_SHARE:.0%} of their steps in warm-up (the first: "
         f"{long['run'][0]!r}): their losses are those of another recipe.",
         runs=long["run"].to_list(),
     )
 
 
-def _recipes(done: pl.DataFrame) -> list[dict[str, Any]]:
-    """Runs of several presets or schedules: their losses differ by more than size and data."""
+def _mixed_recipes(done: pl.DataFrame) -> list[Check]:
+    """Runs of several presets or schedules, whose losses differ by more than size and data."""
     found = []
     for name in RECIPE_COLUMNS:
         if name in done.columns and done[name].n_unique() > 1:
             counts = (
-                done[name].fill_null("not said").value_counts().sort("count", name, descending=True).rows()
+                done[name]
+                .fill_null("not recorded")
+                .value_counts()
+                .sort("count", name, descending=True)
+                .rows()
             )
-            told = ", ".join(f"{count} of {name} {value!r}" for value, count in counts)
+            listing = ", ".join(f"{count} of {name} {value!r}" for value, count in counts)
             found.append(
-                sentence(
+                _check(
                     f"mixed {name}s",
-                    f"one law is fitted to {told}: part of what it says is the difference between them; fit them as "
-                    "series of their own.",
+                    f"one law is fitted to {listing}: part of it is the difference between them; fit them as series of "
+                    "their own.",
                     counts=dict(counts),
                 )
             )
     return found
 
 
-def _flops(done: pl.DataFrame) -> dict[str, Any] | None:
-    ratio = (done["flops"] / (allocation.FLOPS_PER_PARAM_TOKEN * done["params"] * done["tokens"])).to_numpy()
-    if not len(ratio) or np.abs(np.log(ratio)).max() < np.log(1.05):
+def _flops_convention(done: pl.DataFrame) -> Check | None:
+    ratio = (done["flops"] / training_flops(done["params"], done["tokens"])).to_numpy()
+    if not len(ratio) or np.abs(np.log(ratio)).max() < np.log(MAX_FLOPS_DEVIATION):
         return None
-    return sentence(
+    return _check(
         "flops convention",
         f"the flops column is {ratio.min():.3g} to {ratio.max():.3g} times 6 N D; the envelope and the scores use the "
         "column, the best split uses 6 N D.",

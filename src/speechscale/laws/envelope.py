@@ -1,101 +1,113 @@
 """The compute envelope: the least loss reached at each compute, and the power law L = k C^gamma through it.
 
-Three definitions, since the word hides a choice:
+Three definitions:
 - "budgets": at log-spaced budgets, the least loss that any run had reached by then (the study's; the default);
 - "records": the points that beat every cheaper point;
 - "interpolated": each curve's ln L interpolated in ln C at the budgets, and the least over curves.
-A curve is the learning curve of a run; runs known by their end alone form one curve a size.
+A curve is the learning curve of a run; final losses alone form one curve a size. Arrays are float64.
 Source of the law: Kaplan et al. 2020 (arXiv 2001.08361), Cuervo and Marxer 2024, section 4.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from speechscale.laws.minimise import Array
+from speechscale.laws.minimise import Array, Mask
+from speechscale.records.law_sections import EnvelopeDefinition
 
-Whole = NDArray[np.signedinteger[Any]]
+Indices = NDArray[np.signedinteger[Any]]
 
-DEFINITIONS = ("budgets", "records", "interpolated")
+DEFINITIONS: tuple[EnvelopeDefinition, ...] = get_args(EnvelopeDefinition)
 BUDGETS = 40
 EXPONENTS = -np.geomspace(0.003, 1.5, 240)  # gamma at which the law with an offset is profiled
-LEAST_POINTS = 4
-IN_MEMORY = 4_000_000  # elements of one (resamples, points) array
+MIN_POINTS = 4
+MAX_ELEMENTS = 4_000_000  # elements of one (resamples, points) array
 
 
 @dataclass(frozen=True)
-class Points:
-    """Losses along curves, sorted by compute: ln C (p,), ln L (p,), and which curve each belongs to."""
+class CurvePoints:
+    """Losses along curves, sorted by compute: ln C (p,), ln L (p,), and the index of the curve of each (p,)."""
 
     log_c: Array
     log_l: Array
-    curve: Whole
+    curve: Indices
 
     @classmethod
-    def of(cls, flops: Array, loss: Array, curve: Whole) -> Points:
+    def of(cls, flops: Array, loss: Array, curve: Indices) -> CurvePoints:
+        """Sort points of curves, (p,) each, by compute and then by loss."""
         order = np.lexsort((loss, flops))
         return cls(np.log(flops[order]), np.log(loss[order]), curve[order])
 
     @property
     def curves(self) -> int:
+        """Number of curves."""
         return int(self.curve.max()) + 1
 
     @property
     def budgets(self) -> Array:
-        """ln C of log-spaced budgets over the points, (BUDGETS,)."""
+        """Ln C of log-spaced budgets over the points, (BUDGETS,)."""
         return np.linspace(self.log_c[0], self.log_c[-1], BUDGETS)
 
     @property
-    def ends(self) -> Whole:
-        """Where each curve but the last ends when points are sorted by curve, (curves - 1,)."""
+    def ends(self) -> Indices:
+        """End of each curve but the last when points are sorted by curve, (curves - 1,)."""
         return np.cumsum(np.bincount(self.curve, minlength=self.curves))[:-1]
 
 
 @dataclass(frozen=True)
-class Envelope:
-    """Envelopes of S sets of curves: ln C (p,), ln L (S, p), and which of the points belong to each (S, p)."""
+class EnvelopeSet:
+    """Envelopes of S sets of curves: ln C (p,), ln L (S, p), and a mask (S, p) of the points of each envelope."""
 
     log_c: Array
     log_l: Array
-    holds: Array
+    mask: Mask
 
 
 @dataclass(frozen=True)
 class EnvelopeFit:
-    """Power laws through S envelopes; row 0 is the data, the others are resamples of the curves."""
+    """Power laws through S envelopes: the data in row 0, resamples of the curves below."""
 
-    envelope: Envelope
+    envelope: EnvelopeSet
     log_coefficient: Array  # (S,)
     gamma: Array  # (S,)
     curvature: Array  # (S,) coefficient of (ln C)^2: negative bends down, to better than a power law
     offset: Array  # (S, 3): E, ln k, gamma of L = E + k C^gamma
 
 
-def fit_envelope(points: Points, definition: str, *, resamples: int, seed: int) -> EnvelopeFit:
-    """Fit the envelope of all curves, and of `resamples` draws of the curves with replacement."""
+def fit_envelope(
+    points: CurvePoints, definition: EnvelopeDefinition, *, resamples: int, seed: int
+) -> EnvelopeFit:
+    """Fit the envelope of all curves, and of resamples of the curves with replacement.
+
+    Args:
+        points: of all curves.
+        definition: of the envelope.
+        resamples: how many.
+        seed: of the resamples.
+    """
     rng = np.random.default_rng(seed)
     chosen = np.ones((resamples + 1, points.curves), dtype=bool)
     for row in range(1, resamples + 1):
         chosen[row] = np.bincount(rng.integers(0, points.curves, points.curves), minlength=points.curves) > 0
-    size = max(1, IN_MEMORY // max(len(points.log_c), BUDGETS))
+    size = max(1, MAX_ELEMENTS // max(len(points.log_c), BUDGETS))
     parts = [envelopes(points, definition, chosen[at : at + size]) for at in range(0, len(chosen), size)]
-    envelope = Envelope(
-        parts[0].log_c, np.concatenate([p.log_l for p in parts]), np.concatenate([p.holds for p in parts])
+    envelope = EnvelopeSet(
+        parts[0].log_c, np.concatenate([p.log_l for p in parts]), np.concatenate([p.mask for p in parts])
     )
     centre = float(envelope.log_c.mean())
-    line = polynomial(envelope.log_c - centre, envelope.log_l, envelope.holds, 1)
-    bent = polynomial(envelope.log_c - centre, envelope.log_l, envelope.holds, 2)
+    line = polynomial(envelope.log_c - centre, envelope.log_l, envelope.mask, 1)
+    bent = polynomial(envelope.log_c - centre, envelope.log_l, envelope.mask, 2)
     return EnvelopeFit(
         envelope, line[:, 0] - line[:, 1] * centre, line[:, 1], bent[:, 2], _with_offset(envelope)
     )
 
 
-def envelopes(points: Points, definition: str, chosen: Array) -> Envelope:
-    """Envelopes of S subsets of curves, chosen (S, curves)."""
+def envelopes(points: CurvePoints, definition: EnvelopeDefinition, chosen: Mask) -> EnvelopeSet:
+    """Envelopes of S subsets of curves, given by a mask `chosen` (S, curves)."""
     if definition == "interpolated":
         return _interpolated(points, chosen)
     values = np.where(chosen[:, points.curve], points.log_l, np.inf)
@@ -103,14 +115,14 @@ def envelopes(points: Points, definition: str, chosen: Array) -> Envelope:
     if definition == "records":
         record = np.isfinite(values)
         record[:, 1:] &= values[:, 1:] < least[:, :-1]
-        return Envelope(points.log_c, np.where(record, values, 0.0), record)
+        return EnvelopeSet(points.log_c, np.where(record, values, 0.0), record)
     budgets = points.budgets
-    # A relative hair, so that a point lies at the budget that was computed from it.
+    # A small tolerance, so that a point counts as reached at the budget that was computed from it.
     reached = np.searchsorted(points.log_c, budgets + 1e-9, side="right") - 1
     return _at_budgets(budgets, least[:, reached])
 
 
-def _interpolated(points: Points, chosen: Array) -> Envelope:
+def _interpolated(points: CurvePoints, chosen: Mask) -> EnvelopeSet:
     budgets = points.budgets
     least = np.full((len(chosen), BUDGETS), np.inf)
     for curve, own in enumerate(np.split(np.argsort(points.curve, kind="stable"), points.ends)):
@@ -122,30 +134,37 @@ def _interpolated(points: Points, chosen: Array) -> Envelope:
     return _at_budgets(budgets, least)
 
 
-def _at_budgets(budgets: Array, least: Array) -> Envelope:
-    holds = np.isfinite(least)
-    return Envelope(budgets, np.where(holds, least, 0.0), holds)
+def _at_budgets(budgets: Array, least: Array) -> EnvelopeSet:
+    mask = np.isfinite(least)
+    return EnvelopeSet(budgets, np.where(mask, least, 0.0), mask)
 
 
-def polynomial(x: Array, y: Array, holds: Array, degree: int) -> Array:
-    """Least-squares polynomials (S, degree + 1), lowest power first, through the points (p,), (S, p) that hold."""
+def polynomial(x: Array, y: Array, mask: Mask, degree: int) -> Array:
+    """Least-squares polynomials (S, degree + 1), lowest power first.
+
+    Args:
+        x: (p,).
+        y: (S, p).
+        mask: (S, p), the points of each polynomial.
+        degree: of the polynomials.
+    """
     powers = np.stack([x**k for k in range(2 * degree + 1)], axis=1)
-    weights = holds.astype(float)
+    weights = mask.astype(float)
     moments = weights @ powers
     rows = np.arange(degree + 1)
     left = moments[:, rows[:, None] + rows]
     right = (weights * y) @ powers[:, : degree + 1]
-    enough = holds.sum(axis=1) > degree
+    enough = mask.sum(axis=1) > degree
     left[~enough] = np.eye(degree + 1)
     found = np.linalg.solve(left + 1e-12 * np.eye(degree + 1), right[..., None])[..., 0]
     found[~enough] = np.nan
     return found
 
 
-def _with_offset(envelope: Envelope) -> Array:
-    """L = E + k C^gamma by variable projection: at each gamma E and k are linear least squares of relative errors."""
+def _with_offset(envelope: EnvelopeSet) -> Array:
+    """E, ln k and gamma (S, 3) of L = E + k C^gamma: at each gamma, E and k by least squares of relative errors."""
     shape = np.exp(EXPONENTS[:, None] * (envelope.log_c - envelope.log_c.mean()))  # (gammas, p)
-    inverse = np.where(envelope.holds, np.exp(-envelope.log_l), 0.0)
+    inverse = np.where(envelope.mask, np.exp(-envelope.log_l), 0.0)
     one = (inverse**2).sum(axis=1)[:, None]
     with_k, kk = inverse**2 @ shape.T, inverse**2 @ (shape**2).T
     y, yk = inverse.sum(axis=1)[:, None], inverse @ shape.T
@@ -153,7 +172,7 @@ def _with_offset(envelope: Envelope) -> Array:
     with np.errstate(divide="ignore", invalid="ignore"):
         k = (one * yk - with_k * y) / determinant
         offset = (y - k * with_k) / one
-        # The offset cannot be negative: there the best has none.
+        # E cannot be negative: where the best is, the fit has none.
         k = np.where(offset < 0, yk / kk, k)
         offset = np.maximum(offset, 0.0)
         error = offset**2 * one + 2 * offset * k * with_k + k**2 * kk - 2 * (offset * y + k * yk)

@@ -1,7 +1,7 @@
-"""The loss law L(N, D) = E + A/N^alpha + B/D^beta in logarithms, and the normal equations of fitting it robustly.
+"""The loss law L(N, D) = E + A/N^alpha + B/D^beta in logarithms, and the objective of its robust fit.
 
-Legend of shapes: S problems at once (starts, resamples, left-out runs), n runs, theta (S, 5) =
-(ln A, ln B, ln E, alpha, beta), log_loss (S, n).
+Shapes: S problems at once (starts, resamples, left-out runs), n runs, theta (S, 5) = (ln A, ln B, ln E, alpha, beta),
+log_loss (S, n). Arrays are float64.
 
 Law and log-sum-exp parametrisation: Hoffmann et al. 2022 (arXiv 2203.15556), section 3.3 and appendix D.3.
 """
@@ -16,48 +16,53 @@ from speechscale.laws.minimise import Array, QuadraticModel
 
 NAMES = ("A", "B", "E", "alpha", "beta")  # order of theta; the first three enter as logarithms
 TERMS = 3  # how many of them
-LARGEST = 700.0  # logarithm of the largest term told: exp() of more is infinite, and JSON has no infinity
+MAX_LOG = (
+    700.0  # logarithm of the largest term in a file: exp() of more is infinite, and JSON has no infinity
+)
 
 
 def to_theta(values: dict[str, float]) -> Array:
-    """(5,) theta of a law given by name."""
+    """Theta (5,) of a law given by name."""
     return np.array([np.log(values[name]) if k < TERMS else values[name] for k, name in enumerate(NAMES)])
 
 
 def to_values(theta: Array) -> Array:
-    """theta with A, B and E themselves in place of their logarithms; any leading shape."""
+    """A, B, E, alpha, beta (..., 5) of theta (..., 5): the first three themselves in place of their logarithms."""
     values = np.array(theta, dtype=float)
-    values[..., :TERMS] = np.exp(np.minimum(values[..., :TERMS], LARGEST))
+    values[..., :TERMS] = np.exp(np.minimum(values[..., :TERMS], MAX_LOG))
     return values
 
 
 def named(theta: Array) -> dict[str, float]:
+    """The parameters by name of one theta (5,)."""
     return dict(zip(NAMES, to_values(theta).tolist(), strict=True))
 
 
 def log_terms(theta: Array, log_n: Array, log_d: Array) -> tuple[Array, Array, Array]:
-    """Logarithms of the three terms: A/N^alpha and B/D^beta (S, n), E (S, 1)."""
+    """Logarithms of the three terms A/N^alpha and B/D^beta (S, n) and E (S, 1), at theta (S, 5)."""
     a, b, e, alpha, beta = (theta[..., k, None] for k in range(5))
     return a - alpha * log_n, b - beta * log_d, e
 
 
 def log_loss(theta: Array, log_n: Array, log_d: Array) -> Array:
-    """ln L of the law at theta (..., 5) and n runs, (..., n); safe against overflow."""
+    """Ln L (..., n) of n runs at theta (..., 5); no overflow, and NaN where a parameter is not finite."""
     of_n, of_d, e = log_terms(theta, log_n, log_d)
-    return np.logaddexp(np.logaddexp(of_n, of_d), e)
+    # A draw of a weak law may have no best split, so that its N and D are NaN or infinite.
+    with np.errstate(invalid="ignore"):
+        return np.logaddexp(np.logaddexp(of_n, of_d), e)
 
 
 def huber(residual: Array, delta: float) -> Array:
-    """Huber 1964: r^2/2 up to delta, delta (|r| - delta/2) beyond."""
+    """Huber's loss of each residual: r^2/2 up to delta, delta (|r| - delta/2) beyond (Huber 1964)."""
     clipped = np.clip(residual, -delta, delta)
-    return clipped * (residual - 0.5 * clipped)
+    return np.asarray(clipped * (residual - 0.5 * clipped))
 
 
 @dataclass(frozen=True)
 class Centring:
-    """Shift of ln N and ln D to mean zero, under which ln A and ln B are nearly independent of alpha and beta.
+    """Shift of ln N and ln D to mean zero, after which ln A and ln B are nearly independent of alpha and beta.
 
-    The fit works in centred coordinates; there a law is theta @ matrix.T, and nothing else changes.
+    The fit uses centred coordinates, in which a law is theta @ matrix.T.
     """
 
     log_n: float
@@ -65,22 +70,25 @@ class Centring:
 
     @property
     def matrix(self) -> Array:
+        """From theta to centred coordinates, (5, 5)."""
         centre = np.eye(5)
         centre[0, 3], centre[1, 4] = -self.log_n, -self.log_d
         return centre
 
     def centred(self, theta: Array) -> Array:
-        return theta @ self.matrix.T
+        """Theta (..., 5) in centred coordinates."""
+        return np.asarray(theta @ self.matrix.T)
 
     def restored(self, theta: Array) -> Array:
-        return theta @ np.linalg.inv(self.matrix).T
+        """Theta (..., 5) of centred coordinates."""
+        return np.asarray(theta @ np.linalg.inv(self.matrix).T)
 
 
-class SingleEpoch:
-    """Normal equations of sum_i w_i Huber_delta(ln L(N_i, D_i; theta) - ln L_i) for many theta at once.
+class SingleEpochObjective:
+    """The objective sum_i w_i Huber_delta(ln L(N_i, D_i; theta) - ln L_i), for many theta at once.
 
     Every derivative of ln L is a share of the loss times 1, ln N or ln D. So all sums over runs are products of
-    (S, n) arrays with a few fixed columns, and no (S, n, 5) Jacobian is ever built.
+    (S, n) arrays with a few fixed columns, and no (S, n, 5) Jacobian is needed.
     """
 
     def __init__(self, log_n: Array, log_d: Array, delta: float) -> None:
@@ -92,6 +100,7 @@ class SingleEpoch:
         self._cross = np.stack([one, -log_n, -log_d, log_n * log_d], axis=1)
 
     def __call__(self, theta: Array, log_loss: Array, weights: Array, damping: Array) -> QuadraticModel:
+        """The local models at S points; see `minimise.Objective` for the shapes."""
         shares, residual = self._shares(theta, log_loss)
         clipped = np.clip(residual, -self.delta, self.delta)
         pull = weights * clipped
@@ -108,15 +117,15 @@ class SingleEpoch:
         return QuadraticModel(value, gradient, matrix)
 
     def jacobian(self, theta: Array) -> Array:
-        """d ln L / d theta at one theta (5,): (n, 5)."""
+        """The derivatives d ln L / d theta (n, 5) at one theta (5,)."""
         (of_n, of_d, of_e), _ = self._shares(theta[None], np.zeros_like(self.log_n))
-        return np.stack([of_n, of_d, of_e, -of_n * self.log_n, -of_d * self.log_d], axis=-1)[0]
+        return np.asarray(np.stack([of_n, of_d, of_e, -of_n * self.log_n, -of_d * self.log_d], axis=-1)[0])
 
     def _shares(self, theta: Array, log_loss: Array) -> tuple[tuple[Array, Array, Array], Array]:
-        """What part of the predicted loss each term is, three (S, n), and ln predicted - ln observed (S, n).
+        """The share of each term in the predicted loss, three (S, n), and ln predicted - ln observed (S, n).
 
-        Terms are taken relative to the observed loss, which saves finding the largest of them: only at a theta
-        hundreds of e-folds away could one overflow, and a step that goes there is turned down as not a number.
+        Terms are relative to the observed loss, so that the largest of them need not be found. One overflows only at
+        a theta hundreds of e-folds away, and a step to such a theta is rejected because its objective is NaN.
         """
         with np.errstate(over="ignore", invalid="ignore"):
             of_n = np.exp(theta[:, [0, 3]] @ self._line_n - log_loss)
@@ -132,7 +141,7 @@ class SingleEpoch:
         return (of_n, of_d, of_e), residual
 
     def _gram(self, weights: Array, of_n: Array, of_d: Array, of_e: Array) -> Array:
-        """sum_i weights_i J_i J_i^T with J = d ln L / d theta, (S, 5, 5)."""
+        """The matrices sum_i weights_i J_i J_i^T (S, 5, 5) with J = d ln L / d theta."""
         by_n, by_d = weights * of_n, weights * of_d
         nn = (by_n * of_n) @ self._powers_n
         dd = (by_d * of_d) @ self._powers_d
@@ -143,14 +152,14 @@ class SingleEpoch:
         return np.concatenate([nn, dd, nd, ne, de, ee[:, None]], axis=1)[:, _GRAM]
 
 
-# Where each entry of the Gram matrix stands among the sums over nn (3), dd (3), nd (4), ne (2), de (2) and ee (1).
+# Position of each entry of the Gram matrix among the sums over nn (3), dd (3), nd (4), ne (2), de (2) and ee (1).
 _GRAM = np.array(
     [[0, 6, 10, 1, 8], [6, 3, 12, 7, 4], [10, 12, 14, 11, 13], [1, 7, 11, 2, 9], [8, 4, 13, 9, 5]]
 )
 
 
 def _second_derivatives(pulls_n: Array, pulls_d: Array, pull_e: Array) -> Array:
-    """sum_i pull_i sum_k share_ik x_ik x_ik^T (S, 5, 5), x_ik the derivative of the k-th log term."""
+    """The matrices sum_i pull_i sum_k share_ik x_ik x_ik^T (S, 5, 5), x_ik the derivative of the k-th log term."""
     curved = np.zeros((len(pull_e), 5, 5))
     curved[:, 0, 0], curved[:, 0, 3], curved[:, 3, 3] = pulls_n.T
     curved[:, 1, 1], curved[:, 1, 4], curved[:, 4, 4] = pulls_d.T

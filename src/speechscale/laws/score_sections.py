@@ -1,131 +1,159 @@
-"""The downstream section of a law file: every score of one series told as JSON, or {"missing": why}."""
+"""The downstream section of a law file: the laws of every score of one series, or why they are missing."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import polars as pl
 
-from speechscale.laws.bootstrap import interval
-from speechscale.laws.downstream import LEAST_RUNS, Downstream, ScoreData, fit_downstream
+from speechscale.laws.bootstrap import percentile_interval
+from speechscale.laws.downstream import MIN_RUNS, DownstreamFit, ScoreData, fit_downstream
+from speechscale.laws.fitted import FittedLaw
 from speechscale.laws.minimise import Array
-from speechscale.laws.scores import Saturating
-from speechscale.laws.sections import FittedLaw, Options, number
-from speechscale.records.law import rounded
+from speechscale.laws.scores import Line, SaturatingCurves
+from speechscale.laws.sections import finite_or_none
+from speechscale.records.law import FitOptions, rounded
+from speechscale.records.law_sections import (
+    ComputeCurveIntervals,
+    LinearScoreLaw,
+    LossCurveDraws,
+    LossCurveIntervals,
+    Missing,
+    OutOfSample,
+    SaturatingComputeCurve,
+    SaturatingLossCurve,
+    ScoreEmergence,
+    ScoreLaw,
+)
 
 _NO_LOSS = "not every run with this score has a loss"
+_NO_RISE = "these scores do not rise above chance"
 
 
 def downstream(
-    done: pl.DataFrame, names: list[str], first: FittedLaw | None, options: Options
-) -> tuple[dict[str, Any], dict[str, Downstream]]:
-    content: dict[str, Any] = {}
-    fits: dict[str, Downstream] = {}
+    done: pl.DataFrame, names: list[str], base_law: FittedLaw | None, options: FitOptions
+) -> tuple[dict[str, ScoreLaw | Missing] | Missing, dict[str, DownstreamFit]]:
+    """The laws of every score, for the file and for the comparison of series.
+
+    Args:
+        done: runs whose scores count.
+        names: columns of scores.
+        base_law: the single-epoch law; None where it is missing.
+        options: of the fit.
+    """
+    content: dict[str, ScoreLaw | Missing] = {}
+    fits: dict[str, DownstreamFit] = {}
     for name in names:
-        scored = done.filter(pl.col(name).is_not_null())
-        if scored.height < LEAST_RUNS:
-            content[name] = {"missing": f"{scored.height} runs have this score; {LEAST_RUNS} are the least"}
+        data = _score_data(done, name, options)
+        if isinstance(data, Missing):
+            content[name] = data
             continue
-        unknown = pl.Series(f"{name}_items", [None] * scored.height, dtype=pl.Float64)
-        items = scored.get_column(f"{name}_items", default=unknown).fill_null(np.nan).to_numpy()
-        chance = _chance(scored, name, options)
-        if options.ceiling is not None and options.ceiling <= chance:
-            content[name] = {
-                "missing": f"the ceiling of {options.ceiling:g} is not above its chance of {chance:g}"
-            }
-            continue
-        flops, loss, score = (scored[column].to_numpy() for column in ("flops", "loss", name))
-        data = ScoreData.of(flops, loss, score, items, chance)
         fits[name] = fit_downstream(
             data,
-            first.laws if first else None,
+            base_law.laws if base_law else None,
             ceiling=options.ceiling,
             resamples=options.bootstrap,
             seed=options.seed,
         )
         content[name] = _score(fits[name])
-    if not names:
-        return {"missing": "the table has no score columns"}, fits
-    return content, fits
+    return content if names else Missing(missing="the table has no score columns"), fits
 
 
-def _chance(scored: pl.DataFrame, name: str, options: Options) -> float:
-    """What guessing scores: as the first run says, for it is a property of the task."""
+def _score_data(done: pl.DataFrame, name: str, options: FitOptions) -> ScoreData | Missing:
+    scored = done.filter(pl.col(name).is_not_null())
+    if scored.height < MIN_RUNS:
+        return Missing(missing=f"{scored.height} runs have this score; {MIN_RUNS} are the least")
+    unknown = pl.Series(f"{name}_items", [None] * scored.height, dtype=pl.Float64)
+    items = scored.get_column(f"{name}_items", default=unknown).fill_null(np.nan).to_numpy()
+    chance = _chance(scored, name, options)
+    if options.ceiling is not None and options.ceiling <= chance:
+        return Missing(missing=f"the ceiling of {options.ceiling:g} is not above its chance of {chance:g}")
+    flops, loss, score = (scored[column].to_numpy() for column in ("flops", "loss", name))
+    return ScoreData.of(flops, loss, score, items, chance)
+
+
+def _chance(scored: pl.DataFrame, name: str, options: FitOptions) -> float:
+    """Score of guessing, from the first run that has it, because it is a property of the task."""
     if f"{name}_chance" not in scored.columns:
         return options.chance
-    said = scored[f"{name}_chance"].drop_nulls()
-    return float(said[0]) if len(said) else options.chance
+    given = scored[f"{name}_chance"].drop_nulls()
+    return float(given[0]) if len(given) else options.chance
 
 
-def _score(fit: Downstream) -> dict[str, Any]:
-    never = "these scores do not rise above chance"
-    return {
-        "runs": len(fit.data.score),
-        "chance": fit.data.chance,
-        "gamma": fit.power.gamma,
-        "coefficient": number(fit.power.coefficient),
-        "interval95": interval(fit.power.draws),
-        "linear": _line(fit.line),
-        "saturating": {
-            **_curve(fit.with_loss, "midpoint_loss", lambda x: -x),
-            "draws": _curve_draws(fit.with_loss),
-        }
+def _score(fit: DownstreamFit) -> ScoreLaw:
+    errors = fit.forecast_errors
+    return ScoreLaw(
+        runs=len(fit.data.score),
+        chance=fit.data.chance,
+        gamma=fit.power.gamma,
+        coefficient=finite_or_none(fit.power.coefficient),
+        interval95=percentile_interval(fit.power.draws),
+        linear=_linear(fit.line),
+        saturating=_loss_curve(fit.with_loss)
         if fit.with_loss
-        else {"missing": never if fit.data.has_losses else _NO_LOSS},
-        "saturating_compute": _curve(fit.with_compute, "midpoint_flops", _flops)
+        else Missing(missing=_NO_RISE if fit.data.has_losses else _NO_LOSS),
+        saturating_compute=_compute_curve(fit.with_compute)
         if fit.with_compute
-        else {"missing": never},
-        "out_of_sample": {
-            "rmse": fit.forecast_errors,
-            "best": min(fit.forecast_errors, key=fit.forecast_errors.__getitem__),
-        }
-        if fit.forecast_errors
-        else {"missing": "too few runs to fit on the cheap ones and forecast the dear ones"},
-        "emergence": {
-            "margin": fit.emergence.margin,
-            "flops": fit.emergence.flops,
-            "interval95": interval(fit.emergence.draws) if fit.emergence.flops else None,
-            "says": fit.emergence.says + _open_end(fit),
-        },
-    }
+        else Missing(missing=_NO_RISE),
+        out_of_sample=OutOfSample(rmse=errors, best=min(errors, key=errors.__getitem__))
+        if errors
+        else Missing(missing="too few runs to fit on the cheap ones and forecast the expensive ones"),
+        emergence=ScoreEmergence(
+            margin=fit.emergence.margin,
+            flops=fit.emergence.flops,
+            interval95=percentile_interval(fit.emergence.draws) if fit.emergence.flops else None,
+            message=fit.emergence.message + _open_end(fit),
+        ),
+    )
 
 
-def _line(line: tuple[float, float, float, float] | None) -> dict[str, Any]:
+def _linear(line: Line | None) -> LinearScoreLaw | Missing:
     if line is None:
-        return {"missing": _NO_LOSS}
-    slope, intercept, r2, error = line
-    return {"slope": slope, "intercept": intercept, "r2": r2, "slope_se": number(error)}
+        return Missing(missing=_NO_LOSS)
+    return LinearScoreLaw(
+        slope=line.slope, intercept=line.intercept, r2=line.r2, slope_se=finite_or_none(line.slope_se)
+    )
 
 
-def _open_end(fit: Downstream) -> str:
-    if fit.emergence.flops is None or interval(fit.emergence.draws) is not None:
+def _open_end(fit: DownstreamFit) -> str:
+    if fit.emergence.flops is None or percentile_interval(fit.emergence.draws) is not None:
         return ""
     return "; the upper end is open: some draws of the law never get there"
 
 
-def _curve(curve: Saturating, midpoint: str, unit: Callable[[Array], Array]) -> dict[str, Any]:
+def _loss_curve(curve: SaturatingCurves) -> SaturatingLossCurve:
     centre, steepness, ceiling = curve.curves.T
-    return {
-        "floor": curve.floor,
-        "ceiling": float(ceiling[0]),
-        midpoint: float(unit(centre[0])),
-        "steepness": float(steepness[0]),
-        "dispersion": curve.dispersion,
-        "interval95": {
-            "ceiling": interval(ceiling[1:]),
-            midpoint: interval(unit(centre[1:])),
-            "steepness": interval(steepness[1:]),
-        },
-    }
+    draws = {"midpoint_loss": rounded(-centre[1:]), "steepness": rounded(steepness[1:])}
+    if np.ptp(ceiling[1:]) != 0:
+        draws["ceiling"] = rounded(ceiling[1:])
+    return SaturatingLossCurve(
+        floor=curve.floor,
+        ceiling=float(ceiling[0]),
+        midpoint_loss=float(-centre[0]),
+        steepness=float(steepness[0]),
+        dispersion=curve.dispersion,
+        interval95=LossCurveIntervals(
+            ceiling=percentile_interval(ceiling[1:]),
+            midpoint_loss=percentile_interval(-centre[1:]),
+            steepness=percentile_interval(steepness[1:]),
+        ),
+        draws=LossCurveDraws(**draws),
+    )
 
 
-def _curve_draws(curve: Saturating) -> dict[str, list[float]]:
-    """Draws of a curve in loss; the ceiling's only where it was fitted."""
-    centre, steepness, ceiling = curve.curves[1:].T
-    draws = {"midpoint_loss": rounded(-centre), "steepness": rounded(steepness)}
-    return draws if np.ptp(ceiling) == 0 else {**draws, "ceiling": rounded(ceiling)}
+def _compute_curve(curve: SaturatingCurves) -> SaturatingComputeCurve:
+    centre, steepness, ceiling = curve.curves.T
+    return SaturatingComputeCurve(
+        floor=curve.floor,
+        ceiling=float(ceiling[0]),
+        midpoint_flops=float(_flops(centre[0])),
+        steepness=float(steepness[0]),
+        dispersion=curve.dispersion,
+        interval95=ComputeCurveIntervals(
+            ceiling=percentile_interval(ceiling[1:]),
+            midpoint_flops=percentile_interval(_flops(centre[1:])),
+            steepness=percentile_interval(steepness[1:]),
+        ),
+    )
 
 
 def _flops(log_flops: Array) -> Array:

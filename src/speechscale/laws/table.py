@@ -1,9 +1,8 @@
-"""From a table of runs to the content of a law file: every law of every series, or why it is missing."""
+"""Fitting of every law to every series of a table of runs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -11,17 +10,23 @@ import polars as pl
 
 from speechscale.errors import UserError, nearest
 from speechscale.laws import score_sections, sections
-from speechscale.laws.checks import check_ladder, check_table
-from speechscale.laws.downstream import Downstream
-from speechscale.laws.efficiency import compare
-from speechscale.laws.sections import LAWS, Options
-from speechscale.records.law import SCHEMA
-from speechscale.records.runs_table import canonical_table, score_names
+from speechscale.laws.checks import check_law, check_table
+from speechscale.laws.downstream import DownstreamFit
+from speechscale.laws.efficiency import compare_efficiency
+from speechscale.laws.options import fit_options
+from speechscale.records.law import FitOptions, LawFile
+from speechscale.records.law_sections import (
+    DroppedRun,
+    EfficiencyRatio,
+    Missing,
+    Rows,
+    SeriesLaw,
+)
+from speechscale.records.runs_table import canonical_table, is_single_epoch, score_names
 
 # Runs whose scores count: a model that others trained may have scores without a loss on our test set.
 SCORED = ("done", "imported")
 _ITS_SCORES = ": its scores count, for the laws of loss it has none"
-ONE_EPOCH = 1 + 1e-9  # tokens per unique token up to which a run is of a single epoch
 
 
 def fit_table(
@@ -29,10 +34,9 @@ def fit_table(
     *,
     curves: pl.DataFrame | None = None,
     series: Sequence[str] | None = None,
-    laws: Sequence[str] | None = None,
     progress: Callable[[str], None] = lambda _: None,
     **options: Any,
-) -> dict[str, Any]:
+) -> LawFile:
     """Fit every law to every series of a table of runs.
 
     Args:
@@ -40,12 +44,8 @@ def fit_table(
             unique_tokens, flops and scores where known (`records.runs.canonical_table`).
         curves: learning curves for the envelope: run, series, flops, loss.
         series: which series; all when None.
-        laws: which of LAWS; all when None.
-        progress: called with a word on what begins.
-        options: see `Options`.
-
-    Returns:
-        The content of a law file (docs/laws.md describes it).
+        progress: called with the name of each series before its fit.
+        options: fields of `records.law.FitOptions`; see `laws.options.fit_options`.
 
     Raises:
         UserError: a bad table, an unknown series or law, or no run that was completed.
@@ -57,73 +57,80 @@ def fit_table(
             f"no run has the status 'done' (found {found}), so there is nothing to fit; complete a run, or correct the "
             "column 'status'."
         )
-    chosen = Options(laws=_known(laws, LAWS, "law"), **options)
-    names = _known(series, tuple(dict.fromkeys(table["series"])), "series")
-    law: dict[str, Any] = {"schema": SCHEMA, "options": asdict(chosen), "series": {}, "efficiency": {}}
-    fitted: dict[str, dict[str, Downstream]] = {}
+    chosen = fit_options(**options)
+    names = _chosen_series(series, tuple(dict.fromkeys(table["series"])))
+    laws: dict[str, SeriesLaw] = {}
+    fitted: dict[str, dict[str, DownstreamFit]] = {}
     for name in names:
         progress(name)
         own = table.filter(pl.col("series") == name)
         own_curves = curves.filter(pl.col("series") == name) if curves is not None else None
-        law["series"][name], fitted[name] = _fit_series(own, own_curves, chosen)
-    if "efficiency" in chosen.laws:
-        pairs = [(one, other) for one in names for other in names if one != other]
-        law["efficiency"] = {f"{one}/{other}": compare(one, other, fitted) for one, other in pairs}
-        if not pairs:
-            law["efficiency"] = {"missing": "one series only; a comparison takes two"}
-    return law
+        laws[name], fitted[name] = _fit_series(own, own_curves, chosen)
+    return LawFile(options=chosen, series=laws, efficiency=_efficiency(names, fitted, chosen))
+
+
+def _efficiency(
+    names: Sequence[str], fitted: dict[str, dict[str, DownstreamFit]], options: FitOptions
+) -> dict[str, dict[str, EfficiencyRatio | Missing]] | Missing:
+    if "efficiency" not in options.laws:
+        return {}
+    if len(names) < 2:
+        return Missing(missing="one series only; a comparison takes two")
+    pairs = [(one, other) for one in names for other in names if one != other]
+    return {f"{one}/{other}": compare_efficiency(one, other, fitted) for one, other in pairs}
 
 
 def _fit_series(
-    table: pl.DataFrame, curves: pl.DataFrame | None, options: Options
-) -> tuple[dict[str, Any], dict[str, Downstream]]:
-    """The content of one series, and its downstream fits for the comparison of series."""
+    table: pl.DataFrame, curves: pl.DataFrame | None, options: FitOptions
+) -> tuple[SeriesLaw, dict[str, DownstreamFit]]:
+    """The laws of one series, and its downstream fits for the comparison of series."""
     done = table.filter(pl.col("status") == "done")
-    once = pl.col("tokens") <= pl.col("unique_tokens") * ONE_EPOCH
-    single, multi = done.filter(once), done.filter(~once)
-    content: dict[str, Any] = {"rows": _rows(table, multi), "checks": check_table(done)}
+    single, multi = done.filter(is_single_epoch()), done.filter(~is_single_epoch())
+    checks = check_table(done)
+    # Every later law builds on the single-epoch one, so it is fitted even where it was not asked for.
+    single_epoch, base_law = sections.single_epoch(single, options)
+    if base_law is not None:
+        checks += check_law(base_law, single["run"].to_list())
+    # Only what was asked for is set: the file leaves out the rest.
+    law = SeriesLaw(rows=_rows(table, multi), checks=checks, single_epoch=single_epoch)
+    found: dict[str, object] = {}
     if "bits_per_second" in done.columns:  # loss per second over loss per token
-        content["tokens_per_second"] = (done["bits_per_second"] * np.log(2) / done["loss"]).median()
-
-    # Every later law leans on the single-epoch one, so it is fitted even where it was not asked for.
-    content["single_epoch"], first = sections.single_epoch(single, options)
-    if first is not None:
-        content["checks"] += check_ladder(first.fit, first.draws, single["run"].to_list())
+        found["tokens_per_second"] = (done["bits_per_second"] * np.log(2) / done["loss"]).median()
     if options.rollout is not None:
-        content["rollout"] = sections.rollout(single, options.rollout, options)
+        found["rollout"] = sections.rollout(single, options.rollout, options)
     if "repeated" in options.laws:
-        content["repeated"] = sections.repeated(first, done, multi, options)
+        found["repeated"] = sections.repeated(base_law, done, multi, options)
     if "envelope" in options.laws:
-        content["envelope"] = sections.envelope(single, curves, options)
+        found["envelope"] = sections.envelope(single, curves, options)
     if "isoflop" in options.laws:
-        content["isoflop"] = sections.isoflop(single, first, options)
-    scores: dict[str, Downstream] = {}
+        found["isoflop"] = sections.isoflop(single, base_law, options)
+    scores: dict[str, DownstreamFit] = {}
     if "downstream" in options.laws or "efficiency" in options.laws:
         scored = table.filter(pl.col("status").is_in(SCORED))
-        content["downstream"], scores = score_sections.downstream(scored, score_names(table), first, options)
-    return content, scores
+        found["downstream"], scores = score_sections.downstream(scored, score_names(table), base_law, options)
+    return law.model_copy(update=found), scores
 
 
-def _rows(table: pl.DataFrame, multi: pl.DataFrame) -> dict[str, Any]:
+def _rows(table: pl.DataFrame, multi: pl.DataFrame) -> Rows:
     """Which rows the single-epoch law used, and by which rule the others were left out."""
     epochs = multi["tokens"] / multi["unique_tokens"]
     dropped = [
-        {"run": run, "why": f"status is {status!r}, not 'done'" + _ITS_SCORES * (status == "imported")}
+        DroppedRun(run=run, reason=f"status is {status!r}, not 'done'" + _ITS_SCORES * (status == "imported"))
         for run, status in table.filter(pl.col("status") != "done").select("run", "status").iter_rows()
     ]
     dropped += [
-        {"run": run, "why": f"{count:.3g} epochs: for the repeated-data law only"}
+        DroppedRun(run=run, reason=f"{count:.3g} epochs: for the repeated-data law only")
         for run, count in zip(multi["run"], epochs, strict=True)
     ]
-    return {"used": table.height - len(dropped), "dropped": dropped}
+    return Rows(used=table.height - len(dropped), dropped=dropped)
 
 
-def _known(given: Sequence[str] | None, known: tuple[str, ...], what: str) -> tuple[str, ...]:
+def _chosen_series(given: Sequence[str] | None, known: tuple[str, ...]) -> tuple[str, ...]:
     if given is None:
         return known
     for name in given:
         if name not in known:
             raise UserError(
-                f"{what} {name!r} is unknown{nearest(name, known)}; there are {', '.join(known)}."
+                f"series {name!r} is unknown{nearest(name, known)}; there are {', '.join(known)}."
             )
     return tuple(given)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from speechscale.model.shape import exact_training_flops, training_flops
+from speechscale.model.shape import exact_training_flops
+from speechscale.records.flops import training_flops
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from speechscale.records.flops import FLOPS_PER_PARAM_TOKEN, training_flops
+
 # `paper`: the choices of the study's released code, with its quirks; `modern`: the same without the quirks.
 TrainingPreset = Literal["paper", "modern"]
 
@@ -22,11 +24,6 @@ def check_heads(dim: int, heads: int) -> None:
         )
 
 
-def training_flops(params: int, tokens: int) -> float:
-    """Training FLOPs by the convention of the laws, 6 N D."""
-    return 6.0 * params * tokens
-
-
 def exact_training_flops(matmul_params: int, *, layers: int, dim: int, context: int, tokens: int) -> float:
     """Training FLOPs of every matrix product, causal attention and output projection included.
 
@@ -41,7 +38,7 @@ def exact_training_flops(matmul_params: int, *, layers: int, dim: int, context: 
         tokens: tokens seen in training.
     """
     attention = layers * 2 * dim * (context + 1) / 2
-    return 6.0 * (matmul_params + attention) * tokens
+    return FLOPS_PER_PARAM_TOKEN * (matmul_params + attention) * tokens
 
 
 class ModelShape(BaseModel):

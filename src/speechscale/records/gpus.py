@@ -1,11 +1,11 @@
-"""What GPUs can do at their best, by name."""
+"""Peak FLOPs of GPUs by name."""
 
 from __future__ import annotations
 
 from speechscale.errors import UserError, nearest
 
-# Dense bf16 (fp16 on V100 and T4) tensor FLOPs per second with fp32 sums, from NVIDIA's data sheets; of the SXM form
-# where there are several.
+# Dense bf16 (fp16 on V100 and T4) tensor FLOPs per second with fp32 accumulation, from NVIDIA's data sheets; of the
+# SXM form where there are several.
 GPUS = {
     "T4": 65e12,
     "V100": 125e12,
@@ -22,7 +22,7 @@ def gpu_flops(name: str) -> float:
     """Peak FLOPs per second of a named GPU.
 
     Raises:
-        UserError: not in the table.
+        UserError: the GPU is not in the table.
     """
     known = {key.lower(): value for key, value in GPUS.items()}
     if name.lower() not in known:
@@ -33,6 +33,6 @@ def gpu_flops(name: str) -> float:
 
 
 def gpu_of(device_name: str) -> str | None:
-    """The name in the table of a device as its driver calls it, such as `NVIDIA A100-SXM4-80GB`; None if not there."""
+    """Name in the table of a driver's device name, such as `NVIDIA A100-SXM4-80GB`; None if the table lacks it."""
     words = device_name.upper().replace("-", " ").replace("RTX ", "RTX").split()
     return next((name for name in GPUS if name in words), None)

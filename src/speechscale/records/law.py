@@ -1,4 +1,4 @@
-"""The law file: what a fit found, in JSON that a person can open and a program can trust."""
+"""The law file: every fitted law of a table of runs, as typed sections in a sealed JSON file."""
 
 from __future__ import annotations
 
@@ -6,17 +6,66 @@ import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import Field, JsonValue, ValidationError
 
 from speechscale.errors import UserError
+from speechscale.records.code import CodeIdentity
+from speechscale.records.law_sections import (
+    EfficiencyRatio,
+    EnvelopeDefinition,
+    Missing,
+    Section,
+    SeriesLaw,
+)
+from speechscale.records.revisions import made_by
 from speechscale.records.seal import sha256_json, write_file
 
 SCHEMA = "speechscale.law/1"
+LawName = Literal["single_epoch", "repeated", "envelope", "isoflop", "downstream", "efficiency"]
+Resampling = Literal["noise", "runs"]
 
 
-def write_law(law: dict[str, Any], path: Path) -> None:
+class FitOptions(Section):
+    """Which laws are fitted and how; the defaults are those of `speechscale fit`."""
+
+    laws: tuple[LawName, ...] = (
+        "single_epoch",
+        "repeated",
+        "envelope",
+        "isoflop",
+        "downstream",
+        "efficiency",
+    )
+    delta: float | None = None  # Huber's delta on ln L; None: from the residuals
+    tied: bool = False  # alpha = beta
+    fixed: dict[str, float] = Field(default_factory=dict)
+    exhaustive: bool = False  # also descend from the 4,500 published starts
+    bootstrap: int = 1000  # draws behind every interval
+    resampling: Resampling = "noise"
+    seed: int = 0
+    envelope: EnvelopeDefinition = "budgets"
+    chance: float = 0.5
+    ceiling: float | None = 1.0  # best score possible; None: fitted
+    rollout: int | None = None  # fit the so many cheapest runs too, and forecast the others
+
+
+class LawFile(Section):
+    """Every law of every series of a table of runs."""
+
+    options: FitOptions
+    series: dict[str, SeriesLaw]
+    efficiency: dict[str, dict[str, EfficiencyRatio | Missing]] | Missing  # by "one/other", then by score
+    provenance: dict[str, JsonValue] | None = None  # of a study: its tables and options
+    code: CodeIdentity | None = None  # that fitted the laws; None before the file is written
+    revisions: dict[str, int] = Field(default_factory=dict)  # of the stage that fitted them
+
+
+def write_law(law: LawFile, path: Path) -> None:
     """Write a law, sealed with the hash of its content. Arrays of numbers take one line each."""
-    content = {key: value for key, value in law.items() if key != "sha256"}
+    # What was not fitted is not in the file; what was fitted to None is.
+    content = {"schema": SCHEMA, **made_by("fit"), **law.model_dump(exclude_unset=True, by_alias=True)}
     text = json.dumps(
         {**content, "sha256": sha256_json(content)}, indent=1, ensure_ascii=False, allow_nan=False
     )
@@ -25,7 +74,7 @@ def write_law(law: dict[str, Any], path: Path) -> None:
     )
 
 
-def read_law(path: Path) -> dict[str, Any]:
+def read_law(path: Path) -> LawFile:
     """Read a law file.
 
     Raises:
@@ -34,7 +83,7 @@ def read_law(path: Path) -> dict[str, Any]:
     path = Path(path)
     again = "make it again with `speechscale fit`"
     try:
-        law = json.loads(path.read_text(encoding="utf-8"))
+        law: Any = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(
             f"{path}: cannot be opened ({error.strerror or error}); a law file is wanted."
@@ -50,7 +99,15 @@ def read_law(path: Path) -> dict[str, Any]:
             f"{path}: the content differs from its hash: it was changed after the fit, so its intervals no longer "
             f"belong to its numbers; {again}, or take the constants to `speechscale plan --published`."
         )
-    return law
+    del content["schema"]
+    try:
+        return LawFile.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise UserError(
+            f"{path}: {place}: {first['msg']}; this is not the law file of this version; {again}."
+        ) from None
 
 
 def rounded(values: Iterable[float]) -> list[float]:

@@ -1,27 +1,27 @@
-"""Plan: what a law expects of a budget, or what budget it expects a goal to take."""
+"""Plans: the expected outcome of a budget, the expected budget of a goal, and further runs to make."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from speechscale.records.law_sections import Check, Interval
 from speechscale.records.seal import write_json
 
 SCHEMA = "speechscale.plan/1"
 
 
 class Estimate(BaseModel):
-    """A number with its central 95 % interval; None where the law's draws cannot close it."""
+    """A number with its central 95 % interval; None where it was given, or where too few draws are finite."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     value: float
-    interval95: tuple[float, float] | None
+    interval95: Interval | None
 
 
-class Gpu(BaseModel):
+class GpuEstimate(BaseModel):
     """Time on a named GPU at a model FLOPs utilisation, and its price where one was given."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -32,8 +32,8 @@ class Gpu(BaseModel):
     cost: Estimate | None
 
 
-class Run(BaseModel):
-    """A run worth making next, and the standard error of the forecast once it is made."""
+class FurtherRun(BaseModel):
+    """A run to make next, and the standard error of the forecast ln L once it and those before it are made."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -43,8 +43,17 @@ class Run(BaseModel):
     forecast_se: float
 
 
+class FurtherRuns(BaseModel):
+    """The runs to make next under one law, and the checks of that law."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    runs: list[FurtherRun]
+    law_checks: list[Check]
+
+
 class Plan(BaseModel):
-    """One best way to spend a budget under one law."""
+    """The best use of a budget under one law, and the checks of that law."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -57,12 +66,16 @@ class Plan(BaseModel):
     loss: Estimate
     scores: dict[str, Estimate]
     audio_hours: Estimate | None
-    gpu: Gpu | None
+    gpu: GpuEstimate | None
     beyond: dict[str, float]  # params, tokens, flops over the largest of the fitted runs
     notes: list[str]
+    law_checks: list[Check]
 
 
-def write_plan(plan: Plan | list[Run], path: Path) -> None:
-    """Write a plan, or the runs worth making next, as JSON."""
-    content: Any = plan.model_dump() if isinstance(plan, Plan) else [run.model_dump() for run in plan]
-    write_json(Path(path), {"schema": SCHEMA, "plan" if isinstance(plan, Plan) else "next": content})
+def write_plan(plan: Plan | FurtherRuns, path: Path) -> None:
+    """Write a plan, or the runs to make next, as JSON."""
+    if isinstance(plan, Plan):
+        write_json(Path(path), {"schema": SCHEMA, "plan": plan.model_dump()})
+        return
+    content = plan.model_dump()
+    write_json(Path(path), {"schema": SCHEMA, "next": content["runs"], "law_checks": content["law_checks"]})

@@ -56,11 +56,6 @@ def made_by(*stages: Stage) -> dict[str, Any]:
     return {"code": code_identity().model_dump(), "revisions": revisions_of(*stages)}
 
 
-def comparable(provenance: Mapping[str, Any]) -> dict[str, Any]:
-    """A provenance without the identity of the code, which does not decide whether an artefact is reused."""
-    return {key: value for key, value in provenance.items() if key != "code"}
-
-
 def require_revisions(
     path: Path, found: Mapping[str, int], wanted: Mapping[str, int], code: CodeIdentity | None = None
 ) -> None:

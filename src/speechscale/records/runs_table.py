@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from speechscale.errors import UserError, nearest
+from speechscale.records.flops import training_flops
 from speechscale.records.frames import as_frame, read_frame, separator_of
 from speechscale.records.runs import RunRecord
 from speechscale.records.seal import file_lock, write_file
@@ -57,6 +58,9 @@ NON_SCORE_COLUMNS = frozenset(
         "weight",
     ]
 )
+# Epochs up to which a run counts as one that saw every token once: a run is rounded to whole steps, so it may end a
+# little beyond its data.
+SINGLE_EPOCH_TOLERANCE = 1.001
 MAX_RUNS = 100_000  # bootstrap draws x runs must fit in memory
 
 
@@ -139,7 +143,7 @@ def write_curves(records: list[RunRecord], path: Path) -> None:
             "params": record.params,
             "step": point.step,
             "tokens": point.tokens,
-            "flops": 6.0 * record.params * point.tokens,
+            "flops": training_flops(record.params, point.tokens),
             "loss": point.loss,
         }
         for record in records
@@ -176,7 +180,7 @@ def read_curves(path: Path) -> pl.DataFrame:
         _require_positive(_parse_numbers(table, name, str(path)), str(path)) for name in REQUIRED_COLUMNS
     ]
     table = table.select("run", "series").cast(pl.String).with_columns(numbers)
-    return table.with_columns(flops=6.0 * pl.col("params") * pl.col("tokens"))
+    return table.with_columns(flops=training_flops(pl.col("params"), pl.col("tokens")))
 
 
 def read_design(path: Path) -> pl.DataFrame:
@@ -245,7 +249,7 @@ def canonical_table(frame: Any, *, source: str = "runs") -> pl.DataFrame:
     canonical = pl.DataFrame(columns)
     for name, default in (
         ("unique_tokens", pl.col("tokens")),
-        ("flops", 6.0 * pl.col("params") * pl.col("tokens")),
+        ("flops", training_flops(pl.col("params"), pl.col("tokens"))),
     ):
         if name in table.columns:
             values = _require_positive(
@@ -255,6 +259,11 @@ def canonical_table(frame: Any, *, source: str = "runs") -> pl.DataFrame:
         else:
             canonical = canonical.with_columns(default.alias(name))
     return canonical.with_columns(_optional_numbers(table, set(canonical.columns), source))
+
+
+def is_single_epoch() -> pl.Expr:
+    """Whether each run of a canonical table saw every token once."""
+    return pl.col("tokens") <= pl.col("unique_tokens") * SINGLE_EPOCH_TOLERANCE
 
 
 def score_names(table: pl.DataFrame) -> list[str]:

@@ -12,10 +12,9 @@ from typing import Any
 import altair as alt
 import polars as pl
 
+from speechscale.records.runs_table import is_single_epoch
 from speechscale.report import words
 from speechscale.report.theme import FIT, PLAIN, QUIET, log_axis, series_colours, share_axis, size_scale
-
-EPOCH_TOLERANCE = 1.001  # a run that ends a rounding beyond its data still saw them once
 
 _COMPUTE = "compute, 6ND (FLOPs)"
 _LOSS = "test loss (nats/token)"
@@ -270,7 +269,7 @@ def _run_points(
     runs: pl.DataFrame, x: alt.X, y: alt.Y, sizes: Sequence[float], near: alt.Parameter
 ) -> alt.Chart:
     once, repeated = _HOLLOW["data"]
-    data = pl.when(pl.col("epochs") > EPOCH_TOLERANCE).then(pl.lit(repeated)).otherwise(pl.lit(once))
+    data = pl.when(is_single_epoch()).then(pl.lit(once)).otherwise(pl.lit(repeated))
     rows = _sized(runs).with_columns(data.alias("data"))
     return (
         alt.Chart(rows.select("run", "size", "seen", "epochs", "compute", "tokens", "flops", "loss", "data"))

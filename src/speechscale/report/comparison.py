@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
+from speechscale.records.law_sections import EfficiencyRatio, Missing
 from speechscale.report import words
 from speechscale.report.folder import UNSEEN, Study
 
@@ -24,7 +24,7 @@ class Compared:
     one: str
     other: str
     score: str
-    found: dict[str, Any]  # ratio, interval95, says, crossing; or missing
+    found: EfficiencyRatio | Missing
 
     @property
     def name(self) -> str:
@@ -34,19 +34,28 @@ class Compared:
 
     @property
     def ratio(self) -> str:
-        return words.estimate(self.found, {"ratio": self.found.get("interval95")}, "ratio")
+        """The ratio of exponents with its interval."""
+        if isinstance(self.found, Missing):
+            return "–"
+        return words.estimate(self.found.ratio, self.found.interval95)
 
     @property
     def crossing(self) -> str:
-        crossing = self.found.get("crossing") or {}
-        said = str(crossing.get("says") or crossing.get("missing") or "–")
-        return f"{said} {words.bounds(crossing.get('interval95'))}".rstrip()
+        """Where the second series reaches the best score of the first, or why that is not known."""
+        if isinstance(self.found, Missing):
+            return self.found.missing
+        crossing = self.found.crossing
+        if isinstance(crossing, Missing):
+            return crossing.missing
+        return f"{crossing.message} {words.bounds(crossing.interval95)}".rstrip()
 
 
 def compared(study: Study) -> Iterator[Compared]:
     """Every score of whole tasks of every two series, the later one against the earlier."""
+    efficiency = study.law.efficiency if study.law else {}
+    if isinstance(efficiency, Missing):
+        return
     for other, one in combinations(study.series, 2):
-        scores = study.law.get("efficiency", {}).get(f"{one}/{other}") or {}
-        for score, found in scores.items():
+        for score, found in efficiency.get(f"{one}/{other}", {}).items():
             if PHENOMENON not in score:
                 yield Compared(one, other, score, found)

@@ -326,7 +326,7 @@ def _sizes(study: Study) -> list[float]:
 
 
 def _why_missing(study: Study, series: str, part: str) -> list[str]:
-    why = study.law_part(series, part).get("missing")
+    why = study.missing(series, part)
     return [f"{words.PARTS[part]} of {series!r} is missing: {why}"] if why else []
 
 

@@ -10,7 +10,15 @@ from typing import Any
 import polars as pl
 
 from speechscale.errors import UserError
-from speechscale.records.law import read_law
+from speechscale.records.law import LawFile, read_law
+from speechscale.records.law_sections import (
+    EnvelopeLaw,
+    Missing,
+    RepeatedLaw,
+    ScoreLaw,
+    SeriesLaw,
+    SingleEpochLaw,
+)
 from speechscale.records.runs import RunRecord, read_record
 from speechscale.records.runs_table import read_curves, read_table, score_names
 
@@ -49,7 +57,7 @@ class Study:
     runs: pl.DataFrame  # one row a run, failed ones included
     scores: pl.DataFrame  # one row a run, task and condition
     curves: pl.DataFrame  # one row a reading of the test loss during training
-    law: dict[str, Any]  # the law file; {} when the study has none
+    law: LawFile | None  # None when the study has none
     samples: list[dict[str, Any]]
     notes: dict[str, str] = field(default_factory=dict)  # run -> why it diverged or failed
 
@@ -62,16 +70,49 @@ class Study:
     def series(self) -> list[str]:
         return self.done["series"].unique(maintain_order=True).to_list()
 
-    def law_part(self, series: str, part: str) -> dict[str, Any]:
-        """One part of the law of one series; `{"missing": why}` when there is none."""
-        if not self.law:
-            return {
-                "missing": "this study folder has no law.json; `speechscale fit` makes one from runs.csv."
-            }
-        fitted = self.law.get("series", {}).get(series)
-        if fitted is None:
-            return {"missing": f"law.json holds no law for the series {series!r}."}
-        return fitted.get(part) or {"missing": f"law.json has no {part!r} for the series {series!r}."}
+    def series_law(self, series: str) -> SeriesLaw | Missing:
+        """The laws of one series, or why there are none."""
+        if self.law is None:
+            return Missing(
+                missing="this study folder has no law.json; `speechscale fit` makes one from runs.csv."
+            )
+        return self.law.series.get(series) or Missing(
+            missing=f"law.json holds no law for the series {series!r}."
+        )
+
+    def single_epoch(self, series: str) -> SingleEpochLaw | Missing:
+        """The single-epoch law of one series, or why it is missing."""
+        law = self.series_law(series)
+        return law if isinstance(law, Missing) else law.single_epoch
+
+    def repeated(self, series: str) -> RepeatedLaw | Missing:
+        """The law of repeated data of one series, or why it is missing."""
+        law = self.series_law(series)
+        return law if isinstance(law, Missing) else law.repeated or _not_fitted("repeated", series)
+
+    def envelope(self, series: str) -> EnvelopeLaw | Missing:
+        """The envelope of one series, or why it is missing."""
+        law = self.series_law(series)
+        return law if isinstance(law, Missing) else law.envelope or _not_fitted("envelope", series)
+
+    def downstream(self, series: str) -> dict[str, ScoreLaw | Missing] | Missing:
+        """The laws of every score of one series, or why they are missing."""
+        law = self.series_law(series)
+        return law if isinstance(law, Missing) else law.downstream or _not_fitted("downstream", series)
+
+    def score_law(self, series: str, score: str) -> ScoreLaw | Missing | None:
+        """The laws of one score; None where nothing is known of it."""
+        laws = self.downstream(series)
+        return None if isinstance(laws, Missing) else laws.get(score)
+
+    def missing(self, series: str, part: str) -> str | None:
+        """Why one of the laws `single_epoch`, `repeated`, `envelope`, `downstream` is missing; None if it is there."""
+        law = getattr(self, part)(series)
+        return law.missing if isinstance(law, Missing) else None
+
+
+def _not_fitted(part: str, series: str) -> Missing:
+    return Missing(missing=f"law.json has no {part!r} for the series {series!r}.")
 
 
 def read_study(folder: Path) -> Study:
@@ -90,7 +131,7 @@ def read_study(folder: Path) -> Study:
         runs=runs,
         scores=_scores(runs, records),
         curves=read_curves(curves) if curves.exists() else pl.DataFrame(schema=_CURVE_COLUMNS),
-        law=read_law(law) if law.exists() else {},
+        law=read_law(law) if law.exists() else None,
         samples=_read_json(folder / "samples.json", []),
         notes={name: record.note for name, record in records.items() if record.note},
     )

@@ -9,9 +9,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from speechscale.laws.drawn import LawDraws, from_file
-from speechscale.laws.scores import Saturating
-from speechscale.report.charts import EPOCH_TOLERANCE
+from speechscale.laws.draws import LawDraws
+from speechscale.laws.scores import SaturatingCurves
+from speechscale.records.law_sections import LinearScoreLaw, Missing, SaturatingComputeCurve, ScoreLaw
+from speechscale.records.runs_table import is_single_epoch
 from speechscale.report.folder import Study
 
 _STEPS = 60  # points of a drawn curve
@@ -28,41 +29,41 @@ def predicted_losses(study: Study, series: str) -> pl.DataFrame:
     unique = one_epoch(runs)
     sizes = runs["params"].unique().sort()
     parts = [_losses(law, size, _spaced(low, high)) for size in sizes]
-    if law.repeats and unique:
+    if law.has_repeated_data and unique:
         parts += [_losses(law, size, _spaced(unique, high), unique) for size in sizes]
     return pl.concat(parts)
 
 
 def one_epoch(runs: pl.DataFrame) -> float | None:
     """Tokens of one epoch, if some run went beyond it and all such runs agree."""
-    unique = runs.filter(pl.col("epochs") > EPOCH_TOLERANCE)["unique_tokens"].unique()
+    unique = runs.filter(~is_single_epoch())["unique_tokens"].unique()
     return float(unique[0]) if len(unique) == 1 else None
 
 
 def one_epoch_runs(runs: pl.DataFrame) -> pl.DataFrame:
     """The runs that saw their data once at most."""
-    return runs.filter(pl.col("epochs") <= EPOCH_TOLERANCE)
+    return runs.filter(is_single_epoch())
 
 
 def envelope_line(study: Study, series: str) -> pl.DataFrame:
     """`flops`, `loss` along the fitted envelope, where it was fitted."""
-    fitted = study.law_part(series, "envelope")
-    if "missing" in fitted:
+    fitted = study.envelope(series)
+    if isinstance(fitted, Missing):
         return pl.DataFrame(schema={"flops": pl.Float64, "loss": pl.Float64})
-    flops = _spaced(*_bounds(fitted["points"]["flops"]))
-    params = fitted["params"]
-    return pl.DataFrame({"flops": flops, "loss": params["coefficient"] * flops ** params["gamma"]})
+    flops = _spaced(*_bounds(fitted.points.flops))
+    params = fitted.params
+    return pl.DataFrame({"flops": flops, "loss": params.coefficient * flops**params.gamma})
 
 
 def score_by_loss(study: Study, series: str, task: str) -> pl.DataFrame:
     """`loss`, `accuracy` along the law of a task: saturating where that is fitted, else linear."""
     losses = _spaced(*_bounds(study.done.filter(pl.col("series") == series)["loss"]))
     law = _law(study, series)
-    linear = (study.law_part(series, "downstream").get(task) or {}).get("linear") or {}
+    fitted = study.score_law(series, task)
     if law and task in law.scores:
         accuracies = law.scores[task].score(-losses)
-    elif "slope" in linear:
-        accuracies = linear["intercept"] + linear["slope"] * losses
+    elif isinstance(fitted, ScoreLaw) and isinstance(fitted.linear, LinearScoreLaw):
+        accuracies = fitted.linear.intercept + fitted.linear.slope * losses
     else:
         return pl.DataFrame(schema={"loss": pl.Float64, "accuracy": pl.Float64})
     return pl.DataFrame({"loss": losses, "accuracy": accuracies})
@@ -70,17 +71,22 @@ def score_by_loss(study: Study, series: str, task: str) -> pl.DataFrame:
 
 def score_by_compute(study: Study, series: str, task: str) -> pl.DataFrame:
     """`flops`, `accuracy` along the saturating law of a task."""
-    curve = (study.law_part(series, "downstream").get(task) or {}).get("saturating_compute") or {}
-    if "midpoint_flops" not in curve:
+    fitted = study.score_law(series, task)
+    curve = fitted.saturating_compute if isinstance(fitted, ScoreLaw) else None
+    if not isinstance(curve, SaturatingComputeCurve):
         return pl.DataFrame(schema={"flops": pl.Float64, "accuracy": pl.Float64})
     flops = _spaced(*_bounds(study.done.filter(pl.col("series") == series)["flops"]))
-    shape = np.array([[np.log(curve["midpoint_flops"]), curve["steepness"], curve["ceiling"]]])
-    accuracies = Saturating(curve["floor"], shape, curve["dispersion"]).score(np.log(flops))
+    shape = np.array([[np.log(curve.midpoint_flops), curve.steepness, curve.ceiling]])
+    accuracies = SaturatingCurves(curve.floor, shape, curve.dispersion).score(np.log(flops))
     return pl.DataFrame({"flops": flops, "accuracy": accuracies})
 
 
 def _law(study: Study, series: str) -> LawDraws | None:
-    return None if "missing" in study.law_part(series, "single_epoch") else from_file(study.law, series)
+    """The law with its draws; None where it is missing or did not converge, because that is not a result."""
+    fitted = study.single_epoch(series)
+    if study.law is None or isinstance(fitted, Missing) or not fitted.converged:
+        return None
+    return LawDraws.from_file(study.law, series)
 
 
 def _losses(

@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from speechscale.records.law_sections import EfficiencyRatio, Missing
 from speechscale.report import words
 from speechscale.report.comparison import compared
 from speechscale.report.figures import largest_run, main_scores, tasks_in_order
@@ -90,33 +91,29 @@ def _count_falls(steps: list[bool], along: str, none: str) -> str:
 
 
 def _law(study: Study, series: str) -> list[str]:
-    fitted = study.law_part(series, "single_epoch")
-    if "missing" in fitted:
-        return [f"The law {words.LAW} is missing: {fitted['missing']}"]
-    if not fitted.get("converged", True):
+    fitted = study.single_epoch(series)
+    if isinstance(fitted, Missing):
+        return [f"The law {words.LAW} is missing: {fitted.missing}"]
+    if not fitted.converged:
         return [f"The fit of {words.LAW} did not converge, so its parameters are not a result."]
-    alpha, beta, irreducible = (
-        words.estimate(fitted["params"], fitted.get("interval95"), name) for name in ("alpha", "beta", "E")
-    )
-    told = f"an irreducible loss E = {irreducible} nats/token"
-    if fitted["params"]["E"] < NO_FLOOR:
-        told = "no irreducible loss E that these runs can tell from zero"
+    params, intervals, split = fitted.params, fitted.interval95, fitted.allocation
+    irreducible = f"an irreducible loss E = {words.estimate(params.E, intervals.E)} nats/token"
+    if params.E < NO_FLOOR:
+        irreducible = "no irreducible loss E that these runs can tell from zero"
     sentence = (
-        f"The law {words.LAW}, fitted to the runs that saw their data once, gives α = {alpha}, β = {beta} "
-        f"and {told}."
+        f"The law {words.LAW}, fitted to the runs that saw their data once, gives "
+        f"α = {words.estimate(params.alpha, intervals.alpha)}, β = {words.estimate(params.beta, intervals.beta)} "
+        f"and {irreducible}."
     )
-    split = fitted.get("allocation")
-    if split:
-        a, b = (words.estimate(split, split.get("interval95"), name) for name in ("a", "b"))
-        sentence += f" A budget C is then best split as N ∝ Cᵃ and D ∝ Cᵇ with a = {a} and b = {b}."
-    return [sentence]
+    a, b = words.estimate(split.a, split.interval95.a), words.estimate(split.b, split.interval95.b)
+    return [f"{sentence} A budget C is then best split as N ∝ Cᵃ and D ∝ Cᵇ with a = {a} and b = {b}."]
 
 
 def _envelope(study: Study, series: str) -> list[str]:
-    fitted = study.law_part(series, "envelope")
-    if "missing" in fitted:
+    fitted = study.envelope(series)
+    if isinstance(fitted, Missing):
         return []  # its figure says why
-    gamma = words.estimate(fitted["params"], fitted.get("interval95"), "gamma")
+    gamma = words.estimate(fitted.params.gamma, fitted.interval95.gamma)
     return [f"The least loss reached for a compute C falls as Cᵞ with γ = {gamma}."]
 
 
@@ -161,10 +158,10 @@ def _emergence(study: Study, scores: pl.DataFrame) -> list[str]:
     rows = scores.filter((pl.col("run") == largest_run(scores)["run"]) & (pl.col("condition") == "seen"))
     sentences = []
     for row in rows.iter_rows(named=True):
-        fitted = study.law_part(row["series"], "downstream").get(row["task"]) or {}
-        says = fitted.get("missing") or (fitted.get("emergence") or {}).get("says")
-        if standing(row) == "at" and says:
-            sentences.append(f"{words.short_task(row['task'])} stays at chance; {says.rstrip('.')}.")
+        fitted = study.score_law(row["series"], row["task"])
+        if standing(row) == "at" and fitted is not None:
+            expected = fitted.missing if isinstance(fitted, Missing) else fitted.emergence.message
+            sentences.append(f"{words.short_task(row['task'])} stays at chance; {expected.rstrip('.')}.")
     return sentences
 
 
@@ -173,15 +170,15 @@ def _efficiency(study: Study) -> list[str]:
     return [
         f"{each.name}, {each.one} against {each.other}: the ratio of exponents is {each.ratio}; {_meaning(each.found)}."
         for each in compared(study)
-        if "ratio" in each.found
+        if isinstance(each.found, EfficiencyRatio)
     ]
 
 
-def _meaning(found: dict[str, Any]) -> str:
+def _meaning(found: EfficiencyRatio) -> str:
     """What a ratio says; one whose interval holds 1 does not say which series is the faster."""
-    low, high = found.get("interval95") or (0.0, math.inf)
+    low, high = found.interval95 or (0.0, math.inf)
     open_ = low <= 1 <= high
-    return f"{found['says']}{'. These runs do not tell which of the two is the faster' * open_}"
+    return f"{found.message}{'. These runs do not tell which of the two is the faster' * open_}"
 
 
 def standing(score: dict[str, Any]) -> str:

@@ -7,7 +7,8 @@ from typing import Any
 
 import polars as pl
 
-from speechscale.laws.published_laws import PUBLISHED
+from speechscale.laws.published_laws import PUBLISHED_LAWS
+from speechscale.records.law_sections import Missing, Rows, ScoreLaw
 from speechscale.report import words
 from speechscale.report.comparison import MEANING, PHENOMENON, compared
 from speechscale.report.figures import main_scores, tasks_in_order
@@ -76,7 +77,9 @@ def unfinished_runs(study: Study) -> Markup:
 
 def law_table(study: Study) -> Markup:
     """Parameters of the laws of every series with their intervals, beside those in print, which have none."""
-    published = {f"{name}, {law.source}": law.params | (law.rates or {}) for name, law in PUBLISHED.items()}
+    published = {
+        f"{name}, {law.source}": law.params | (law.rates or {}) for name, law in PUBLISHED_LAWS.items()
+    }
     head = ["", *study.series, *published, "meaning"]
     rows = [
         [
@@ -94,9 +97,9 @@ def downstream_table(study: Study) -> Markup:
     """How each score grows with compute and with falling loss, and where it leaves chance."""
     rows: list[list[str]] = []
     for series in study.series:
-        fits = study.law_part(series, "downstream")
-        if "missing" in fits:
-            rows.append([series, "–", "–", "–", "–", str(fits["missing"])])
+        fits = study.downstream(series)
+        if isinstance(fits, Missing):
+            rows.append([series, "–", "–", "–", "–", fits.missing])
             continue
         names = [name for name in fits if PHENOMENON not in name]  # single phenomena have too few items
         rows += [[series, _score_name(name), *_downstream(fits[name])] for name in names]
@@ -107,13 +110,7 @@ def downstream_table(study: Study) -> Markup:
 def efficiency_table(study: Study) -> Markup:
     """How much faster one series turns compute into each score than another, and what that means."""
     rows = [
-        [
-            f"{each.one} against {each.other}",
-            each.name,
-            each.ratio if "ratio" in each.found else "–",
-            each.crossing if "ratio" in each.found else str(each.found.get("missing")),
-        ]
-        for each in compared(study)
+        [f"{each.one} against {each.other}", each.name, each.ratio, each.crossing] for each in compared(study)
     ]
     if not rows:
         return element("p", "No score was taken of two series, so they cannot be compared.")
@@ -152,10 +149,12 @@ def _with_note(value: str, note: str) -> Markup:
 
 
 def _parameter(study: Study, series: str, part: str, key: str) -> Markup | str:
-    fitted = study.law_part(series, "single_epoch" if part == "allocation" else part)
-    values = fitted.get("allocation") or {} if part == "allocation" else fitted.get("params") or {}
-    intervals = (values if part == "allocation" else fitted).get("interval95") or {}
-    return _with_note(words.digits(values.get(key)), words.bounds(intervals.get(key)))
+    law = getattr(study, "single_epoch" if part == "allocation" else part)(series)
+    if isinstance(law, Missing):
+        return words.digits(None)
+    values = law.allocation if part == "allocation" else law.params
+    intervals = (law.allocation if part == "allocation" else law).interval95
+    return _with_note(words.digits(getattr(values, key)), words.bounds(getattr(intervals, key)))
 
 
 def _score_name(name: str) -> str:
@@ -163,15 +162,15 @@ def _score_name(name: str) -> str:
     return f"{task}, {words.CONDITIONS['unseen']}" if name.endswith(UNSEEN) else task
 
 
-def _downstream(fitted: dict[str, Any]) -> list[str]:
-    if "missing" in fitted:
-        return ["–", "–", "–", str(fitted["missing"])]
-    linear = fitted.get("linear") or {}
+def _downstream(fitted: ScoreLaw | Missing) -> list[str]:
+    if isinstance(fitted, Missing):
+        return ["–", "–", "–", fitted.missing]
+    linear = None if isinstance(fitted.linear, Missing) else fitted.linear
     return [
-        _with_note(words.digits(fitted.get("gamma")), words.bounds(fitted.get("interval95"))),
-        words.digits(linear.get("slope")),
-        words.digits(linear.get("r2")),
-        str((fitted.get("emergence") or {}).get("says") or "–"),
+        _with_note(words.digits(fitted.gamma), words.bounds(fitted.interval95)),
+        words.digits(linear.slope if linear else None),
+        words.digits(linear.r2 if linear else None),
+        fitted.emergence.message,
     ]
 
 
@@ -179,26 +178,28 @@ def _law_remarks(study: Study) -> list[Markup]:
     """What a reader of the parameters must know: what they rest on, what was checked, what is missing."""
     remarks = []
     for series in study.series:
-        fitted = study.law.get("series", {}).get(series, {})
         of_series = f"{series}: " if len(study.series) > 1 else ""
-        missing = {name: study.law_part(series, part).get("missing") for part, name in words.PARTS.items()}
-        said = [f"{name} is missing: {why}" for name, why in missing.items() if why]
-        if not study.law_part(series, "single_epoch").get("converged", True):
-            said.append("The single-epoch law did not converge: its parameters are not a result.")
-        for rate, closed in (study.law_part(series, "repeated").get("identified") or {}).items():
-            if not closed:
-                said.append(f"{rate} is not identified by these runs: its interval is open.")
-        said += [str(check.get("says")) for check in fitted.get("checks") or []]
-        remarks += [element("p", f"{of_series}{sentence}", class_="gap") for sentence in said]
-        remarks.append(_rows_used(of_series, fitted.get("rows") or {}))
+        missing = {name: study.missing(series, part) for part, name in words.PARTS.items()}
+        sentences = [f"{name} is missing: {reason}" for name, reason in missing.items() if reason]
+        single_epoch, repeated = study.single_epoch(series), study.repeated(series)
+        if not isinstance(single_epoch, Missing) and not single_epoch.converged:
+            sentences.append("The single-epoch law did not converge: its parameters are not a result.")
+        if not isinstance(repeated, Missing):
+            for rate, identified in repeated.identified:
+                if not identified:
+                    sentences.append(f"{rate} is not identified by these runs: its interval is open.")
+        fitted = study.series_law(series)
+        if not isinstance(fitted, Missing):
+            sentences += [check.message for check in fitted.checks]
+        remarks += [element("p", f"{of_series}{sentence}", class_="gap") for sentence in sentences]
+        if not isinstance(fitted, Missing):
+            remarks.append(_rows_used(of_series, fitted.rows))
     return remarks
 
 
-def _rows_used(of_series: str, rows: dict[str, Any]) -> Markup:
-    if "used" not in rows:
-        return Markup("")
-    dropped = [element("li", f"{row.get('run')}: {row.get('why')}") for row in rows.get("dropped") or []]
-    said = (
-        f"{of_series}The single-epoch law rests on {rows['used']} runs; {len(dropped)} were left out of it."
+def _rows_used(of_series: str, rows: Rows) -> Markup:
+    dropped = [element("li", f"{row.run}: {row.reason}") for row in rows.dropped]
+    summary = (
+        f"{of_series}The single-epoch law rests on {rows.used} runs; {len(dropped)} were left out of it."
     )
-    return element("details", element("summary", said), element("ul", *dropped), class_="gap")
+    return element("details", element("summary", summary), element("ul", *dropped), class_="gap")

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 TASKS = {
     "lexical": "Lexical (word or non-word)",
@@ -83,9 +82,9 @@ def bounds(interval: Sequence[float | None] | None) -> str:
     return f"[{'0' if low is None else digits(low)}, {'∞' if high is None else digits(high)}]"
 
 
-def estimate(values: Mapping[str, Any], intervals: Mapping[str, Any] | None, name: str) -> str:
+def estimate(value: float | None, interval: Sequence[float | None] | None) -> str:
     """A fitted number with its interval, and a word where there is none."""
-    return f"{digits(values.get(name))} {bounds((intervals or {}).get(name)) or '(no interval)'}"
+    return f"{digits(value)} {bounds(interval) or '(no interval)'}"
 
 
 def duration(seconds: float) -> str:

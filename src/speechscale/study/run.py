@@ -18,10 +18,9 @@ from speechscale.jobs.train_run import (
     train_and_score_run,
 )
 from speechscale.laws import fit_table
-from speechscale.records.code import code_identity
 from speechscale.records.law import read_law, write_law
 from speechscale.records.manifest import Utterance, read_manifest
-from speechscale.records.revisions import comparable, require_revisions, revisions_of
+from speechscale.records.revisions import require_revisions, revisions_of
 from speechscale.records.runs import RECORD, RunRecord, read_record
 from speechscale.records.runs_table import read_curves, read_table, write_curves, write_table
 from speechscale.records.seal import exclusive_lock, is_up_to_date, remove_leftovers, sha256_file
@@ -237,7 +236,7 @@ def fit_laws(spec: StudySpec, folder: StudyFolder, records: Sequence[RunRecord])
         "curves": sha256_file(folder.curves_table),
         **spec.laws.model_dump(),
     }
-    if folder.law.exists() and comparable(read_law(folder.law).get("provenance") or {}) == provenance:
+    if folder.law.exists() and read_law(folder.law).provenance == provenance:
         return
     law = fit_table(
         read_table(folder.runs_table),
@@ -245,7 +244,7 @@ def fit_laws(spec: StudySpec, folder: StudyFolder, records: Sequence[RunRecord])
         bootstrap=spec.laws.bootstrap,
         seed=spec.laws.seed,
     )
-    write_law({**law, "provenance": {**provenance, "code": code_identity().model_dump()}}, folder.law)
+    write_law(law.model_copy(update={"provenance": provenance}), folder.law)
 
 
 def make_report(spec: StudySpec, folder: StudyFolder, seconds: dict[str, float]) -> Path:

@@ -1,0 +1,49 @@
+"""Checks of the options of a fit, before anything is fitted."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+from speechscale.errors import UserError, nearest
+from speechscale.laws.bootstrap import RESAMPLINGS, require_draws
+from speechscale.laws.envelope import DEFINITIONS
+from speechscale.laws.ladder import ParameterConstraint
+from speechscale.laws.single_epoch import require_delta
+from speechscale.records.law import FitOptions, LawName
+
+LAWS: tuple[LawName, ...] = get_args(LawName)
+
+
+def fit_options(**options: Any) -> FitOptions:
+    """The options of a fit, checked.
+
+    Args:
+        options: fields of `FitOptions` by name; `laws=None` means all of them.
+
+    Raises:
+        UserError: a value that no fit can use; the sentence says which and what is wanted.
+    """
+    if options.get("laws") is None:
+        options["laws"] = LAWS
+    for name in options["laws"]:
+        if name not in LAWS:
+            raise UserError(f"law {name!r} is unknown{nearest(name, LAWS)}; there are {', '.join(LAWS)}.")
+    for name, known in (("resampling", RESAMPLINGS), ("envelope", DEFINITIONS)):
+        if name in options and options[name] not in known:
+            raise UserError(f"{name} {options[name]!r} is unknown; there are {', '.join(known)}.")
+    # Every field is set, so that the law file holds the defaults too.
+    chosen = FitOptions(**{**FitOptions().model_dump(), **options})
+    require_draws(chosen.bootstrap)
+    require_delta(chosen.delta)
+    ParameterConstraint.of(chosen.tied, chosen.fixed)
+    if chosen.seed < 0:
+        raise UserError(f"seed is {chosen.seed}; a whole number from zero on is wanted.")
+    if chosen.rollout is not None and chosen.rollout < 1:
+        raise UserError(f"rollout is {chosen.rollout}; how many of the cheapest runs to fit is wanted.")
+    if not 0 <= chosen.chance < 1:
+        raise UserError(f"chance is {chosen.chance:g}; a fraction in [0, 1) is wanted.")
+    if chosen.ceiling is not None and not chosen.chance < chosen.ceiling <= 1:
+        raise UserError(
+            f"ceiling is {chosen.ceiling:g}; a fraction above chance ({chosen.chance:g}), 1 at most, is wanted."
+        )
+    return chosen

@@ -1,0 +1,395 @@
+"""The sections of a law file: one typed record for each law, or the reason why it is missing."""
+
+from __future__ import annotations
+
+from typing import Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+EnvelopeDefinition = Literal["budgets", "records", "interpolated"]
+Interval = tuple[float, float]  # central 95 %
+OpenInterval = tuple[float | None, float | None]  # None: the profile does not close at this end
+T = TypeVar("T")
+
+
+class Section(BaseModel):
+    """A part of a law file; unknown fields are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class Missing(Section):
+    """A law that could not be fitted, and why."""
+
+    missing: str
+
+
+class DroppedRun(Section):
+    """A run that the single-epoch law does not use."""
+
+    run: str
+    reason: str
+
+
+class Rows(Section):
+    """How many runs the single-epoch law uses, and which it does not."""
+
+    used: int
+    dropped: list[DroppedRun]
+
+
+class Check(BaseModel):
+    """One thing a reader of the law must know, in a sentence; its numbers are further fields."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    __pydantic_extra__: dict[str, JsonValue]
+
+    check: str
+    level: Literal["warning", "note"]
+    message: str
+
+
+class LossParams(Section, Generic[T]):
+    """One value for each parameter of L = E + A/N^alpha + B/D^beta."""
+
+    A: T
+    B: T
+    E: T
+    alpha: T
+    beta: T
+
+
+class Split(Section, Generic[T]):
+    """One value for each parameter of the best split N = G (C/6)^a, D = (C/6)^b / G."""
+
+    a: T
+    b: T
+    G: T
+
+
+class Correlation(Section):
+    """Correlation of each coefficient with its exponent over the draws; None where one of them is fixed."""
+
+    log_a_alpha: float | None = Field(validation_alias="ln A, alpha", serialization_alias="ln A, alpha")
+    log_b_beta: float | None = Field(validation_alias="ln B, beta", serialization_alias="ln B, beta")
+
+
+class Convergence(Section):
+    """How the optimum was reached."""
+
+    starts: int
+    agreeing: int  # starts that ended at the least objective
+    stalled: int  # starts given up far above it, mostly because a term of the law had vanished at the start
+    gradient: float  # largest scaled gradient at the optimum
+
+
+class Allocation(Section):
+    """The best split of compute; None where an exponent is not above zero."""
+
+    a: float | None
+    b: float | None
+    G: float | None
+    interval95: Split[Interval | None]
+
+
+class FittedRange(Section):
+    """Smallest and largest value among the fitted runs."""
+
+    params: Interval
+    tokens: Interval
+    flops: Interval
+    loss: Interval
+
+
+class Residuals(Section):
+    """Fitted runs one by one: residual, and shift of ln L of the forecast when the run is left out."""
+
+    run: list[str]
+    ln_predicted_over_observed: list[float]
+    influence: list[float]
+
+
+class SingleEpochLaw(Section):
+    """L = E + A/N^alpha + B/D^beta, fitted to runs that saw every token once."""
+
+    params: LossParams[float]
+    interval95: LossParams[Interval | None]
+    correlation: Correlation
+    delta: float
+    objective: float
+    converged: bool
+    convergence: Convergence
+    noise: float  # robust standard deviation of ln L around the law
+    allocation: Allocation
+    range: FittedRange
+    draws: LossParams[list[float]]
+    residuals: Residuals
+
+
+class ForecastRuns(Section):
+    """Runs that a law of cheaper runs forecasts: observed loss, forecast and 95 % prediction interval."""
+
+    run: list[str]
+    loss: list[float]
+    forecast: list[float]
+    low: list[float]
+    high: list[float]
+
+
+class Rollout(Section):
+    """The law of the cheapest runs, compared with the others."""
+
+    fitted_on: int
+    forecast: int
+    rmse_ln_loss: float
+    bias_ln_loss: float
+    held_by_interval95: float
+    runs: ForecastRuns
+    message: str
+
+
+class Rates(Section, Generic[T]):
+    """One value for R_D* and one for R_N*, the decay rates of repeated data."""
+
+    R_D: T
+    R_N: T
+
+
+class RateProfile(Section):
+    """Least objective at each value `at` of one rate."""
+
+    at: list[float]
+    R_D: list[float]
+    R_N: list[float]
+
+
+class RepeatedRates(Section):
+    """The decay rates with intervals from their profiles."""
+
+    params: Rates[float]
+    interval95: Rates[OpenInterval]
+    identified: Rates[bool]
+    objective: float
+    near_equal_minima: int
+    profile: RateProfile
+
+
+class JointRepeatedLaw(RepeatedRates):
+    """All seven parameters fitted together."""
+
+    single_epoch: LossParams[float]
+
+
+class RepeatedLaw(RepeatedRates):
+    """The rates under the fixed single-epoch law, and beside them the joint fit."""
+
+    draws: Rates[list[float]]
+    note: str
+    joint: JointRepeatedLaw
+    runs: list[str]
+
+
+class PowerLawParams(Section, Generic[T]):
+    """One value for each parameter of L = coefficient C^gamma."""
+
+    coefficient: T
+    gamma: T
+
+
+class EnvelopePowerLaw(Section):
+    """L = coefficient C^gamma through one definition of the envelope."""
+
+    params: PowerLawParams[float]
+    interval95: PowerLawParams[Interval | None]
+
+
+class OffsetParams(Section, Generic[T]):
+    """One value for each parameter of L = E + coefficient C^gamma."""
+
+    E: T
+    coefficient: T
+    gamma: T
+
+
+class OffsetPowerLaw(Section):
+    """L = E + coefficient C^gamma through the envelope."""
+
+    params: OffsetParams[float]
+    interval95: OffsetParams[Interval | None]
+
+
+class Curvature(Section):
+    """Coefficient of (ln C)^2 in ln L along the envelope."""
+
+    value: float | None
+    interval95: Interval | None
+
+
+class EnvelopePoints(Section):
+    """The points of the envelope."""
+
+    flops: list[float]
+    loss: list[float]
+
+
+class EnvelopeLaw(Section):
+    """The compute envelope by the chosen definition, and its power law by every definition."""
+
+    definition: EnvelopeDefinition
+    params: PowerLawParams[float]
+    interval95: PowerLawParams[Interval | None]
+    curvature: Curvature
+    offset: OffsetPowerLaw | Missing
+    points: EnvelopePoints
+    definitions: dict[EnvelopeDefinition, EnvelopePowerLaw | Missing]
+
+
+class IsoflopBudget(Section):
+    """The best size at one budget, or why it is refused."""
+
+    flops: float
+    sizes: int
+    params: float | None = None
+    tokens: float | None = None
+    loss: float | None = None
+    refused: str | None = None
+
+
+class SplitExponents(Section):
+    """Intervals of the exponents of N_opt and D_opt."""
+
+    a: Interval | None
+    b: Interval | None
+
+
+class IsoflopLaw(Section):
+    """The best split through the minima of the budgets."""
+
+    params: Split[float]
+    budgets: list[IsoflopBudget]
+    interval95: SplitExponents | None = None
+
+
+class MissingIsoflopLaw(Missing):
+    """Too few budgets with a minimum; why each is refused."""
+
+    budgets: list[IsoflopBudget]
+
+
+class LinearScoreLaw(Section):
+    """Q = slope L + intercept."""
+
+    slope: float
+    intercept: float
+    r2: float
+    slope_se: float | None
+
+
+class LossCurveIntervals(Section):
+    """95 % intervals of a saturating curve in loss."""
+
+    ceiling: Interval | None
+    midpoint_loss: Interval | None
+    steepness: Interval | None
+
+
+class LossCurveDraws(Section):
+    """Draws of a saturating curve in loss; of the ceiling only where it was fitted."""
+
+    midpoint_loss: list[float]
+    steepness: list[float]
+    ceiling: list[float] | None = None
+
+
+class SaturatingLossCurve(Section):
+    """Q = floor + (ceiling - floor) / (1 + exp(steepness (L - midpoint)))."""
+
+    floor: float
+    ceiling: float
+    midpoint_loss: float
+    steepness: float
+    dispersion: float  # residual over binomial variance
+    interval95: LossCurveIntervals
+    draws: LossCurveDraws
+
+
+class ComputeCurveIntervals(Section):
+    """95 % intervals of a saturating curve in ln C."""
+
+    ceiling: Interval | None
+    midpoint_flops: Interval | None
+    steepness: Interval | None
+
+
+class SaturatingComputeCurve(Section):
+    """Q = floor + (ceiling - floor) / (1 + exp(-steepness ln(C / midpoint)))."""
+
+    floor: float
+    ceiling: float
+    midpoint_flops: float
+    steepness: float
+    dispersion: float
+    interval95: ComputeCurveIntervals
+
+
+class OutOfSample(Section):
+    """Root mean square error of each form, fitted to the cheap runs, on the most expensive third."""
+
+    rmse: dict[str, float]
+    best: str
+
+
+class ScoreEmergence(Section):
+    """The compute from which a score is expected above chance; None where the law cannot say."""
+
+    margin: float
+    flops: float | None
+    interval95: Interval | None
+    message: str
+
+
+class ScoreLaw(Section):
+    """Laws of one score."""
+
+    runs: int
+    chance: float
+    gamma: float  # of Q = coefficient C^gamma
+    coefficient: float | None
+    interval95: Interval | None  # of gamma
+    linear: LinearScoreLaw | Missing
+    saturating: SaturatingLossCurve | Missing
+    saturating_compute: SaturatingComputeCurve | Missing
+    out_of_sample: OutOfSample | Missing
+    emergence: ScoreEmergence
+
+
+class Crossing(Section):
+    """The compute at which the slower series reaches the best score of the faster one; None: never."""
+
+    score: float
+    flops: float | None
+    interval95: Interval | None = None
+    message: str
+
+
+class EfficiencyRatio(Section):
+    """Ratio of the exponents of two series for one score."""
+
+    ratio: float
+    interval95: Interval | None
+    message: str
+    crossing: Crossing | Missing
+
+
+class SeriesLaw(Section):
+    """Every law of one series; None: not asked for."""
+
+    rows: Rows
+    checks: list[Check]
+    tokens_per_second: float | None = None
+    single_epoch: SingleEpochLaw | Missing
+    rollout: Rollout | Missing | None = None
+    repeated: RepeatedLaw | Missing | None = None
+    envelope: EnvelopeLaw | Missing | None = None
+    isoflop: IsoflopLaw | MissingIsoflopLaw | None = None
+    downstream: dict[str, ScoreLaw | Missing] | Missing | None = None
