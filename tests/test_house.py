@@ -17,7 +17,7 @@ SOURCE = ROOT / "src" / "speechscale"
 DOORS: dict[str, set[str]] = {
     "records": set(),
     "compute": {"records"},
-    "workers": {"compute"},
+    "workers": {"records", "compute"},
     "speech": {"records", "compute"},
     "datasets": {"records", "speech"},
     "units": {"records", "compute"},

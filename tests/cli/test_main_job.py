@@ -14,7 +14,8 @@ from toy_study import COMMAND, STUDY, speechscale
 from speechscale.records.law import read_law
 from speechscale.records.runs import read_record
 from speechscale.records.runs_table import read_table
-from speechscale.records.shards import open_shards, verify_shard
+from speechscale.records.shard_verification import verify_shard
+from speechscale.records.shards import open_shards
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from speechscale.records.runs import read_record
-from speechscale.records.shards import open_shards, verify_shard
+from speechscale.records.shard_verification import verify_shard
+from speechscale.records.shards import open_shards
 
 COMMAND = Path(sys.executable).with_name("speechscale")
 RUN = """
@@ -71,7 +72,7 @@ def test_foreign_units_become_tokens_and_a_trained_model(tmp_path: Path) -> None
     record = read_record(tmp_path / "run" / "record.json")
     assert record.status == "done" and record.loss is not None and record.bits_per_second is not None
     test = open_shards(tokens / "test")
-    count, seconds = sum(s.meta["num_audio_steps"] for s in test), sum(s.seconds or 0.0 for s in test)
+    count, seconds = sum(s.meta.num_audio_steps for s in test), sum(s.seconds or 0.0 for s in test)
     frames = sum(sum(json.loads(line)["duration"]) for line in (tmp_path / "test.jsonl").open())
     assert np.isclose(seconds, frames / 25)
     assert np.isclose(record.bits_per_second, record.loss * count / np.log(2) / seconds)

@@ -1,4 +1,4 @@
-"""Broken manifests, code books and shards: each is told in sentences that name the file and what to do."""
+"""Faulty manifests, code books and shards are reported in sentences that name the file and the remedy."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from tricks import hear_noise, list_utterances
 
 from speechscale.errors import UserError
 from speechscale.jobs.encode import encode_shards
-from speechscale.jobs.verify import check_all
+from speechscale.jobs.verify import describe_code, verify_all
+from speechscale.records.code import CodeIdentity, code_identity
+from speechscale.records.seal import is_up_to_date, sealed_folder
 from speechscale.records.shards import open_shard, open_shards
 from speechscale.units.encode import ShardTask, encode_shard, plan_shards
 from speechscale.units.source import SpeechSource
@@ -26,7 +28,7 @@ GOOD = {"id": "a", "dataset": "d", "split": "train", "audio": "a.wav", "duration
 
 
 def problems(*paths: Path) -> list[str]:
-    return [problem for found in check_all(paths) for problem in found]
+    return [problem for found in verify_all(paths) for problem in found.problems]
 
 
 def is_a_sentence(problem: str, path: Path) -> None:
@@ -35,7 +37,7 @@ def is_a_sentence(problem: str, path: Path) -> None:
     assert re.search(r"again|unique|wanted|[Cc]orrect|remove|choose|make|name|write", problem), problem
 
 
-# Manifest lines, and a part of what is said of each.
+# Manifest lines, and a part of the sentence about each.
 LINES: dict[str, tuple[bytes, str]] = {
     "cut short": (b'{"id": "a", "dataset": "d"', "not a JSON object"),
     "an array": (b"[1, 2]", "the line"),
@@ -83,13 +85,13 @@ LINES: dict[str, tuple[bytes, str]] = {
 
 
 @pytest.mark.parametrize("name", LINES)
-def test_a_broken_line_is_told_with_its_number_and_field(name: str, tmp_path: Path) -> None:
-    line, told = LINES[name]
+def test_faulty_line_is_reported_with_number_and_field(name: str, tmp_path: Path) -> None:
+    line, expected = LINES[name]
     path = tmp_path / "manifest ü.jsonl"
     good = [json.dumps(GOOD | {"id": f"g{number}"}).encode() for number in range(3)]
     path.write_bytes(b"\n".join([good[0], line, good[1], b"", line, good[2]]))
     first, second = problems(path)
-    assert first.startswith(f"{path}:2: {told}") and second.startswith(f"{path}:5: {told}")
+    assert first.startswith(f"{path}:2: {expected}") and second.startswith(f"{path}:5: {expected}")
     is_a_sentence(first, path)
     assert len(first) < 400
     with pytest.raises(UserError, match=re.escape(first)):  # found before any encoding
@@ -110,7 +112,7 @@ def test_repeated_ids_empty_and_missing_manifests(tmp_path: Path) -> None:
     assert "twice.jsonl:2: the id 'a' occurs a second time" in problems(tmp_path / "twice.jsonl")[0]
 
 
-def test_nothing_listed_is_a_sentence(code_book: Path, tmp_path: Path) -> None:
+def test_manifest_without_utterances_is_refused(code_book: Path, tmp_path: Path) -> None:
     (tmp_path / "empty.jsonl").write_text("\n")
     listed = list_utterances(tmp_path / "some.jsonl", "a")
     for path, split in ((tmp_path / "empty.jsonl", None), (listed, "dev")):
@@ -138,7 +140,7 @@ def write_book(path: Path, metadata: dict[str, str] | None, **tensors: np.ndarra
 @pytest.mark.parametrize(
     "kind", ["missing", "empty", "text", "pickle", "cut short", "no encoder", "no centroids", "folder"]
 )
-def test_what_is_no_code_book_is_a_sentence(kind: str, code_book: Path, tmp_path: Path) -> None:
+def test_other_file_is_refused_as_code_book(kind: str, code_book: Path, tmp_path: Path) -> None:
     path, centroids = tmp_path / "other.safetensors", np.zeros((4, 40), np.float32)
     if kind == "empty":
         path.write_bytes(b"")
@@ -163,7 +165,7 @@ def test_what_is_no_code_book_is_a_sentence(kind: str, code_book: Path, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("encoder", "dimension", "told"),
+    ("encoder", "dimension", "expected"),
     [
         ({"bands": 40}, 39, "dimension: found 40, wanted 39"),
         ({"bands": 20}, 40, "dimension: found 20, wanted 40"),
@@ -172,8 +174,8 @@ def test_what_is_no_code_book_is_a_sentence(kind: str, code_book: Path, tmp_path
         ({"colour": "red"}, 40, "Extra inputs are not permitted"),
     ],
 )
-def test_code_books_of_other_frames_are_refused_before_any_shard(
-    encoder: dict, dimension: int, told: str, tmp_path: Path
+def test_code_book_of_another_encoder_is_refused_before_any_shard(
+    encoder: dict, dimension: int, expected: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "other.safetensors"
     identity = json.dumps({"name": "mel"} | encoder)
@@ -183,7 +185,7 @@ def test_code_books_of_other_frames_are_refused_before_any_shard(
     first, _ = plan_shards(SpeechSource(listed, tmp_path, hear_noise), path, tmp_path / "out", seconds=1.0)
     with pytest.raises(UserError) as error:
         encode_shard(first)
-    assert told in str(error.value) and "\n" not in str(error.value)
+    assert expected in str(error.value) and "\n" not in str(error.value)
     assert not list(tmp_path.glob("out/shard-*"))
 
 
@@ -235,7 +237,7 @@ def shift_lengths(folder: Path) -> None:
     edit_rows(folder, "samples.jsonl", lambda rows: [rows[n].update(audio_steps=(5, 2)[n]) for n in (0, 1)])
 
 
-# What is done to a shard, and a part of what is said of it.
+# Damage to a shard, and a part of the sentence that reports it.
 DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     **{
         f"{name} is missing": (lambda f, name=name: (f / name).unlink(), name)
@@ -257,21 +259,33 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda f: (f / "meta.json").write_bytes((f / "meta.json").read_bytes()[:50]),
         "not a shard of units",
     ),
-    "meta.json is an array": (lambda f: (f / "meta.json").write_text("[]"), "not a JSON object"),
-    "another schema": (lambda f: change_meta(f, schema_version=1), "schema_version is 1, wanted 2"),
-    "no schema": (lambda f: change_meta(f, schema_version=None), "schema_version is None, wanted 2"),
-    "no checksums": (lambda f: change_meta(f, checksums=None), "checksums is None, wanted an object"),
-    "no preprocessing": (lambda f: change_meta(f, preprocessing=None), "preprocessing is None"),
-    "no count": (lambda f: change_meta(f, num_samples=None), "num_samples is None, wanted a count"),
-    "a count in words": (lambda f: change_meta(f, num_audio_steps="many"), "num_audio_steps is 'many'"),
-    "a negative count": (lambda f: change_meta(f, num_skipped=-1), "num_skipped is -1"),
+    "meta.json is an array": (
+        lambda f: (f / "meta.json").write_text("[]"),
+        "the whole: Input should be a valid dictionary",
+    ),
+    "another schema": (lambda f: change_meta(f, schema_version=1), "schema_version: wanted 2; found 1"),
+    "no schema": (lambda f: change_meta(f, schema_version=None), "schema_version: Field required"),
+    "no checksums": (lambda f: change_meta(f, checksums=None), "checksums: Field required"),
+    "no preprocessing": (lambda f: change_meta(f, preprocessing=None), "preprocessing: Field required"),
+    "no count": (lambda f: change_meta(f, num_samples=None), "num_samples: Field required"),
+    "a count in words": (
+        lambda f: change_meta(f, num_audio_steps="many"),
+        "num_audio_steps: Input should be a valid integer; found 'many'",
+    ),
+    "a negative count": (
+        lambda f: change_meta(f, num_skipped=-1),
+        "num_skipped: Input should be greater than or equal to 0; found -1",
+    ),
     "another count": (lambda f: change_meta(f, num_skipped=7), "meta.json says 7"),
-    "no vocabulary": (lambda f: change_meta(f, preprocessing={"vocab_size": None}), "vocab_size is None"),
+    "no vocabulary": (
+        lambda f: change_meta(f, preprocessing={"vocab_size": None}),
+        "preprocessing: vocab_size is None, wanted a count",
+    ),
     "a smaller vocabulary": (
         lambda f: change_meta(f, preprocessing={"vocab_size": 8}),
         "the vocabulary allows 0 to 7",
     ),
-    "a checksum outside": (lambda f: change_meta(f, checksums={"../../x": "0"}), "lies outside"),
+    "a checksum outside": (lambda f: change_meta(f, checksums={"../../x": "0"}), "is outside the folder"),
     "a unit beyond the vocabulary": (lambda f: put_unit(f, 0, 10), "units span"),
     "a negative unit": (lambda f: put_unit(f, 0, -1), "units span -1"),
     "no EOS at the end": (lambda f: put_unit(f, -1, 0), "units must end in EOS"),
@@ -335,17 +349,17 @@ def shard(made: dict[str, bytes], tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", DAMAGE)
-def test_a_damaged_shard_is_told(name: str, shard: Path) -> None:
-    damage, told = DAMAGE[name]
+def test_damaged_shard_is_reported(name: str, shard: Path) -> None:
+    damage, expected = DAMAGE[name]
     damage(shard)
     found = problems(shard)
-    assert any(told in problem for problem in found)
+    assert any(expected in problem for problem in found)
     for problem in found:
         is_a_sentence(problem, shard)
         assert problem.endswith("remove the shard and encode it again.")
 
 
-SEEN_AT_ONCE = (  # by opening alone, which reads meta.json, the lengths, and the sizes of the files
+FOUND_BY_OPENING = (  # which reads meta.json, the lengths, and the sizes of the files
     *(f"{name} is missing" for name in ("meta.json", "audio.bin", "audio.len")),
     *(
         "audio.len was changed",
@@ -365,15 +379,15 @@ SEEN_AT_ONCE = (  # by opening alone, which reads meta.json, the lengths, and th
 )
 
 
-@pytest.mark.parametrize("name", SEEN_AT_ONCE)
-def test_what_opening_can_see_is_a_sentence_there_too(name: str, shard: Path) -> None:
+@pytest.mark.parametrize("name", FOUND_BY_OPENING)
+def test_opening_reports_what_it_can_find(name: str, shard: Path) -> None:
     DAMAGE[name][0](shard)
     with pytest.raises(UserError) as error:
         open_shard(shard)
     is_a_sentence(str(error.value), shard)
 
 
-def test_a_set_of_shards_is_looked_at_as_one(shard: Path) -> None:
+def test_folder_of_shards_is_checked_as_one(shard: Path) -> None:
     """One of two planned; and one made otherwise."""
     change_meta(shard, preprocessing={"plan_num_shards": 2})
     (problem,) = problems(shard.parent)
@@ -389,7 +403,7 @@ def test_a_set_of_shards_is_looked_at_as_one(shard: Path) -> None:
         open_shards(shard.parent)
 
 
-def test_shards_of_other_makers_may_keep_waveforms(shard: Path) -> None:
+def test_shards_of_other_tools_may_contain_waveforms(shard: Path) -> None:
     """As the released code does with `--keep-audio`."""
     (shard / "waveforms").mkdir()
     (shard / "waveforms" / "a.flac").write_bytes(b"fLaC")
@@ -400,25 +414,77 @@ def test_shards_of_other_makers_may_keep_waveforms(shard: Path) -> None:
     assert "a.flac: missing or changed" in problem
 
 
-def test_sealed_folders_and_folders_of_nothing(tmp_path: Path) -> None:
-    from speechscale.records.seal import sealed_folder
-
-    with sealed_folder(tmp_path / "corpus", schema="corpus/1", spec={}, parents={}) as aside:
-        (aside / "a.txt").write_text("a")
-        (aside / "b.txt").write_text("b")
+def test_sealed_folders_and_other_folders(tmp_path: Path) -> None:
+    with sealed_folder(
+        tmp_path / "corpus", schema="corpus/1", stage="story corpus", spec={}, parents={}
+    ) as staging:
+        (staging / "a.txt").write_text("a")
+        (staging / "b.txt").write_text("b")
     assert problems(tmp_path / "corpus") == []
     (tmp_path / "corpus" / "a.txt").write_text("x")
     (tmp_path / "corpus" / "b.txt").unlink()
     found = problems(tmp_path)
     assert len(found) == 2 and "a.txt: differs from its seal" in found[0] and "b.txt: missing" in found[1]
-    (tmp_path / "corpus" / "seal.json").write_text("{}")
-    assert "lists no files, so it is no seal" in problems(tmp_path)[0]
     (tmp_path / "bare").mkdir()
     (problem,) = problems(tmp_path / "bare")
     is_a_sentence(problem, tmp_path / "bare")
 
 
-def test_a_damaged_shard_stops_an_encoding_before_any_work(plan: Plan, tmp_path: Path) -> None:
+SEALS = {
+    "empty object": ("{}", "not a seal (schema: Field required; found {}); make this stage again."),
+    "array": (
+        "[]",
+        "not a seal (the whole: Input should be a valid dictionary or instance of Seal; found [])",
+    ),
+    "no spec": ({"spec": None}, "not a seal (spec: Input should be a valid dictionary; found None)"),
+    "files in a list": ({"files": ["a.txt"]}, "not a seal (files: Input should be a valid dictionary; found"),
+    "revision in words": (
+        {"revisions": {"speech": "one"}},
+        "not a seal (revisions.speech: Input should be a valid",
+    ),
+    "another field": ({"colour": "red"}, "not a seal (colour: Extra inputs are not permitted; found 'red')"),
+    "cut short": ('{"schema": "cor', "cannot be read ("),
+    "file outside": ({"files": {"../x": "0"}}, "lists ../x, which is outside the folder"),
+}
+
+
+@pytest.mark.parametrize("name", SEALS)
+def test_broken_seal_is_reported(name: str, tmp_path: Path) -> None:
+    damage, expected = SEALS[name]
+    folder = tmp_path / "speech"
+    with sealed_folder(folder, schema="speech/1", stage="speech", spec={}, parents={}):
+        pass
+    path = folder / "seal.json"
+    sound = json.loads(path.read_text())
+    path.write_text(damage if isinstance(damage, str) else json.dumps(sound | damage))
+    (problem,) = problems(folder)
+    assert problem.startswith(f"{path}: {expected}")
+    is_a_sentence(problem, path)
+    if name != "file outside":
+        with pytest.raises(UserError, match=re.escape(problem)):
+            is_up_to_date(folder, schema="speech/1", stage="speech", spec={}, parents={})
+
+
+def test_artefacts_of_other_code_are_counted(
+    shard: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other code is information, not a problem. A commit that changed no source file is the same code."""
+    other = CodeIdentity(version="0.0.9", source="0" * 64, commit="f" * 40, clean=True)
+    monkeypatch.setattr("speechscale.records.code._adopted", other)
+    with sealed_folder(tmp_path / "speech", schema="speech/1", stage="speech", spec={}, parents={}):
+        pass
+    monkeypatch.undo()
+    found = list(verify_all([tmp_path]))
+    assert [artefact.problems for artefact in found] == [[], [], []]
+    codes = [artefact.code for artefact in found]
+    assert codes.count(None) == codes.count(other) == codes.count(code_identity()) == 1
+    assert describe_code([*codes, other]) == [
+        f"2 made by other code (speechscale 0.0.9, commit ffffffffffff); this is {code_identity()}."
+    ]
+    assert describe_code([code_identity().model_copy(update={"commit": "f" * 40})]) == []
+
+
+def test_damaged_shard_stops_an_encoding_before_any_work(plan: Plan, tmp_path: Path) -> None:
     tasks = plan("out", "a", "b", "c")
     for task in tasks:
         encode_shard(task)

@@ -13,7 +13,8 @@ from tricks import folder_bytes, tries
 from speechscale.errors import UserError
 from speechscale.jobs.encode import encode_shards, encoding_status
 from speechscale.records.seal import exclusive_lock
-from speechscale.records.shards import open_shards, verify_shard
+from speechscale.records.shard_verification import verify_shard
+from speechscale.records.shards import open_shards
 from speechscale.units.encode import ShardTask, encode_shard
 from speechscale.workers.local import LocalBackend
 
@@ -87,7 +88,7 @@ def test_status_before_and_during_an_encoding(plan: Plan, tmp_path: Path) -> Non
 
 def test_leftovers_of_a_killed_process_are_removed(plan: Plan, tmp_path: Path) -> None:
     tasks = plan("out", "a", "b")
-    left = tmp_path / "out" / ".aside-shard-00000-dead"
+    left = tmp_path / "out" / ".staging-shard-00000-dead"
     left.mkdir(parents=True)
     (left / "audio.bin").write_bytes(b"half")
     encode_shards(tasks, LocalBackend(1))

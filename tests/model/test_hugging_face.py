@@ -54,7 +54,12 @@ def test_prefixes_are_shared_only_where_that_is_exact(
     rng = np.random.default_rng(0)
     prompt, *endings = (rng.integers(5, 40, length) for length in (min(280, context - 20), 16, 12))
     correct, wrong = (np.concatenate([prompt, ending]) for ending in endings)
-    table = score_pairs(model, [Pair("t", "a", "a", correct, wrong)], SpecialTokens(before_first=3, closing=4), dtype=torch.float32)
+    table = score_pairs(
+        model,
+        [Pair("t", "a", "a", correct, wrong)],
+        SpecialTokens(before_first=3, closing=4),
+        dtype=torch.float32,
+    )
     for name, units in (("correct", correct), ("wrong", wrong)):
         tokens = torch.tensor([3, *units])
         with torch.no_grad():

@@ -1,3 +1,5 @@
+"""Tables of other libraries become one kind of frame, and other values are refused."""
+
 import numpy as np
 import polars as pl
 import pytest
@@ -19,17 +21,17 @@ def _rows(table: object) -> list[tuple]:
     return canonical_table(table).select("run", "params", "loss", "sblimp").rows()
 
 
-WANTED = [("a", 1e6, 3.1, 0.5), ("b", 2e6, 3.0, None)]
+EXPECTED = [("a", 1e6, 3.1, 0.5), ("b", 2e6, 3.0, None)]
 
 
-def test_polars_frames_mappings_and_rows_are_tables():
+def test_tables_from_polars_frames_mappings_and_rows():
     frame = pl.DataFrame(COLUMNS)
     arrays = {**COLUMNS, "D": np.array([2e7, 2e7]), "sblimp": np.array([0.5, np.nan])}
     for table in (frame, frame.lazy(), COLUMNS, arrays, frame.to_dicts()):
-        assert _rows(table) == WANTED
+        assert _rows(table) == EXPECTED
 
 
-def test_nan_is_an_empty_cell_only_where_cells_may_be_empty():
+def test_nan_is_an_empty_cell_only_in_optional_columns():
     with pytest.raises(UserError, match="row 2, column 'loss': nan is not a finite number"):
         canonical_table({**COLUMNS, "L": np.array([3.1, np.nan])})
 
@@ -39,26 +41,26 @@ def test_nan_is_an_empty_cell_only_where_cells_may_be_empty():
     [(False, None), (True, None), (False, [7, 7])],
     ids=["numpy types", "nullable types", "another index"],
 )
-def test_pandas_frames_are_tables_whatever_their_types_and_index(convert, index):
+def test_tables_from_pandas_with_any_types_and_index(convert, index):
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame(COLUMNS, index=index)
-    assert _rows(frame.convert_dtypes() if convert else frame) == WANTED
+    assert _rows(frame.convert_dtypes() if convert else frame) == EXPECTED
 
 
-def test_pandas_frames_with_a_column_twice_are_refused():
+def test_pandas_frame_with_repeated_column_is_refused():
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame(COLUMNS)
     with pytest.raises(UserError, match="runs: column 'L' occurs twice"):
         as_frame(pandas.concat([frame, frame[["L"]]], axis=1), "runs")
 
 
-def test_arrow_tables_are_tables():
+def test_tables_from_arrow():
     arrow = pytest.importorskip("pyarrow")
     table = arrow.table(COLUMNS)
-    assert _rows(table) == _rows(table.to_batches()[0]) == WANTED
+    assert _rows(table) == _rows(table.to_batches()[0]) == EXPECTED
 
 
 @pytest.mark.parametrize("table", [{"N": [1.0], "D": [1.0, 2.0]}, {"N": 1.0}, 3])
-def test_what_is_no_table_is_refused_in_a_sentence(table):
+def test_other_values_are_refused(table):
     with pytest.raises(UserError, match=r"runs: an? .* is no table"):
         as_frame(table, "runs")

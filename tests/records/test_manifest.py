@@ -34,7 +34,7 @@ def test_round_trip(tmp_path: Path) -> None:
     assert list(read_manifest(tmp_path / "m.jsonl")) == [SPOKEN, other]
 
 
-def test_ids_are_unique(tmp_path: Path) -> None:
+def test_repeated_id_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="'a' occurs twice"):
         write_manifest([SPOKEN, SPOKEN], tmp_path / "m.jsonl")
     line = SPOKEN.model_dump_json(exclude_defaults=True)
@@ -44,7 +44,7 @@ def test_ids_are_unique(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "expected"),
     [
         ("{", "not a JSON object"),
         ('{"id": "a", "dataset": "d"}', "split"),
@@ -55,11 +55,11 @@ def test_ids_are_unique(tmp_path: Path) -> None:
         ("[1]", "the line"),
     ],
 )
-def test_broken_lines(tmp_path: Path, line: str, said: str) -> None:
+def test_faulty_line_is_named(tmp_path: Path, line: str, expected: str) -> None:
     (tmp_path / "m.jsonl").write_text(f"\n{line}\n")
     with pytest.raises(UserError, match=r"m\.jsonl:2: ") as error:
         list(read_manifest(tmp_path / "m.jsonl"))
-    assert said in str(error.value)
+    assert expected in str(error.value)
 
 
 def listed(path: Path, count: int) -> Path:
@@ -70,27 +70,34 @@ def listed(path: Path, count: int) -> Path:
     return path
 
 
-def test_stretches_make_up_the_manifest(tmp_path: Path) -> None:
+def test_slices_partition_the_manifest(tmp_path: Path) -> None:
     path = listed(tmp_path / "m.jsonl", 20)
-    stretches = cut_manifest(path, seconds=5)
-    assert [u for piece in stretches for u in piece.utterances()] == list(read_manifest(path))
-    assert [piece.count for piece in stretches] == [len(list(piece.utterances())) for piece in stretches]
-    assert all(5 <= piece.seconds < 8 for piece in stretches[:-1])
+    slices = cut_manifest(path, seconds=5)
+    assert [u for part in slices for u in part.utterances()] == list(read_manifest(path))
+    assert [part.count for part in slices] == [len(list(part.utterances())) for part in slices]
+    assert all(5 <= part.seconds < 8 for part in slices[:-1])
 
 
-def test_stretches_of_one_split(tmp_path: Path) -> None:
+def test_slices_of_synthetic_speech_are_marked(tmp_path: Path) -> None:
+    recorded = Utterance(id="b", dataset="d", split="train", audio="b.wav", duration=5)
+    stored = SPOKEN.model_copy(update={"id": "c", "audio": "c.wav", "duration": 5.0})
+    write_manifest([SPOKEN.model_copy(update={"duration": 5.0}), recorded, stored], tmp_path / "m.jsonl")
+    assert [part.synthetic for part in cut_manifest(tmp_path / "m.jsonl", seconds=5)] == [True, False, False]
+
+
+def test_slices_of_one_split(tmp_path: Path) -> None:
     path = listed(tmp_path / "m.jsonl", 20)
-    stretches = cut_manifest(path, seconds=5, split="b")
-    found = [u for piece in stretches for u in piece.utterances()]
+    slices = cut_manifest(path, seconds=5, split="b")
+    found = [u for part in slices for u in part.utterances()]
     assert found == [u for u in read_manifest(path) if u.split == "b"]
-    assert sum(piece.count for piece in stretches) == 10
+    assert sum(part.count for part in slices) == 10
 
 
-def test_what_is_still_to_be_spoken_is_estimated_from_its_words() -> None:
+def test_duration_of_unsynthesised_speech_is_estimated_from_words() -> None:
     assert seconds_of(SPOKEN.model_copy(update={"transcript": "one two three four"})) == 60 * 4 / 200
 
 
-def test_a_sample_depends_on_ids_and_seed_alone(tmp_path: Path) -> None:
+def test_sample_depends_on_ids_and_seed_alone(tmp_path: Path) -> None:
     path = listed(tmp_path / "m.jsonl", 50)
     backwards = tmp_path / "backwards.jsonl"
     write_manifest(reversed(list(read_manifest(path))), backwards)

@@ -1,4 +1,4 @@
-"""Publishing is all or nothing, and an artefact made otherwise is refused with the differing fields."""
+"""Writes are atomic, and a sealed folder with another spec or other parents is refused with the differing fields."""
 
 from __future__ import annotations
 
@@ -23,38 +23,40 @@ from speechscale.records.seal import (
 SCHEMA = "test/1"
 
 
-def make(folder: Path, spec: dict) -> None:
-    with sealed_folder(folder, schema=SCHEMA, spec=spec, parents={"parent": "abc"}) as aside:
-        (aside / "a.txt").write_text("content")
+def write_sealed(folder: Path, spec: dict) -> None:
+    with sealed_folder(
+        folder, schema=SCHEMA, stage="encode", spec=spec, parents={"parent": "abc"}
+    ) as staging:
+        (staging / "a.txt").write_text("content")
         assert not folder.exists()
 
 
-def test_a_sealed_folder_knows_what_made_it(tmp_path: Path) -> None:
+def test_sealed_folder_of_other_spec_or_parents_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "made"
-    assert not is_up_to_date(folder, schema=SCHEMA, spec={"k": 1}, parents={"parent": "abc"})
-    make(folder, {"k": 1})
-    assert is_up_to_date(folder, schema=SCHEMA, spec={"k": 1}, parents={"parent": "abc"})
+    assert not is_up_to_date(folder, schema=SCHEMA, stage="encode", spec={"k": 1}, parents={"parent": "abc"})
+    write_sealed(folder, {"k": 1})
+    assert is_up_to_date(folder, schema=SCHEMA, stage="encode", spec={"k": 1}, parents={"parent": "abc"})
     with pytest.raises(UserError, match=r"spec\.k: found 1, wanted 2"):
-        is_up_to_date(folder, schema=SCHEMA, spec={"k": 2}, parents={"parent": "abc"})
+        is_up_to_date(folder, schema=SCHEMA, stage="encode", spec={"k": 2}, parents={"parent": "abc"})
     with pytest.raises(UserError, match=r"parents\.parent: found 'abc', wanted 'abd'"):
-        is_up_to_date(folder, schema=SCHEMA, spec={"k": 1}, parents={"parent": "abd"})
+        is_up_to_date(folder, schema=SCHEMA, stage="encode", spec={"k": 1}, parents={"parent": "abd"})
 
 
-def test_an_error_leaves_nothing_behind(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), atomic_directory(tmp_path / "x") as aside:
-        (aside / "half").write_text("written")
+def test_error_leaves_no_files(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), atomic_directory(tmp_path / "x") as staging:
+        (staging / "half").write_text("written")
         raise RuntimeError
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_standing_folder_is_never_overwritten(tmp_path: Path) -> None:
+def test_existing_folder_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "x").mkdir()
     with pytest.raises(UserError, match="exists already"), atomic_directory(tmp_path / "x"):
         pass
 
 
 def test_verify_finds_a_changed_byte_and_a_missing_file(tmp_path: Path) -> None:
-    make(tmp_path / "made", {})
+    write_sealed(tmp_path / "made", {})
     verify(tmp_path / "made", SCHEMA)
     (tmp_path / "made" / "a.txt").write_text("Content")
     with pytest.raises(UserError, match=r"a\.txt: differs"):
@@ -64,8 +66,8 @@ def test_verify_finds_a_changed_byte_and_a_missing_file(tmp_path: Path) -> None:
         verify(tmp_path / "made", SCHEMA)
 
 
-def test_another_schema_is_refused(tmp_path: Path) -> None:
-    make(tmp_path / "made", {})
+def test_other_schema_is_refused(tmp_path: Path) -> None:
+    write_sealed(tmp_path / "made", {})
     with pytest.raises(UserError, match="wanted 'other/1'"):
         read_seal(tmp_path / "made", "other/1")
 
@@ -73,15 +75,15 @@ def test_another_schema_is_refused(tmp_path: Path) -> None:
 @pytest.mark.skipif(
     os.geteuid() == 0 and not Path("/proc/self").exists(), reason="needs /proc to be refused by"
 )
-def test_unwritable_place_is_a_sentence() -> None:
+def test_path_that_cannot_be_written_is_reported() -> None:
     with pytest.raises(UserError, match="cannot be written"):
         write_file(Path("/proc/self/nothing/file"), "x")
 
 
-def test_leftovers_of_a_kill_are_removed_and_nothing_else(tmp_path: Path) -> None:
-    make(tmp_path / "deep" / "made", {})
-    (tmp_path / "deep" / ".aside-x-1").mkdir()
-    (tmp_path / ".aside-y-2").write_text("half")
+def test_only_unfinished_files_and_folders_are_removed(tmp_path: Path) -> None:
+    write_sealed(tmp_path / "deep" / "made", {})
+    (tmp_path / "deep" / ".staging-x-1").mkdir()
+    (tmp_path / ".staging-y-2").write_text("half")
     remove_leftovers(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["deep"]
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["made"]

@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from speechscale.errors import UserError
+from speechscale.records.shard_verification import verify_shard
 from speechscale.records.shards import (
     Sample,
     Skip,
     open_shard,
     open_shards,
     require_same_encoding,
-    verify_shard,
     write_shard,
 )
 
@@ -67,16 +67,16 @@ def test_files_are_those_of_the_released_schema(tmp_path: Path) -> None:
     }
 
 
-def test_durations_lie_beside_the_released_files(tmp_path: Path) -> None:
-    timed = replace(sample("a", [1, 2]), durations=np.array([4, 1, 0]))
-    write_shard(tmp_path / "shard-00000", [timed, replace(timed, id="b")], [], MADE)
+def test_durations_are_stored_next_to_the_released_files(tmp_path: Path) -> None:
+    with_durations = replace(sample("a", [1, 2]), durations=np.array([4, 1, 0]))
+    write_shard(tmp_path / "shard-00000", [with_durations, replace(with_durations, id="b")], [], MADE)
     verify_shard(tmp_path / "shard-00000")
     shard = open_shard(tmp_path / "shard-00000")
     assert np.fromfile(shard.folder / "durations.bin", dtype="<i4").tolist() == [4, 1, 0, 4, 1, 0]
     assert [frames.tolist() for frames in shard.sample_durations() or []] == [[4, 1, 0], [4, 1, 0]]
     for wrong in ([4, 1], [4, 1, 2], [4, 0, 0]):
         with pytest.raises(UserError, match="one duration of a frame or more for each unit"):
-            write_shard(tmp_path / "x", [replace(timed, durations=np.array(wrong))], [], MADE)
+            write_shard(tmp_path / "x", [replace(with_durations, durations=np.array(wrong))], [], MADE)
 
 
 def test_units_outside_the_vocabulary_and_missing_eos_are_refused(tmp_path: Path) -> None:
@@ -88,11 +88,11 @@ def test_units_outside_the_vocabulary_and_missing_eos_are_refused(tmp_path: Path
     assert not (tmp_path / "x").exists()
 
 
-def test_damage_is_found(tmp_path: Path) -> None:
+def test_changed_and_truncated_units_are_found(tmp_path: Path) -> None:
     folder = tmp_path / "shard-00000"
     write_shard(folder, [sample("a", [1, 2])], [], MADE)
     (folder / "audio.bin").write_bytes(np.array([1, 3, 10], dtype="<i2").tobytes())
-    open_shard(folder)  # sizes agree: opening is cheap and does not look
+    open_shard(folder)  # the sizes agree, and opening does not read the units
     with pytest.raises(UserError, match=r"audio\.bin: missing or changed"):
         verify_shard(folder)
     (folder / "audio.bin").write_bytes(b"\0\0")
@@ -100,27 +100,27 @@ def test_damage_is_found(tmp_path: Path) -> None:
         open_shard(folder)
 
 
-def test_shards_in_the_making_are_not_seen_and_unlike_ones_refused(tmp_path: Path) -> None:
+def test_unfinished_shards_are_ignored_and_different_encodings_refused(tmp_path: Path) -> None:
     write_shard(tmp_path / "shard-00000", [sample("a", [1])], [], MADE)
-    write_shard(tmp_path / ".aside-shard-00001", [sample("b", [1])], [], MADE)
+    write_shard(tmp_path / ".staging-shard-00001", [sample("b", [1])], [], MADE)
     assert len(open_shards(tmp_path)) == 1
     write_shard(tmp_path / "shard-00001", [sample("b", [1])], [], MADE | {"kmeans": {"sha256": "other"}})
     with pytest.raises(UserError, match=r"kmeans\.sha256: found 'other', wanted 'k'"):
         open_shards(tmp_path)
 
 
-def test_a_shard_of_the_plan_that_is_missing_is_missed(tmp_path: Path) -> None:
+def test_missing_shard_of_a_plan_is_reported(tmp_path: Path) -> None:
     write_shard(tmp_path / "shard-00000", [sample("a", [1])], [], MADE | {"plan_num_shards": 2})
     with pytest.raises(UserError, match="1 of 2 shards are here"):
         open_shards(tmp_path)
 
 
-def test_no_shards_is_a_sentence(tmp_path: Path) -> None:
+def test_folder_without_shards_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no shards of units here"):
         open_shards(tmp_path)
 
 
-def test_shards_of_another_encoding_are_named_with_the_fields_that_differ(tmp_path: Path) -> None:
+def test_different_encodings_are_refused_with_their_fields(tmp_path: Path) -> None:
     for name, changes in {
         "a": {},
         "b": {"manifest_sha256": "other", "num_assigned_records": 7},  # which utterances, not how

@@ -10,6 +10,7 @@ import pytest
 
 from speechscale.errors import UserError
 from speechscale.jobs.train_run import TrainingTask, is_done, train_and_score_run
+from speechscale.records.revisions import revisions_of
 from speechscale.records.runs import RECORD, RunRecord, read_record, write_record
 from speechscale.records.shards import Sample, write_shard
 from speechscale.study.branching import prune_trunks, trunks_then_branches
@@ -117,6 +118,7 @@ def ended(task: TrainingTask, status: str, note: str = "") -> RunRecord:
             "preset": spec.preset,
             "seed": 0,
             "note": note,
+            "revisions": revisions_of("train", "score"),
         }
         | {"params": shape.params, "params_total": shape.params_total, "steps": spec.steps, "seconds": 1.0}
         | {

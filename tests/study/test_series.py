@@ -148,7 +148,7 @@ def test_series_are_trained_scored_and_compared(study: StudySpec) -> None:
             record.series
         )
         shards = open_shards(Path("out") / part if part else Path("test"))
-        tokens = sum(shard.meta["num_audio_steps"] for shard in shards)
+        tokens = sum(shard.meta.num_audio_steps for shard in shards)
         seconds = 20 * 8 * 0.5
         assert record.loss and record.bits_per_second == pytest.approx(
             record.loss * tokens / math.log(2) / seconds

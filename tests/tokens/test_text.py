@@ -10,7 +10,8 @@ import pytest
 from transcribed_shards import PREPROCESSING, transcribed
 
 from speechscale.errors import UserError
-from speechscale.records.shards import Skip, encoding_of, open_shards, verify_shard, write_shard
+from speechscale.records.shard_verification import verify_shard
+from speechscale.records.shards import Skip, encoding_of, open_shards, write_shard
 from speechscale.tokens.text import NUM_BYTES, TEXT_VOCABULARY, utf8_bytes, write_text_shards
 
 

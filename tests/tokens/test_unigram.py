@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from speechscale.errors import UserError
+from speechscale.records.shard_verification import verify_shard
 from speechscale.records.shards import (
     Sample,
     Skip,
@@ -20,7 +21,6 @@ from speechscale.records.shards import (
     is_written,
     open_shard,
     open_shards,
-    verify_shard,
     write_shard,
 )
 from speechscale.tokens.unigram import (

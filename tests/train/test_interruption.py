@@ -91,11 +91,11 @@ def test_sigkill_during_a_checkpoint_leaves_a_usable_state(
     spec: RunSpec, data: Path, uninterrupted: bytes, which: int
 ) -> None:
     assert exit_code(train_and_die_in_checkpoint, spec, data, data / "run", which) == -signal.SIGKILL
-    assert list((data / "run").glob(".aside-*"))
+    assert list((data / "run").glob(".staging-*"))
     assert list(list_checkpoints(data / "run")) == [2 * (which - 1)] * (which > 1)
     train(spec, data, data / "run")
     assert weights(data / "run") == uninterrupted
-    assert not list((data / "run").glob(".aside-*"))
+    assert not list((data / "run").glob(".staging-*"))
 
 
 def test_metrics_of_repeated_steps_are_not_written_twice(spec: RunSpec, data: Path) -> None:

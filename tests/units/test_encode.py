@@ -13,7 +13,8 @@ from tricks import folder_bytes, list_utterances
 
 from speechscale.errors import SampleFault, UserError
 from speechscale.records.manifest import Utterance, write_manifest
-from speechscale.records.shards import open_shard, open_shards, verify_shard
+from speechscale.records.shard_verification import verify_shard
+from speechscale.records.shards import open_shard, open_shards
 from speechscale.units.codebook import load_codebook
 from speechscale.units.encode import (
     ShardTask,
@@ -93,11 +94,11 @@ def test_interrupted_encoding_ends_with_the_same_bytes(tmp_path: Path, codebook:
     parts = plan(names, codebook, tmp_path / "parts", 2)
     for task in (parts[2], parts[0]):
         encode_shard(task)
-    (tmp_path / "parts" / ".aside-shard-00001-dead").mkdir()  # what a kill leaves behind
+    (tmp_path / "parts" / ".staging-shard-00001-dead").mkdir()  # what a kill leaves behind
     for task in parts:
         if not is_encoded(task):
             encode_shard(task)
-    shutil.rmtree(tmp_path / "parts" / ".aside-shard-00001-dead")
+    shutil.rmtree(tmp_path / "parts" / ".staging-shard-00001-dead")
     assert folder_bytes(tmp_path / "parts") == folder_bytes(tmp_path / "whole")
 
 

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from speechscale.errors import UserError
-from speechscale.records.shards import Shard, open_shards, verify_shard
+from speechscale.records.shard_verification import verify_shard
+from speechscale.records.shards import Shard, open_shards
 from speechscale.units.formats import UnitFileInfo, read_units, write_units
 
 # As quantize_with_kmeans (fairseq), transcribe (textlesslib), extract_features and prepare_tokens (slamkit) write it.
@@ -52,10 +53,10 @@ def test_fairseq_at_a_known_frame_rate(tmp_path: Path) -> None:
         ("61-70968-0000.flac", [71, 93, 82, 100], [2, 1, 3, 0], 0.24),
         ("61 70968|0001.flac", [3, 100], [2, 0], 0.08),
     ]
-    meta = shards[0].meta
-    assert meta["seconds"] == pytest.approx(0.32)
-    assert meta["preprocessing"]["unit_extractor"] == {"name": "HuBERT 25 Hz"}
-    assert (meta["preprocessing"]["vocab_size"], meta["preprocessing"]["eos_token"]) == (102, 100)
+    preprocessing = shards[0].preprocessing
+    assert shards[0].seconds == pytest.approx(0.32)
+    assert preprocessing["unit_extractor"] == {"name": "HuBERT 25 Hz"}
+    assert (preprocessing["vocab_size"], preprocessing["eos_token"]) == (102, 100)
 
 
 def test_unknown_durations_and_seconds_stay_unknown(tmp_path: Path) -> None:

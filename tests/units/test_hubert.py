@@ -338,7 +338,7 @@ def test_shards_record_the_model_and_bfloat16_changes_few_units(small: Path, tmp
 
     (task,) = plan_shards(source, book, tmp_path / "out", seconds=60, compute=coarse)
     assert encode_shard(task) == (4, 1)
-    meta = open_shard(task.folder).meta["preprocessing"]
+    meta = open_shard(task.folder).preprocessing
     assert meta["precision"] == "bfloat16" and meta["unit_extractor"] == identity
     assert [meta[f"hubert_{key}"] for key in ("model", "revision", "layer", "normalize")] == [
         str(small),

@@ -170,6 +170,7 @@ def test_preprocessing_names_the_files_and_the_plan(shards: Path) -> None:
         assert made["kmeans"]["name"] == "book.safetensors"
         assert made["plan_num_shards"] == len(list((shards / "out").iterdir()))
         assert (made["unit_extractor"]["name"], made["vocab_size"]) == ("mel", 14)
+        assert made["revisions"] == {"encode": 1}
 
 
 def test_durations_add_up_to_the_frames_of_the_audio(shards: Path) -> None:

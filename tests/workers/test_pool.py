@@ -15,6 +15,7 @@ from tricks import Trick, perform, process_of, tries
 
 from speechscale.compute import available_cores
 from speechscale.errors import CannotWrite, UserError
+from speechscale.records.code import CodeIdentity, code_identity
 from speechscale.workers.choose import choose_backend
 from speechscale.workers.failures import Failure
 from speechscale.workers.local import LocalBackend, _LocalPool
@@ -52,6 +53,26 @@ def test_retryable_failures_are_retried_with_smaller_tasks_then_reported(tmp_pat
         assert isinstance(failure, Failure) and failure.retryable and "\n" not in str(failure)
         assert failure.cause == causes[trick.how]
     assert [tries(tmp_path, trick.number) for trick in retryable + lasting] == [3] * len(retryable + lasting)
+
+
+def identity_of_worker(_: int) -> CodeIdentity:
+    return code_identity()
+
+
+def test_workers_use_the_code_identity_of_their_parent(monkeypatch: pytest.MonkeyPatch) -> None:
+    parent = code_identity().model_copy(update={"commit": "f" * 40, "clean": True})
+    monkeypatch.setattr("speechscale.records.code._adopted", parent)
+    outcomes = run_tasks(identity_of_worker, [0, 1], backend=LocalBackend(2), label="identities")
+    assert [identity for _, identity in outcomes] == [parent, parent]
+
+
+def test_worker_with_other_code_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    other = code_identity().model_copy(update={"source": "0" * 64})
+    monkeypatch.setattr("speechscale.records.code._adopted", other)
+    with pytest.raises(
+        UserError, match=r"a worker runs other code .* than this command .*source 000000000000"
+    ):
+        list(run_tasks(identity_of_worker, [0], backend=LocalBackend(1), label="identities"))
 
 
 def test_programming_error_is_reported_at_once_with_its_line(tmp_path: Path) -> None:

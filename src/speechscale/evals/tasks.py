@@ -158,7 +158,7 @@ def common_prefix_length(left: np.ndarray, right: np.ndarray) -> int:
 
 
 def _task_names(shards: Sequence[Shard]) -> set[str]:
-    return {_label(row, shard).task for shard in shards for row in shard.each_row()}
+    return {_label(row, shard).task for shard in shards for row in shard.iterate_rows()}
 
 
 def _label(row: Mapping[str, Any], shard: Shard) -> Label:
@@ -171,7 +171,7 @@ def _label(row: Mapping[str, Any], shard: Shard) -> Label:
 def _members(shard: Shard) -> Iterator[_Member]:
     ends = np.cumsum(shard.lengths)
     collapsed = bool(shard.preprocessing.get("collapsed")) and unigram_identity(shard) is None
-    for row, start, end in zip(shard.each_row(), ends - shard.lengths, ends, strict=True):
+    for row, start, end in zip(shard.iterate_rows(), ends - shard.lengths, ends, strict=True):
         label = _label(row, shard)
         units = shard.units[start : end - 1]
         if collapsed and label.prompt:

@@ -222,8 +222,8 @@ def summarize_shards(shards: Sequence[Shard]) -> ShardSummary:
     """Totals over shards, from their `meta.json`."""
     return ShardSummary(
         shards=len(shards),
-        samples=sum(shard.meta["num_samples"] for shard in shards),
-        skipped=sum(shard.meta["num_skipped"] for shard in shards),
-        units=sum(shard.meta["num_audio_steps"] for shard in shards),
+        samples=sum(shard.meta.num_samples for shard in shards),
+        skipped=sum(shard.meta.num_skipped for shard in shards),
+        units=sum(shard.meta.num_audio_steps for shard in shards),
         seconds=sum(shard.seconds or 0.0 for shard in shards),
     )

@@ -134,7 +134,9 @@ def write_continuations(
             "prompt": None if prompt is None else {**asdict(prompt), "shards": str(prompt.shards)},
         }
         parents = {"model": sha256_file(run / MODEL)}
-        with sealed_folder(out, schema=GENERATED_SCHEMA, spec=spec, parents=parents) as staging:
+        with sealed_folder(
+            out, schema=GENERATED_SCHEMA, stage="generate", spec=spec, parents=parents
+        ) as staging:
             continuations = generate(
                 model.to(device), [first] * count, max_new_tokens, sampling, choose_dtype("auto", device)
             )

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal, TypedDict
 
 from speechscale.errors import CannotWrite, UserError
+from speechscale.records.revisions import require_revisions, revisions_of
 from speechscale.records.runs import RECORD, RunRecord, read_record, write_record
 from speechscale.records.shards import open_shards
 from speechscale.train.spec import OnStep, RunSpec, open_corpora
@@ -120,11 +121,16 @@ def record_failure(task: TrainingTask, reason: str, seconds: float = 0.0) -> Run
 
 
 def is_done(task: TrainingTask) -> bool:
-    """Whether the run needs no more work; a failed one is tried again, a diverged one is a result."""
+    """Whether the run needs no more work; a failed one is tried again, a diverged one is a result.
+
+    Raises:
+        UserError: another revision of training or scoring made the record.
+    """
     path = task.folder / RECORD
     if not path.exists():
         return False
     record = read_record(path)
+    require_revisions(task.folder, record.revisions, revisions_of("train", "score"), record.code)
     if task.spec.processes > 1 and task.benchmarks is not None and record.status == "done":
         return bool(record.scores)  # the processes of a run write a record after training, before scoring
     return record.status != "failed"

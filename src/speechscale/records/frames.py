@@ -1,4 +1,4 @@
-"""Tables from files and from other people's data frames, as polars frames; what cannot be one is told by row."""
+"""Polars data frames from CSV, TSV and Parquet files, and from tables of other libraries."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import polars as pl
 
 from speechscale.errors import UserError
 
-LARGEST_FILE = 256 * 2**20  # bytes; a table of runs is never near this
+LARGEST_FILE = 256 * 2**20  # bytes; tables of runs are much smaller
 WANTED = "a CSV or Parquet file with one row a run is wanted"
 
 
 def read_frame(path: Path) -> pl.DataFrame:
-    """Read a CSV, TSV or Parquet file; of text files every cell as text, for the reader of the column to judge.
+    """Read a CSV, TSV or Parquet file. All columns of text files are strings; the caller converts them.
 
     Raises:
-        UserError: naming file, row and remedy of what keeps it from being a table.
+        UserError: not a table; the sentence names file and row.
     """
     try:
         size = path.stat().st_size
@@ -30,7 +30,7 @@ def read_frame(path: Path) -> pl.DataFrame:
             )
         if size == 0:
             raise UserError(f"{path}: the file is empty; a CSV with a header and one row a run is wanted.")
-        # Read here, not by polars: it would take [ and * in the name of a file for a pattern.
+        # Not read by polars, which would interpret [ and * in a file name as a pattern.
         content = path.read_bytes()
     except OSError as error:
         raise UserError(
@@ -43,14 +43,14 @@ def as_frame(table: Any, source: str) -> pl.DataFrame:
     """A polars, pandas or Arrow table, a mapping of columns or a list of rows, as a polars frame.
 
     Raises:
-        UserError: none of these, a column name that occurs twice, or columns of different lengths.
+        UserError: none of these, a repeated column name, or columns of different lengths.
     """
     if isinstance(table, pl.DataFrame):
         return table
     if isinstance(table, pl.LazyFrame):
         return table.collect()
-    if hasattr(table, "notna"):  # pandas, whose NaN, NA and NaT all mean an empty cell
-        _refuse_repeated([str(name) for name in table.columns], source)
+    if hasattr(table, "notna"):  # pandas: NaN, NA and NaT all mean an empty cell
+        _require_unique_names([str(name) for name in table.columns], source)
         table = {name: table[name].astype(object).where(table[name].notna(), None) for name in table.columns}
     try:
         if isinstance(table, Mapping):
@@ -66,6 +66,7 @@ def as_frame(table: Any, source: str) -> pl.DataFrame:
 
 
 def separator_of(path: Path) -> str:
+    """The character between the cells of a text file, from its name."""
     return "\t" if path.suffix in (".tsv", ".tab") else ","
 
 
@@ -79,17 +80,17 @@ def _parquet(path: Path, content: bytes) -> pl.DataFrame:
 
 
 def _text(path: Path, content: bytes) -> pl.DataFrame:
-    _refuse_encoding(path, content)
+    _require_utf8(path, content)
     separator = separator_of(path)
     try:
         lines = content.decode("utf-8-sig").splitlines(keepends=True)
         header = [name.strip() for name in next(csv.reader(lines, delimiter=separator), [])]
-        _refuse_repeated(header, str(path))
+        _require_unique_names(header, str(path))
         if len(header) == 1 and ";" in header[0]:
             raise UserError(
                 f"{path}: the columns are separated by semicolons; save it with commas, and numbers with points."
             )
-        # Text first: a cell that is not a number must be named by row and column, not guessed around.
+        # As strings: a cell that is not a number is reported with its row and column, which polars would not do.
         frame = pl.read_csv(content.rstrip(), infer_schema=False, separator=separator)
     except (pl.exceptions.PolarsError, csv.Error) as error:
         longer = _longer_row(lines, separator, len(header))
@@ -98,22 +99,22 @@ def _text(path: Path, content: bytes) -> pl.DataFrame:
     return frame.rename({old: new for old, new in zip(frame.columns, header, strict=True) if new})
 
 
-def _refuse_encoding(path: Path, content: bytes) -> None:
-    wrong = content.find(b"\0")
-    if wrong < 0:
+def _require_utf8(path: Path, content: bytes) -> None:
+    position = content.find(b"\0")
+    if position < 0:
         try:
             content.decode("utf-8")
             return
         except UnicodeDecodeError as error:
-            wrong = error.start
-    row = content.count(b"\n", 0, wrong)
+            position = error.start
+    row = content.count(b"\n", 0, position)
     raise UserError(
-        f"{path}: {f'row {row}' if row else 'the header'} holds byte 0x{content[wrong]:02x}, which is not UTF-8 text; "
-        "save it as UTF-8."
+        f"{path}: {f'row {row}' if row else 'the header'} holds byte 0x{content[position]:02x}, which is not UTF-8 "
+        "text; save it as UTF-8."
     )
 
 
-def _refuse_repeated(names: list[str], source: str) -> None:
+def _require_unique_names(names: list[str], source: str) -> None:
     for name in names:
         if name and names.count(name) > 1:
             raise UserError(f"{source}: column {name!r} occurs twice; keep one of the two.")

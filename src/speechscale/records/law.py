@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import Field, JsonValue, ValidationError
 
 from speechscale.errors import UserError
+from speechscale.records.code import CodeIdentity
 from speechscale.records.law_sections import (
     EfficiencyRatio,
     EnvelopeDefinition,
@@ -18,6 +19,7 @@ from speechscale.records.law_sections import (
     Section,
     SeriesLaw,
 )
+from speechscale.records.revisions import made_by
 from speechscale.records.seal import sha256_json, write_file
 
 SCHEMA = "speechscale.law/1"
@@ -56,12 +58,14 @@ class LawFile(Section):
     series: dict[str, SeriesLaw]
     efficiency: dict[str, dict[str, EfficiencyRatio | Missing]] | Missing  # by "one/other", then by score
     provenance: dict[str, JsonValue] | None = None  # of a study: its tables and options
+    code: CodeIdentity | None = None  # that fitted the laws; None before the file is written
+    revisions: dict[str, int] = Field(default_factory=dict)  # of the stage that fitted them
 
 
 def write_law(law: LawFile, path: Path) -> None:
     """Write a law, sealed with the hash of its content. Arrays of numbers take one line each."""
     # What was not fitted is not in the file; what was fitted to None is.
-    content = {"schema": SCHEMA, **law.model_dump(exclude_unset=True, by_alias=True)}
+    content = {"schema": SCHEMA, **made_by("fit"), **law.model_dump(exclude_unset=True, by_alias=True)}
     text = json.dumps(
         {**content, "sha256": sha256_json(content)}, indent=1, ensure_ascii=False, allow_nan=False
     )

@@ -1,11 +1,10 @@
-"""Utterance and Manifest: what is to be heard, one JSON line an utterance.
+"""Manifests: lists of utterances as JSON Lines, with the field names of the study's own manifests.
 
-The field names are those of the study's own manifest. An utterance either lies in a file
-(`audio`, a path relative to the manifest's folder) or can be spoken again at any time from `synthesis`, because
-synthetic speech is a function of (text, voice, seed) alone.
+The audio of an utterance is in a file (`audio`, a path relative to the manifest's folder), or is synthesised from
+`synthesis` whenever it is needed, because synthetic speech depends on text, voice and seed alone.
 
-Manifests of millions of utterances are written, read and cut in one pass each; what is kept of an utterance passed by
-is eight bytes, by which a repeated id is noticed.
+Writing, reading and slicing a manifest take one pass each. They keep eight bytes of each utterance, a hash that finds
+repeated ids, so that manifests may have millions of lines.
 """
 
 from __future__ import annotations
@@ -25,12 +24,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from speechscale.errors import UserError
 from speechscale.records.seal import atomic_write
+from speechscale.records.validation import first_fault, shortened
 
-SAMPLE_RATE = 16_000  # Hz; what every waveform that passes a door is sampled at
+SAMPLE_RATE = 16_000  # Hz, of every waveform that one room passes to another
 
 
 class Synthesis(BaseModel):
-    """How to speak an utterance: everything its samples depend on."""
+    """How an utterance is synthesised: everything that its waveform depends on besides the transcript."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -38,11 +38,11 @@ class Synthesis(BaseModel):
     voice: str
     words_per_minute: int
     seed: int
-    phonemes: bool = False  # the transcript is phoneme mnemonics of the engine, not spelling
+    phonemes: bool = False  # the transcript is in the phoneme mnemonics of the engine, not in letters
 
 
 class Utterance(BaseModel):
-    """One stretch of speech by one speaker."""
+    """One segment of speech by one speaker."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -50,9 +50,9 @@ class Utterance(BaseModel):
     dataset: str = Field(min_length=1)
     split: str = Field(min_length=1)
     audio: str | None = None
-    row: int | None = Field(default=None, ge=0)  # of a Parquet file, where `audio` names one
-    column: str | None = None  # of audio in that file; None: its only one, or the one that is named `audio`
-    channel: int | None = Field(default=None, ge=0)  # the one that holds it; None: the mean of all
+    row: int | None = Field(default=None, ge=0)  # of a Parquet file, if `audio` is one
+    column: str | None = None  # of audio in that file; None: its only one, or the one named `audio`
+    channel: int | None = Field(default=None, ge=0)  # None: the mean of all channels
     sample_rate: int | None = Field(default=None, gt=0)
     duration: float | None = Field(default=None, gt=0, allow_inf_nan=False)  # seconds
     offset: float = Field(default=0.0, ge=0, allow_inf_nan=False)  # seconds
@@ -64,12 +64,19 @@ class Utterance(BaseModel):
 
 
 def write_manifest(utterances: Iterable[Utterance], path: Path, source: str | None = None) -> int:
-    """Write a manifest, whole or not at all; returns the number of utterances.
+    """Write a manifest, completely or not at all.
 
-    `source` is what the sentence about a repeated id names, where the ids come from elsewhere.
+    Args:
+        utterances: in the order of the manifest.
+        path: the manifest.
+        source: where the ids come from, for the error message about a repeated id; None: the manifest.
+
+    Returns:
+        The number of utterances.
 
     Raises:
         UserError: two utterances share an id.
+        CannotWrite: the operating system refuses.
     """
     ids = Ids()
     with atomic_write(path) as stream:
@@ -77,7 +84,7 @@ def write_manifest(utterances: Iterable[Utterance], path: Path, source: str | No
             ids.add(utterance.id)
             stream.write(utterance.model_dump_json(exclude_defaults=True).encode() + b"\n")
         stream.flush()
-        if repetition := _repetition(Path(stream.name), ids.duplicate_hashes()):
+        if repetition := _first_repetition(Path(stream.name), ids.duplicate_hashes()):
             raise UserError(
                 f"{source or path}: the id {repetition[0]!r} occurs twice; ids must be unique in a manifest."
             )
@@ -85,46 +92,61 @@ def write_manifest(utterances: Iterable[Utterance], path: Path, source: str | No
 
 
 def read_manifest(path: Path) -> Iterator[Utterance]:
-    """The utterances of a manifest, in order. A repeated id is noticed at the end.
+    """The utterances of a manifest, in order.
 
     Raises:
-        UserError: naming file, line and field of what is wrong.
+        UserError: naming file, line and field of the first fault. A repeated id is found after the last line.
     """
-    for utterance, _ in _lines(path):
+    for utterance, _ in _utterances_with_ends(path):
         yield utterance
 
 
 def manifest_problems(path: Path) -> Iterator[str]:
-    """A sentence for every line that is wrong; a repeated id is told (the first one) when the lines are right."""
-    ids, wrong = Ids(), 0
-    with _opened(path) as stream:
+    """A sentence for every faulty line; if there is none, for the first repeated id, or for an empty manifest."""
+    ids, faulty = Ids(), 0
+    with _open(path) as stream:
         for number, line in enumerate(stream, start=1):
             if line.strip():
                 try:
                     ids.add(_parse(line, f"{path}:{number}").id)
                 except UserError as error:
-                    wrong += 1
+                    faulty += 1
                     yield str(error)
-    if not wrong and (repetition := _repetition(path, ids.duplicate_hashes())):
-        yield _repeated(path, *repetition)
-    if not wrong and not len(ids):
+    if not faulty and (repetition := _first_repetition(path, ids.duplicate_hashes())):
+        yield _repetition_message(path, *repetition)
+    if not faulty and not len(ids):
         yield f"{path}: lists no utterances; write the manifest again."
 
 
 @dataclass(frozen=True)
 class ManifestSlice:
-    """Neighbouring utterances of a manifest: what one shard is made of. Small, however many they are."""
+    """Consecutive utterances of a manifest, as a byte range of the file.
+
+    Attributes:
+        manifest: the file.
+        start: of the range, in bytes.
+        end: of the range, in bytes.
+        count: number of utterances.
+        seconds: of audio, estimated for utterances that are not synthesised yet.
+        split: the only split whose utterances are included; None: all.
+        synthetic: whether any utterance is synthesised when it is read, so that units depend on the stage "speech".
+    """
 
     manifest: Path
-    start: int  # bytes
-    end: int  # bytes
-    count: int  # utterances
-    seconds: float  # of audio; where they are still to be spoken, an estimate
-    split: str | None = None  # only utterances of this split
+    start: int
+    end: int
+    count: int
+    seconds: float
+    split: str | None = None
+    synthetic: bool = False
 
     def utterances(self) -> Iterator[Utterance]:
-        """The utterances, read from the file."""
-        with _opened(self.manifest) as stream:
+        """The utterances, read from the file.
+
+        Raises:
+            UserError: a line is faulty, because the manifest was changed after it was sliced.
+        """
+        with _open(self.manifest) as stream:
             stream.seek(self.start)
             while stream.tell() < self.end:
                 line = stream.readline()
@@ -135,38 +157,45 @@ class ManifestSlice:
 
 
 def cut_manifest(path: Path, seconds: float, split: str | None = None) -> list[ManifestSlice]:
-    """Cut a manifest into stretches of at least `seconds` of audio each (but the last), in order.
+    """Slices of at least `seconds` of audio each, except the last, in order; `split`: of this split only.
 
     Raises:
-        UserError: as `read_manifest`, which reads every line.
+        UserError: as `read_manifest`; every line is read.
     """
-    stretches: list[ManifestSlice] = []
+    slices: list[ManifestSlice] = []
     start = end = count = 0
-    length = 0.0
-    for utterance, end in _lines(path):
+    length, synthetic = 0.0, False
+    for utterance, end in _utterances_with_ends(path):
         if split not in (None, utterance.split):
             continue
         count, length = count + 1, length + seconds_of(utterance)
+        synthetic |= utterance.audio is None and utterance.synthesis is not None
         if length >= seconds:
-            stretches.append(ManifestSlice(path, start, end, count, length, split))
-            start, count, length = end, 0, 0.0
+            slices.append(ManifestSlice(path, start, end, count, length, split, synthetic))
+            start, count, length, synthetic = end, 0, 0.0, False
     if count:
-        stretches.append(ManifestSlice(path, start, end, count, length, split))
-    return stretches
+        slices.append(ManifestSlice(path, start, end, count, length, split, synthetic))
+    return slices
 
 
 def sample_manifest(path: Path, count: int, seed: int, split: str | None = None) -> list[Utterance]:
-    """`count` utterances drawn without replacement, in the order of the draw; it depends on ids and seed alone.
+    """`count` utterances drawn without replacement, in the order of the draw, which depends on ids and seed alone.
+
+    Args:
+        path: the manifest.
+        count: number of utterances; fewer where the manifest has fewer.
+        seed: of the draw.
+        split: draw from this split only; None: from all.
 
     Raises:
-        UserError: as `read_manifest`, which reads every line.
+        UserError: as `read_manifest`; every line is read.
     """
     eligible = (utterance for utterance in read_manifest(path) if split in (None, utterance.split))
     return nsmallest(count, eligible, key=lambda utterance: id_hash(f"{seed}/{utterance.id}"))
 
 
 def seconds_of(utterance: Utterance) -> float:
-    """Seconds of audio; of what is still to be spoken, an estimate from words and speaking rate; else 10."""
+    """Seconds of audio; if unknown, an estimate from words and speaking rate for synthetic speech, else 10."""
     if utterance.duration is not None:
         return utterance.duration
     if utterance.synthesis and utterance.transcript:
@@ -174,26 +203,26 @@ def seconds_of(utterance: Utterance) -> float:
     return 10.0
 
 
-def _lines(path: Path) -> Iterator[tuple[Utterance, int]]:
-    """The utterance of every line that is not blank, and where the line ends, in bytes."""
+def _utterances_with_ends(path: Path) -> Iterator[tuple[Utterance, int]]:
+    """The utterance of every line that is not blank, and the byte offset of the end of the line."""
     ids, end = Ids(), 0
-    with _opened(path) as stream:
+    with _open(path) as stream:
         for number, line in enumerate(stream, start=1):
             end += len(line)
             if line.strip():
                 utterance = _parse(line, f"{path}:{number}")
                 ids.add(utterance.id)
                 yield utterance, end
-    if repetition := _repetition(path, ids.duplicate_hashes()):
-        raise UserError(_repeated(path, *repetition))
+    if repetition := _first_repetition(path, ids.duplicate_hashes()):
+        raise UserError(_repetition_message(path, *repetition))
 
 
-def _repeated(path: Path, name: str, number: int) -> str:
+def _repetition_message(path: Path, name: str, number: int) -> str:
     return f"{path}:{number}: the id {name!r} occurs a second time; ids must be unique."
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
+def _open(path: Path) -> Iterator[BinaryIO]:
     try:
         stream = Path(path).open("rb")  # noqa: SIM115 (closed by the `with` below)
     except OSError as error:
@@ -205,7 +234,7 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
 
 
 class Ids:
-    """Notices that an id came before, at eight bytes an id."""
+    """Finds repeated ids; keeps eight bytes of each id."""
 
     def __init__(self) -> None:
         self._hashes = array("Q")
@@ -214,21 +243,22 @@ class Ids:
         return len(self._hashes)
 
     def add(self, name: str) -> None:
+        """Count an id."""
         self._hashes.append(id_hash(name))
 
     def duplicate_hashes(self) -> set[int]:
-        """The hashes that occur more than once: of repeated ids, or (once in 10^5 for ten million ids) by chance."""
+        """Hashes that occur more than once: of repeated ids, or by chance (probability 10^-5 for ten million ids)."""
         ordered = np.sort(np.array(self._hashes, dtype=np.uint64))
         return set(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
 
 
 def id_hash(name: str) -> int:
-    """64 bits of a name, the same on every machine."""
+    """64-bit hash of a name, equal on every machine."""
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest())
 
 
-def _repetition(path: Path, duplicate_hashes: set[int]) -> tuple[str, int] | None:
-    """The first id that came before, and its line."""
+def _first_repetition(path: Path, duplicate_hashes: set[int]) -> tuple[str, int] | None:
+    """The first id that occurred before, and its line."""
     seen: set[str] = set()
     with path.open("rb") as stream:
         for number, line in enumerate(stream if duplicate_hashes else (), start=1):
@@ -246,15 +276,9 @@ def _parse(line: bytes, where: str) -> Utterance:
         utterance.id.encode()
         return utterance
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "the line"
-        why = f"{field}: {first['msg']}; found {_shortened(repr(first.get('input')))}"
-    except UnicodeEncodeError as error:  # JSON can escape half a character, which no file can hold
+        why = first_fault(error, "the line")
+    except UnicodeEncodeError as error:  # JSON can escape a lone surrogate, which UTF-8 cannot encode
         why = f"id: no text ({error.reason})"
     except (ValueError, RecursionError) as error:
-        why = f"not a JSON object ({_shortened(str(error))})"
+        why = f"not a JSON object ({shortened(str(error))})"
     raise UserError(f"{where}: {why}. Correct the line, or write the manifest again.")
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= 80 else f"{text[:77]}…"

@@ -10,6 +10,8 @@ from typing import Literal, Protocol, Required, TypedDict, Unpack
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from speechscale.errors import UserError
+from speechscale.records.code import CodeIdentity, code_identity
+from speechscale.records.revisions import Stage, revisions_of
 from speechscale.records.seal import write_json
 
 RECORD = "record.json"  # the file of a run's record in the folder of the run
@@ -155,6 +157,8 @@ class RunRecord(BaseModel):
     curve: tuple[CurvePoint, ...] = ()
     scores: dict[str, Score] = {}
     note: str = ""  # why a run diverged or failed
+    code: CodeIdentity | None = None  # that trained and scored; None in records of other tools
+    revisions: dict[str, int] = {}  # of the stages that made the record
 
     @classmethod
     def of(
@@ -166,7 +170,7 @@ class RunRecord(BaseModel):
         epoch_tokens: int,
         **outcome: Unpack[Outcome],
     ) -> RunRecord:
-        """The record of a model, from its size, its recipe and its outcome.
+        """The record of a model, from its size, its recipe and its outcome; with the identity of this code.
 
         Args:
             size: parameters and FLOPs of the model.
@@ -176,6 +180,7 @@ class RunRecord(BaseModel):
             outcome: status, seconds, losses, scores and note; what is left out is None or empty.
         """
         tokens, trained = recipe.tokens_seen, recipe.tokens_trained
+        stages: tuple[Stage, ...] = ("score",) if outcome["status"] == "imported" else ("train", "score")
         fields = {
             "run": recipe.run,
             "series": recipe.series,
@@ -195,12 +200,14 @@ class RunRecord(BaseModel):
             "bits_per_second": None,
             "schedule": recipe.schedule,
             "warmup_steps": recipe.warmup_steps,
+            "code": code_identity(),
+            "revisions": revisions_of(*stages),
         }
         return cls.model_validate(fields | outcome)
 
     def row(self) -> dict[str, object]:
         """The run as one row of the runs table."""
-        row = self.model_dump(exclude={"curve", "scores", "note"})
+        row = self.model_dump(exclude={"curve", "scores", "note", "code", "revisions"})
         for name, score in sorted(self.scores.items()):
             row[name] = score.accuracy
             row[f"{name}_items"] = score.items

@@ -12,6 +12,7 @@ from pathlib import Path
 import polars as pl
 
 from speechscale.errors import UserError
+from speechscale.records.revisions import require_revisions, revisions_of
 from speechscale.records.scores import (
     COLUMNS,
     SCORE_TABLE,
@@ -82,7 +83,8 @@ def existing_scores(folder: Path, tasks: Set[str], setup: ScoringSetup) -> Exist
     """The scores in a folder, parted into those that remain and those of `tasks`.
 
     Raises:
-        UserError: scores that would remain are of another model, convention or tokens, or scores.json does not say.
+        UserError: scores that would remain are of another model, convention, tokens or revision of scoring, or
+            scores.json does not say.
     """
     path = folder / SCORE_TABLE
     table = read_score_table(path) if path.exists() else pl.DataFrame(schema=COLUMNS)
@@ -92,6 +94,7 @@ def existing_scores(folder: Path, tasks: Set[str], setup: ScoringSetup) -> Exist
         return ExistingScores(TaskScores(table=kept), replaced)
     others = ", ".join(sorted(kept["task"].unique()))
     file = _scores_file(folder / SCORES_FILE, others)
+    require_revisions(folder / SCORES_FILE, file.revisions, revisions_of("score"), file.code)
     _require_same_setup(folder, others, file, setup)
     return ExistingScores(
         TaskScores(

@@ -16,6 +16,8 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from speechscale.errors import UserError
+from speechscale.records.code import CodeIdentity
+from speechscale.records.revisions import made_by
 from speechscale.records.runs import Score
 from speechscale.records.seal import write_file, write_json
 
@@ -121,6 +123,8 @@ class ScoresFile(_Model):
     schema_: Literal["speechscale.scores/2"] = Field(
         default=SCHEMA, validation_alias="schema", serialization_alias="schema"
     )
+    code: CodeIdentity | None = None  # that scored
+    revisions: dict[str, int] = {}  # of the stage "score"
     model: str  # as it was named; "." for the run in whose folder the file is
     convention: Convention
     tokens: SpecialTokens
@@ -139,7 +143,8 @@ class ScoresFile(_Model):
 
 def write_scores_file(scores: ScoresFile, path: Path) -> None:
     """Write scores.json."""
-    write_json(path, scores.model_dump(mode="json", by_alias=True))
+    content = scores.model_dump(mode="json", by_alias=True)
+    write_json(path, {"schema": content.pop("schema"), **content, **made_by("score")})
 
 
 def read_scores_file(path: Path) -> ScoresFile:

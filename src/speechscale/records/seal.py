@@ -1,8 +1,7 @@
-"""Publishing artefacts: write aside, flush to disk, hash, rename; and opening them again.
+"""Atomic writes, locks, and sealed folders, whose `seal.json` records provenance and the hash of every file.
 
-Nothing half-written ever stands under a final name, because records get theirs only by the rename at the end of
-`atomic_write`, `atomic_directory` or `sealed_folder`. A sealed folder holds `seal.json`: what it is (schema), what it was
-made from (spec, parents' identities), which code made it, and the SHA-256 of every file in it.
+A file or folder gets its final name only by the rename at the end of `atomic_write`, `atomic_directory` or
+`sealed_folder`, so a partial result never has a final name.
 """
 
 from __future__ import annotations
@@ -18,15 +17,42 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from speechscale import __version__
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
 from speechscale.errors import CannotWrite, UserError
+from speechscale.records.code import CodeIdentity, code_identity
+from speechscale.records.revisions import Stage, require_revisions, revisions_of
+from speechscale.records.validation import first_fault
 
 SEAL = "seal.json"
-_ASIDE = ".aside-"  # prefix of folders and files in the making; readers skip dotted names
+_STAGING = ".staging-"  # prefix of unfinished folders and files; readers skip names that begin with a dot
 _LOCK = ".lock"
 
 
+class Seal(BaseModel):
+    """The content of `seal.json`.
+
+    Attributes:
+        schema_name: kind and version of the folder, for example `speechscale.corpus/1`; `schema` in the file.
+        code: the code that made the folder; it does not decide whether the folder is reused.
+        revisions: of the stages that made it.
+        spec: the settings that it was made with.
+        parents: identities of the artefacts that it was made from.
+        files: SHA-256 of every file, by path relative to the folder.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    schema_name: str = Field(alias="schema")
+    code: CodeIdentity
+    revisions: dict[str, int]
+    spec: dict[str, Any]
+    parents: dict[str, str]
+    files: dict[str, str]
+
+
 def sha256_file(path: Path) -> str:
+    """Hash of the content of a file."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -38,52 +64,70 @@ def sha256_json(value: Any) -> str:
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
-    """A file to write, which replaces `path` in one step when the block ends without an error."""
+    """Yield a file to write, which replaces `path` in one step when the block ends without an error.
+
+    Raises:
+        CannotWrite: the operating system refuses.
+    """
     path = Path(path)
-    aside = path.with_name(f"{_ASIDE}{path.name}-{uuid.uuid4().hex[:8]}")
+    staging = path.with_name(f"{_STAGING}{path.name}-{uuid.uuid4().hex[:8]}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with aside.open("wb") as stream:
+        with staging.open("wb") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        aside.replace(path)
+        staging.replace(path)
     except BaseException as error:
         with suppress(OSError):
-            aside.unlink()
+            staging.unlink()
         if isinstance(error, OSError):
             raise write_error(path, error) from error
         raise
 
 
 def write_file(path: Path, data: bytes | str) -> None:
-    """Replace `path` in one step: a reader sees the old content or the new, never a part."""
+    """Replace `path` in one step: a reader sees the old content or the new, never a part.
+
+    Raises:
+        CannotWrite: the operating system refuses.
+    """
     with atomic_write(path) as stream:
         stream.write(data.encode() if isinstance(data, str) else data)
 
 
 def write_json(path: Path, value: Any) -> None:
+    """Write a JSON value with `write_file`.
+
+    Raises:
+        CannotWrite: the operating system refuses.
+    """
     write_file(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 @contextmanager
 def atomic_directory(final: Path) -> Iterator[Path]:
-    """A folder to fill, which takes its final name only when the block ends without an error."""
+    """Yield a folder to fill, which gets its final name only when the block ends without an error.
+
+    Raises:
+        UserError: the folder exists already.
+        CannotWrite: the operating system refuses.
+    """
     final = Path(final)
     if final.exists():
         raise UserError(f"{final}: exists already; remove it or choose another name.")
-    aside = final.with_name(f"{_ASIDE}{final.name}-{uuid.uuid4().hex[:8]}")
+    staging = final.with_name(f"{_STAGING}{final.name}-{uuid.uuid4().hex[:8]}")
     try:
-        aside.mkdir(parents=True)
-        yield aside
-        for file in sorted(aside.rglob("*")):
+        staging.mkdir(parents=True)
+        yield staging
+        for file in sorted(staging.rglob("*")):
             if file.is_file():
                 _flush(file)
-        _flush(aside)
-        aside.rename(final)
+        _flush(staging)
+        staging.rename(final)
         _flush(final.parent)
     except BaseException as error:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(staging, ignore_errors=True)
         if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
             raise write_error(final, error) from error
         raise
@@ -91,49 +135,74 @@ def atomic_directory(final: Path) -> Iterator[Path]:
 
 @contextmanager
 def sealed_folder(
-    final: Path, *, schema: str, spec: Mapping[str, Any], parents: Mapping[str, str]
+    final: Path, *, schema: str, stage: Stage, spec: Mapping[str, Any], parents: Mapping[str, str]
 ) -> Iterator[Path]:
-    """`atomic_directory` with a `seal.json` that records what made it and the hash of every file."""
-    with atomic_directory(final) as aside:
-        yield aside
-        files = {str(f.relative_to(aside)): sha256_file(f) for f in sorted(aside.rglob("*")) if f.is_file()}
-        seal = {
-            "schema": schema,
-            "code_version": __version__,
-            "spec": dict(spec),
-            "parents": dict(parents),
-            "files": files,
-        }
-        write_json(aside / SEAL, seal)
+    """`atomic_directory` with a `seal.json` (see `Seal`).
 
-
-def read_seal(folder: Path, schema: str | None = None) -> dict[str, Any]:
-    """The seal of a folder; without `schema`, of whatever it is.
+    Args:
+        final: the folder.
+        schema: kind and version of the folder.
+        stage: the stage that makes it; the seal records its revision.
+        spec: JSON-able settings that it is made with.
+        parents: identities of the artefacts that it is made from.
 
     Raises:
-        UserError: no seal, unreadable, or of another schema.
+        UserError: the folder exists already.
+        CannotWrite: the operating system refuses.
     """
-    path, wanted = Path(folder) / SEAL, schema or "sealed"
+    with atomic_directory(final) as staging:
+        yield staging
+        files = {
+            str(file.relative_to(staging)): sha256_file(file)
+            for file in sorted(staging.rglob("*"))
+            if file.is_file()
+        }
+        seal = Seal(
+            schema=schema,
+            code=code_identity(),
+            revisions=revisions_of(stage),
+            spec=dict(spec),
+            parents=dict(parents),
+            files=files,
+        )
+        write_json(staging / SEAL, seal.model_dump(by_alias=True))
+
+
+def read_seal(folder: Path, schema: str | None = None) -> Seal:
+    """The seal of a folder; `schema`: the only one to accept.
+
+    Raises:
+        UserError: no seal, one that cannot be read or lacks a field, or of another schema.
+    """
+    path = Path(folder) / SEAL
     try:
-        seal = json.loads(path.read_text())
+        seal = Seal.model_validate(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
-        raise UserError(f"{folder}: no {SEAL} here, so this is not a finished {wanted} folder.") from None
-    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{folder}: no {SEAL} here, so this is not a finished {schema or 'sealed'} folder."
+        ) from None
+    except ValidationError as error:
+        raise UserError(
+            f"{path}: not a seal ({first_fault(error, 'the whole')}); make this stage again."
+        ) from error
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read ({error}); make this stage again.") from error
-    if not isinstance(seal, dict) or not isinstance(seal.get("files"), dict):
-        raise UserError(f"{path}: lists no files, so it is no seal; make this stage again.")
-    if schema is not None and seal.get("schema") != schema:
-        raise UserError(f"{path}: schema is {seal.get('schema')!r}, wanted {schema!r}.")
+    if schema not in (None, seal.schema_name):
+        raise UserError(f"{path}: schema is {seal.schema_name!r}, wanted {schema!r}.")
     return seal
 
 
-def identity(folder: Path) -> str:
-    """What a child artefact writes down of this one: the hash of its seal, which holds the hash of every file."""
-    return sha256_file(Path(folder) / SEAL)
+def seal_identity(folder: Path) -> str:
+    """Hash of a sealed folder, which its child artefacts record: of everything in the seal except the code identity.
+
+    Raises:
+        UserError: no seal, or one that cannot be read.
+    """
+    return sha256_json(read_seal(folder).model_dump(by_alias=True, exclude={"code"}))
 
 
 def verify(folder: Path, schema: str) -> None:
-    """Re-read every byte and compare it with the seal.
+    """Read every byte of a sealed folder and compare it with the seal.
 
     Raises:
         UserError: naming the first file that is missing or differs.
@@ -147,29 +216,40 @@ def seal_problems(folder: Path) -> Iterator[str]:
     """A sentence for every file that is missing or differs from the seal.
 
     Raises:
-        UserError: there is no seal, or it is not one.
+        UserError: no seal, or one that cannot be read.
     """
-    for name, wanted in read_seal(folder)["files"].items():
+    for name, wanted in read_seal(folder).files.items():
         path = Path(folder) / name
         if not path.resolve().is_relative_to(Path(folder).resolve()):
-            yield f"{Path(folder) / SEAL}: lists {name}, which lies outside; make this stage again."
+            yield f"{Path(folder) / SEAL}: lists {name}, which is outside the folder; make this stage again."
         elif not path.is_file():
             yield f"{path}: missing, though the seal lists it; make this stage again."
         elif sha256_file(path) != wanted:
             yield f"{path}: differs from its seal; the file was changed or damaged after it was made."
 
 
-def is_up_to_date(folder: Path, *, schema: str, spec: Mapping[str, Any], parents: Mapping[str, str]) -> bool:
-    """Whether the folder stands there, sealed, from exactly this spec and these parents.
+def is_up_to_date(
+    folder: Path, *, schema: str, stage: Stage, spec: Mapping[str, Any], parents: Mapping[str, str]
+) -> bool:
+    """Whether the folder exists, made from this spec and these parents by this revision of the stage.
+
+    Args:
+        folder: the sealed folder.
+        schema: kind and version of the folder.
+        stage: the stage that makes it.
+        spec: JSON-able settings that it is made with.
+        parents: identities of the artefacts that it is made from.
 
     Raises:
-        UserError: it stands there but was made from something else; the sentence names the differing fields.
+        UserError: the folder exists, but was made from something else (the differing fields are named), or by another
+            revision of the stage.
     """
     if not Path(folder).exists():
         return False
     seal = read_seal(folder, schema)
-    wanted = {"code_version": __version__, "spec": dict(spec), "parents": dict(parents)}
-    differing = differing_fields({key: seal[key] for key in wanted}, json.loads(json.dumps(wanted)))
+    require_revisions(folder, seal.revisions, revisions_of(stage), seal.code)
+    wanted = json.loads(json.dumps({"spec": dict(spec), "parents": dict(parents)}))
+    differing = differing_fields({"spec": seal.spec, "parents": seal.parents}, wanted)
     if differing:
         raise UserError(
             f"{folder}: was made by another spec; these differ: {'; '.join(differing)}. "
@@ -179,31 +259,35 @@ def is_up_to_date(folder: Path, *, schema: str, spec: Mapping[str, Any], parents
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Delete what a kill left in the making anywhere below a folder. Only its owner may call this."""
-    for path in list(Path(folder).rglob(f"{_ASIDE}*")):
+    """Delete unfinished files and folders of killed processes, anywhere below a folder that this process has locked."""
+    for path in list(Path(folder).rglob(f"{_STAGING}*")):
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 @contextmanager
 def exclusive_lock(folder: Path) -> Iterator[None]:
-    """Hold a folder: what works in it may take what lies in the making for a leftover.
+    """Lock a folder against other commands. The process that holds the lock may call `remove_leftovers`.
 
     Raises:
-        UserError: another process holds it.
+        UserError: another process holds the lock.
     """
     with (folder / _LOCK).open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(f"{folder}: another command is at work here; wait for it, or end it.") from None
-        except OSError:  # a file system without locks: a second command would do work twice, and harm nothing
+        except OSError:  # a file system without locks: a second command would only repeat work
             pass
         yield
 
 
 @contextmanager
 def file_lock(path: Path) -> Iterator[None]:
-    """Hold a file that commands read and write again: each waits for the one before, so that none undoes another."""
+    """Lock a file that commands read and rewrite; waits for the lock, so that no command overwrites another's change.
+
+    Raises:
+        CannotWrite: the lock file cannot be created.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = path.with_name(f".{path.name}{_LOCK}").open("w")
@@ -216,7 +300,7 @@ def file_lock(path: Path) -> Iterator[None]:
 
 
 def is_locked(folder: Path) -> bool:
-    """Whether a process holds the folder by `exclusive_lock`."""
+    """Whether a process holds the `exclusive_lock` of a folder."""
     try:
         with (folder / _LOCK).open() as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -237,12 +321,13 @@ def differing_fields(found: Any, wanted: Any, name: str = "") -> list[str]:
             for line in differing_fields(found.get(key), wanted.get(key), f"{name}.{key}".lstrip("."))
         ]
     if isinstance(found, list) and isinstance(wanted, list) and len(found) == len(wanted):
-        places = enumerate(zip(found, wanted, strict=True))
-        return [line for place, pair in places for line in differing_fields(*pair, f"{name}.{place}")]
+        pairs = enumerate(zip(found, wanted, strict=True))
+        return [line for index, pair in pairs for line in differing_fields(*pair, f"{name}.{index}")]
     return [] if found == wanted else [f"{name}: found {found!r}, wanted {wanted!r}"]
 
 
 def write_error(path: Path, error: OSError) -> CannotWrite:
+    """The sentence for a path that the operating system refuses to write."""
     return CannotWrite(
         f"{path}: cannot be written ({error.strerror or error}); nothing was left under that name."
     )

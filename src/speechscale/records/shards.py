@@ -1,10 +1,10 @@
-"""Packed units on disk: the released shard format of the study (schema 2), and what may be read from it.
+"""Shards of packed units or tokens, in the released format of the study (schema 2).
 
 A shard is a folder: `audio.bin` (int16 units of all samples, flat), `audio.len` (int64 lengths), `samples.jsonl`
-(one row a sample), `skips.jsonl` (what was left out, and why), `meta.json` (how it was made, and the SHA-256 of the
-other files).
-Every sample ends in the EOS unit. Beyond the released files and fields, `durations.bin` (int32) says for how many
-frames each unit lasted (EOS: 0), and rows and meta carry `seconds` of audio.
+(one row a sample), `skips.jsonl` (utterances left out, with reasons), `meta.json` (see `ShardMeta`).
+Every sample ends in the EOS unit. Beyond the released files and fields, `durations.bin` (int32) holds the number of
+frames of each unit (EOS: 0), rows and meta hold `seconds` of audio, and meta holds the code and the revisions of the
+stages that made the shard.
 """
 
 from __future__ import annotations
@@ -13,41 +13,97 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError, field_validator
 
 from speechscale.errors import UserError
+from speechscale.records.code import CodeIdentity, code_identity
+from speechscale.records.revisions import require_revisions
 from speechscale.records.seal import atomic_directory, differing_fields, sha256_file, sha256_json, write_json
+from speechscale.records.validation import first_fault
 
 SCHEMA_VERSION = 2
 LARGEST_VOCABULARY = 2**15  # int16, EOS and PAD included
-_FILES = ("audio.bin", "audio.len", "samples.jsonl", "skips.jsonl")
-_DURATIONS = "durations.bin"
-_REMEDY = "remove the shard and encode it again"
+FILES = ("audio.bin", "audio.len", "samples.jsonl", "skips.jsonl")
+DURATIONS = "durations.bin"
+REMEDY = "remove the shard and encode it again"
 
 
 def vocabulary_of(names: int) -> dict[str, int]:
-    """Units or tokens are 0 to `names` - 1, then come EOS and PAD, as in the released schema."""
+    """Vocabulary fields of the released schema: units or tokens are 0 to `names` - 1, EOS and PAD follow."""
     return {"vocab_size": names + 2, "eos_token": names, "pad_token": names + 1}
+
+
+class ShardMeta(BaseModel):
+    """The content of `meta.json`; other tools may add fields.
+
+    Attributes:
+        schema_version: 2, as in the released code of the study.
+        num_samples: utterances in the shard.
+        num_audio_steps: units of all utterances, EOS included.
+        num_skipped: utterances left out.
+        keep_audio: whether waveforms are stored next to the units; only other tools do.
+        seconds: of audio in all utterances; None where it is unknown for one of them.
+        code: the code that made the shard; None for shards of other tools.
+        preprocessing: how the units were made. `vocab_size`, `eos_token` and `kmeans` are in every shard; `revisions`
+            holds the revision of every stage that made the shard.
+        checksums: SHA-256 of the other files.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True)
+
+    schema_version: int
+    num_samples: NonNegativeInt
+    num_audio_steps: NonNegativeInt
+    num_skipped: NonNegativeInt
+    keep_audio: bool = False
+    seconds: float | None = None
+    code: CodeIdentity | None = None
+    preprocessing: dict[str, Any]
+    checksums: dict[str, str]
+
+    @field_validator("schema_version")
+    @classmethod
+    def _supported(cls, found: int) -> int:
+        if found != SCHEMA_VERSION:
+            raise ValueError(f"wanted {SCHEMA_VERSION}")
+        return found
+
+    @field_validator("preprocessing")
+    @classmethod
+    def _has_vocabulary(cls, found: dict[str, Any]) -> dict[str, Any]:
+        for name in ("vocab_size", "eos_token"):
+            value = found.get(name)
+            if type(value) is not int or value < 0:  # bool is a subclass of int
+                raise ValueError(f"{name} is {value!r}, wanted a count")
+        return found
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Units of one utterance (EOS included), its duration in seconds, and what else is known of it."""
+    """Units of one utterance.
+
+    Attributes:
+        id: of the utterance.
+        units: integers [units], EOS included.
+        seconds: of audio; None where unknown.
+        row: further fields of its line in `samples.jsonl`.
+        durations: frames of each unit, integers [units], EOS 0; None where unknown.
+    """
 
     id: str
     units: np.ndarray
-    seconds: float | None  # None where it is not known
+    seconds: float | None
     row: Mapping[str, Any]
-    durations: np.ndarray | None = None  # frames of each unit, EOS 0; None where they are not known
+    durations: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
 class Skip:
-    """An utterance left out, and why."""
+    """An utterance left out: a short reason, which can be counted, and the detail."""
 
     id: str
     reason: str
@@ -57,11 +113,18 @@ class Skip:
 def write_shard(
     folder: Path, samples: Iterable[Sample], skips: Iterable[Skip], preprocessing: Mapping[str, Any]
 ) -> None:
-    """Write one shard under its final name, whole or not at all.
+    """Write one shard, completely or not at all.
+
+    Args:
+        folder: the shard; it must not exist.
+        samples: the utterances.
+        skips: the utterances left out.
+        preprocessing: JSON-able description of how the units were made, as in `ShardMeta`. `is_written` compares it.
 
     Raises:
-        UserError: units outside the vocabulary, a sample without units, one that does not end in EOS, durations
-            that do not go with the units, or a vocabulary that int16 cannot hold.
+        UserError: units outside the vocabulary, a sample without units or without EOS at its end, durations that do
+            not match the units, or a vocabulary that exceeds int16.
+        CannotWrite: the operating system refuses.
     """
     if preprocessing["vocab_size"] > LARGEST_VOCABULARY:
         raise UserError(
@@ -70,32 +133,32 @@ def write_shard(
         )
     samples, skips = list(samples), list(skips)
     for sample in samples:
-        _check_units(sample, preprocessing)
-    files = list(_FILES)
+        check_units(sample, preprocessing)
+    files = list(FILES)
     if samples and all(sample.durations is not None for sample in samples):
-        files.append(_DURATIONS)
+        files.append(DURATIONS)
     rows = [_row(sample) for sample in samples]
     units = [sample.units.astype("<i2") for sample in samples]
     lengths = np.array([len(sample) for sample in units], dtype="<i8")
-    with atomic_directory(folder) as aside:
-        (aside / "audio.bin").write_bytes(b"".join(sample.tobytes() for sample in units))
-        (aside / "audio.len").write_bytes(lengths.tobytes())
-        if _DURATIONS in files:
+    with atomic_directory(folder) as staging:
+        (staging / "audio.bin").write_bytes(b"".join(sample.tobytes() for sample in units))
+        (staging / "audio.len").write_bytes(lengths.tobytes())
+        if DURATIONS in files:
             durations = [np.asarray(sample.durations, dtype="<i4") for sample in samples]
-            (aside / _DURATIONS).write_bytes(b"".join(sample.tobytes() for sample in durations))
-        _write_lines(aside / "samples.jsonl", rows)
-        _write_lines(aside / "skips.jsonl", [vars(skip) for skip in skips])
-        meta = {
-            "schema_version": SCHEMA_VERSION,
-            "num_samples": len(samples),
-            "num_audio_steps": int(lengths.sum()),
-            "num_skipped": len(skips),
-            "keep_audio": False,
-            "seconds": _total_seconds(samples),
-            "preprocessing": dict(preprocessing),
-            "checksums": {name: sha256_file(aside / name) for name in files},
-        }
-        write_json(aside / "meta.json", meta)
+            (staging / DURATIONS).write_bytes(b"".join(sample.tobytes() for sample in durations))
+        _write_lines(staging / "samples.jsonl", rows)
+        _write_lines(staging / "skips.jsonl", [vars(skip) for skip in skips])
+        meta = ShardMeta(
+            schema_version=SCHEMA_VERSION,
+            num_samples=len(samples),
+            num_audio_steps=int(lengths.sum()),
+            num_skipped=len(skips),
+            seconds=_total_seconds(samples),
+            code=code_identity(),
+            preprocessing=dict(preprocessing),
+            checksums={name: sha256_file(staging / name) for name in files},
+        )
+        write_json(staging / "meta.json", meta.model_dump())
 
 
 def _row(sample: Sample) -> dict[str, Any]:
@@ -104,12 +167,17 @@ def _row(sample: Sample) -> dict[str, Any]:
 
 
 def _total_seconds(samples: list[Sample]) -> float | None:
-    """None as soon as one of them is not known: a sum of some would pass for the whole."""
+    """None if one of them is unknown, because a partial sum would look like the total."""
     seconds = [sample.seconds for sample in samples if sample.seconds is not None]
     return round(sum(seconds), 6) if len(seconds) == len(samples) else None
 
 
-def _check_units(sample: Sample, preprocessing: Mapping[str, Any]) -> None:
+def check_units(sample: Sample, preprocessing: Mapping[str, Any]) -> None:
+    """Refuse units or durations that a shard cannot hold.
+
+    Raises:
+        UserError: units outside the vocabulary, no EOS at the end, or durations that do not match the units.
+    """
     units, eos = sample.units, preprocessing["eos_token"]
     if len(units) == 0 or units[-1] != eos:
         raise UserError(f"sample {sample.id}: units must end in EOS ({eos}); found {units[-3:].tolist()}.")
@@ -137,98 +205,125 @@ class Shard:
     """An opened shard. Opening reads meta and lengths only; `verify_shard` reads everything."""
 
     folder: Path
-    meta: Mapping[str, Any]
+    meta: ShardMeta
     lengths: np.ndarray  # int64 [samples]
 
     @property
     def seconds(self) -> float | None:
-        """Seconds of audio; shards of other makers do not say."""
-        return self.meta.get("seconds")
+        """Seconds of audio; None where unknown."""
+        return self.meta.seconds
 
     @property
     def preprocessing(self) -> Mapping[str, Any]:
-        return self.meta["preprocessing"]
+        """How the units were made; see `ShardMeta`."""
+        return self.meta.preprocessing
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Number of units, EOS and PAD included."""
+        return int(self.meta.preprocessing["vocab_size"])
+
+    @property
+    def eos(self) -> int:
+        """The unit that ends every sample; also the number of units without EOS and PAD."""
+        return int(self.meta.preprocessing["eos_token"])
 
     @cached_property
     def units(self) -> np.ndarray:
-        """All units, flat, mapped from disk; int16 [num_audio_steps]."""
-        return _mapped(self.folder / "audio.bin", "<i2")
+        """All units, flat, memory-mapped; int16 [num_audio_steps]."""
+        return _memory_map(self.folder / "audio.bin", "<i2")
 
     @cached_property
     def durations(self) -> np.ndarray | None:
-        """Frames of every unit, flat, mapped from disk; int32 [num_audio_steps]. None where they were not kept."""
-        path = self.folder / _DURATIONS
-        return _mapped(path, "<i4") if path.exists() else None
+        """Frames of every unit, flat, memory-mapped; int32 [num_audio_steps]. None where unknown."""
+        path = self.folder / DURATIONS
+        return _memory_map(path, "<i4") if path.exists() else None
 
     def samples(self) -> list[np.ndarray]:
-        """The units of each sample, EOS included; views, not copies."""
+        """The units of each sample, EOS included, int16 [units]; views, not copies."""
         return self._split(self.units)
 
     def sample_durations(self) -> list[np.ndarray] | None:
-        """The durations of each sample, aligned with `samples`."""
+        """The durations of each sample, int32 [units], aligned with `samples`; None where unknown."""
         return None if self.durations is None else self._split(self.durations)
 
     def _split(self, flat: np.ndarray) -> list[np.ndarray]:
         return np.split(flat, np.cumsum(self.lengths)[:-1]) if len(self.lengths) else []
 
     def rows(self) -> list[dict[str, Any]]:
-        return list(self.each_row())
+        """The rows of `samples.jsonl`, aligned with `samples`.
 
-    def each_row(self) -> Iterator[dict[str, Any]]:
-        """The rows one by one, as they are read."""
-        return _each_line(self.folder / "samples.jsonl")
+        Raises:
+            UserError: the file cannot be read as JSON Lines.
+        """
+        return list(self.iterate_rows())
+
+    def iterate_rows(self) -> Iterator[dict[str, Any]]:
+        """The rows one by one, without holding all of them.
+
+        Raises:
+            UserError: the file cannot be read as JSON Lines.
+        """
+        return _read_lines(self.folder / "samples.jsonl")
 
     def skips(self) -> list[dict[str, Any]]:
-        return list(_each_line(self.folder / "skips.jsonl"))
+        """The rows of `skips.jsonl`: id, reason and detail of utterances left out.
+
+        Raises:
+            UserError: the file cannot be read as JSON Lines.
+        """
+        return list(_read_lines(self.folder / "skips.jsonl"))
 
 
-def _mapped(path: Path, kind: str) -> np.ndarray:
-    """The whole numbers of a file, read where they are looked at; a file of none cannot be mapped."""
+def _memory_map(path: Path, kind: str) -> np.ndarray:
+    """The integers of a file, memory-mapped; an empty file cannot be mapped and gives an empty array."""
     count = path.stat().st_size // np.dtype(kind).itemsize
     return np.memmap(path, dtype=kind, mode="r", shape=(count,)) if count else np.empty(0, dtype=kind)
 
 
 def open_shard(folder: Path) -> Shard:
-    """Open a shard, checking what can be checked without reading the units.
+    """Open a shard, with all checks that do not read the units.
 
     Raises:
         UserError: no shard, another schema, or sizes that disagree.
     """
     folder = Path(folder)
     try:
-        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-        lengths = _mapped(folder / "audio.len", "<i8")
+        meta = ShardMeta.model_validate(json.loads((folder / "meta.json").read_text(encoding="utf-8")))
+        lengths = _memory_map(folder / "audio.len", "<i8")
         sizes = [(folder / name).stat().st_size for name in ("audio.len", "audio.bin")]
+    except ValidationError as error:
+        raise UserError(f"{folder / 'meta.json'}: {first_fault(error, 'the whole')}; {REMEDY}.") from error
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{folder}: not a shard of units ({error}); {_REMEDY}.") from error
-    if problem := _meta_problem(meta):
-        raise UserError(f"{folder / 'meta.json'}: {problem}; {_REMEDY}.")
-    samples, units = meta["num_samples"], meta["num_audio_steps"]
+        raise UserError(f"{folder}: not a shard of units ({error}); {REMEDY}.") from error
+    samples, units = meta.num_samples, meta.num_audio_steps
     found = (len(lengths), int(lengths.sum()), *sizes)
     wanted = (samples, units, 8 * samples, 2 * units)
     if found != wanted:
         raise UserError(
             f"{folder}: (samples, units, bytes of audio.len, bytes of audio.bin) are {found}, "
-            f"meta.json says {wanted}; {_REMEDY}."
+            f"meta.json says {wanted}; {REMEDY}."
         )
     if len(lengths) and lengths.min() < 1:
         raise UserError(
-            f"{folder / 'audio.len'}: holds a length of {lengths.min()}, wanted 1 at least; {_REMEDY}."
+            f"{folder / 'audio.len'}: holds a length of {lengths.min()}, wanted 1 at least; {REMEDY}."
         )
     return Shard(folder, meta, lengths)
 
 
 def is_written(folder: Path, preprocessing: Mapping[str, Any]) -> bool:
-    """Whether the shard stands already, made in exactly this way.
+    """Whether the shard exists, made as `preprocessing` says by the same revisions of the stages.
 
     Raises:
-        UserError: it stands, but was made otherwise; the differing fields are named.
+        UserError: the shard exists, but was made differently (the differing fields are named) or by another revision.
     """
     if not Path(folder).exists():
         return False
-    differing = differing_fields(
-        open_shard(folder).preprocessing, json.loads(json.dumps(dict(preprocessing)))
+    found, wanted = open_shard(folder), json.loads(json.dumps(dict(preprocessing)))
+    require_revisions(
+        folder, found.preprocessing.get("revisions", {}), wanted.get("revisions", {}), found.meta.code
     )
+    differing = differing_fields(found.preprocessing, wanted)
     if differing:
         raise UserError(
             f"{folder}: was encoded otherwise: {'; '.join(differing)}. Choose another output folder."
@@ -236,28 +331,11 @@ def is_written(folder: Path, preprocessing: Mapping[str, Any]) -> bool:
     return True
 
 
-def _meta_problem(meta: Any) -> str | None:
-    """What keeps a `meta.json` from being read further."""
-    if not isinstance(meta, dict):
-        return "not a JSON object"
-    if meta.get("schema_version") != SCHEMA_VERSION:
-        return f"schema_version is {meta.get('schema_version')!r}, wanted {SCHEMA_VERSION}"
-    for name in ("preprocessing", "checksums"):
-        if not isinstance(meta.get(name), dict):
-            return f"{name} is {meta.get(name)!r}, wanted an object"
-    counts = {name: meta.get(name) for name in ("num_samples", "num_audio_steps", "num_skipped")}
-    units = {f"preprocessing.{name}": meta["preprocessing"].get(name) for name in ("vocab_size", "eos_token")}
-    for name, value in (counts | units).items():
-        if type(value) is not int or value < 0:  # bool is an int, too
-            return f"{name} is {value!r}, wanted a count"
-    return None
-
-
 def open_shards(folder: Path) -> list[Shard]:
-    """All shards of a folder in name order; those in the making are not seen.
+    """All finished shards of a folder, in the order of their names.
 
     Raises:
-        UserError: none there, some missing, or shards that were not made alike.
+        UserError: no shards, some missing, or shards that were encoded differently.
     """
     names = sorted(path.parent for path in Path(folder).glob("[!.]*/meta.json"))
     shards = [open_shard(name) for name in names]
@@ -271,82 +349,19 @@ def open_shards(folder: Path) -> list[Shard]:
     return shards
 
 
-def verify_shard(folder: Path) -> None:
-    """Read everything and compare it with `meta.json`.
-
-    Raises:
-        UserError: naming the first thing that is missing, changed or inconsistent.
-    """
-    for problem in shard_problems(folder):
-        raise UserError(problem)
-
-
-def looks_like_shard(folder: Path) -> bool:
-    """Whether a folder holds a file of a shard, were it the last one left."""
-    return any((folder / name).exists() for name in ("meta.json", "audio.bin", "audio.len"))
-
-
-def shard_problems(folder: Path) -> Iterator[str]:
-    """A sentence for everything that is wrong with a shard. What hangs on something wrong is not looked at."""
-    try:
-        shard = open_shard(folder)
-        changed = list(_changed_files(shard))
-        yield from changed
-        if not changed:
-            yield from _content_problems(shard, shard.rows(), shard.skips())
-    except UserError as error:
-        yield str(error)
-
-
-def _changed_files(shard: Shard) -> Iterator[str]:
-    """Of all files that are sealed; other makers keep waveforms there, too."""
-    checksums = shard.meta["checksums"]
-    durations = {_DURATIONS} if (shard.folder / _DURATIONS).exists() else set()
-    for name in sorted({*_FILES, *durations, *checksums}):
-        path = shard.folder / name
-        if not path.resolve().is_relative_to(shard.folder.resolve()):
-            yield f"{shard.folder / 'meta.json'}: lists {name!r}, which lies outside; {_REMEDY}."
-        elif not path.is_file() or sha256_file(path) != checksums.get(name):
-            yield f"{path}: missing or changed since the shard was sealed; {_REMEDY}."
-
-
-def _content_problems(shard: Shard, rows: list[Any], skips: list[Any]) -> Iterator[str]:
-    listed, skipped = shard.folder / "samples.jsonl", shard.folder / "skips.jsonl"
-    if not all(isinstance(row, dict) and isinstance(row.get("id"), str) for row in rows):
-        yield f"{listed}: a row is no object with an id; {_REMEDY}."
-        return
-    if [row.get("audio_steps") for row in rows] != shard.lengths.tolist():
-        yield f"{listed}: its audio_steps are not the lengths of audio.len; {_REMEDY}."
-        return
-    if len({row["id"] for row in rows}) != len(rows):
-        yield f"{listed}: repeats an id; {_REMEDY}."
-    if len(skips) != shard.meta["num_skipped"]:
-        yield f"{skipped}: has {len(skips)} rows, meta.json says {shard.meta['num_skipped']}; {_REMEDY}."
-    if not all(isinstance(skip, dict) and {"id", "reason", "detail"} <= skip.keys() for skip in skips):
-        yield f"{skipped}: a row lacks id, reason or detail; {_REMEDY}."
-    if shard.durations is not None and len(shard.durations) != len(shard.units):
-        yield f"{shard.folder / _DURATIONS}: has another length than audio.bin; {_REMEDY}."
-        return
-    durations = shard.sample_durations() or repeat(None)
-    for units, row, frames in zip(shard.samples(), rows, durations, strict=False):
-        try:
-            _check_units(Sample(row["id"], units, None, row, frames), shard.preprocessing)
-        except UserError as error:
-            yield f"{shard.folder}: {str(error).rstrip('.')}; {_REMEDY}."
-
-
 _PLAN_FIELDS = (
     "manifest_sha256",
     "plan_num_shards",
     "assignment_sha256",
     "num_assigned_records",
-    "source_shard",  # of token shards: the shard of units they were made from
-    "selected",  # which of its utterances were taken
+    "speech_revision",  # of the stage "speech", for speech that is synthesised when it is encoded
+    "source_shard",  # of token shards: the shard of units that they were made from
+    "selected",  # which of its utterances were selected
 )
 
 
 def encoding_of(shard: Shard) -> dict[str, Any]:
-    """How units were made, without which utterances went where."""
+    """The part of `preprocessing` that says how units were made, without the assignment of utterances to shards."""
     return {key: value for key, value in shard.preprocessing.items() if key not in _PLAN_FIELDS}
 
 
@@ -365,18 +380,18 @@ def require_same_encoding(shard: Shard, reference: Shard) -> None:
 
 
 def unigram_identity(shard: Shard) -> str | None:
-    """The SHA-256 of the model that joined units to tokens; None for shards of units."""
+    """SHA-256 of the model that turned units into tokens; None for shards of units."""
     return (shard.preprocessing.get("unigram") or {}).get("sha256")
 
 
 def shards_identity(shards: list[Shard]) -> str:
-    """One hash for the content of several shards, from their checksums."""
-    return sha256_json([dict(shard.meta["checksums"]) for shard in shards])
+    """One hash of the content of several shards, from their checksums."""
+    return sha256_json([shard.meta.checksums for shard in shards])
 
 
-def _each_line(path: Path) -> Iterator[dict[str, Any]]:
+def _read_lines(path: Path) -> Iterator[dict[str, Any]]:
     try:
         with path.open(encoding="utf-8") as stream:
             yield from (json.loads(line) for line in stream if line.strip())
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path}: cannot be read as JSON Lines ({error}); {_REMEDY}.") from error
+        raise UserError(f"{path}: cannot be read as JSON Lines ({error}); {REMEDY}.") from error

@@ -9,6 +9,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 
 from speechscale.errors import UserError
+from speechscale.records.code import CodeIdentity
 from speechscale.records.seal import write_json
 
 SCHEMA = "speechscale.study/1"
@@ -50,7 +51,7 @@ class StudyFile(_Record):
     """study.json: which study a folder holds. The spec is that of `study.spec.StudySpec`, as JSON."""
 
     schema_: str = Field(default=SCHEMA, alias="schema")
-    code_version: str = ""
+    code: CodeIdentity | None = None  # that wrote the file
     name: str = ""
     title: str = ""
     question: str = ""

@@ -28,7 +28,7 @@ from speechscale.records.manifest import (
     cut_manifest,
     write_manifest,
 )
-from speechscale.records.seal import atomic_write, identity, is_up_to_date, sealed_folder, write_json
+from speechscale.records.seal import atomic_write, is_up_to_date, seal_identity, sealed_folder, write_json
 from speechscale.speech.audio.write import AudioFormat, to_audio_bytes
 from speechscale.speech.texts import Text, TextSource, is_valid_unicode
 from speechscale.speech.waveforms import load_waveforms
@@ -84,9 +84,9 @@ def write_text_manifest(source: TextSource, options: SynthesisOptions, folder: P
         UserError: the folder was made from something else, ids are repeated, or there is no text to synthesise.
     """
     spec = {"source": source.fingerprint(), **vars(options), "voices": list(options.voices)}
-    if is_up_to_date(folder, schema=TEXTS_SCHEMA, spec=spec, parents={}):
+    if is_up_to_date(folder, schema=TEXTS_SCHEMA, stage="speech", spec=spec, parents={}):
         return
-    with sealed_folder(folder, schema=TEXTS_SCHEMA, spec=spec, parents={}) as staging:
+    with sealed_folder(folder, schema=TEXTS_SCHEMA, stage="speech", spec=spec, parents={}) as staging:
         with atomic_write(staging / SKIPS) as skips:
             utterances = _valid_utterances(source.texts(), options, skips)
             count = write_manifest(utterances, staging / MANIFEST, source=source.name)
@@ -143,7 +143,7 @@ def plan_parts(out: Path, seconds: float, audio_format: AudioFormat) -> list[Par
         seconds: expected speech per part; the length of speech is estimated from its text.
         audio_format: of the audio files.
     """
-    texts_identity = identity(out / TEXTS)
+    texts_identity = seal_identity(out / TEXTS)
     slices = cut_manifest(out / TEXTS / MANIFEST, seconds)
     return [
         PartTask(out / "audio" / f"part-{number:05d}", utterances, audio_format, texts_identity)
@@ -158,7 +158,11 @@ def is_part_complete(task: PartTask) -> bool:
         UserError: it exists, but was made with other settings.
     """
     return is_up_to_date(
-        task.folder, schema=PART_SCHEMA, spec=task.spec, parents={"texts": task.texts_identity}
+        task.folder,
+        schema=PART_SCHEMA,
+        stage="speech",
+        spec=task.spec,
+        parents={"texts": task.texts_identity},
     )
 
 
@@ -167,7 +171,9 @@ def synthesize_part(task: PartTask) -> None:
     counts = {"spoken": 0, "skipped": 0, "samples": 0}
     parents = {"texts": task.texts_identity}
     with (
-        sealed_folder(task.folder, schema=PART_SCHEMA, spec=task.spec, parents=parents) as staging,
+        sealed_folder(
+            task.folder, schema=PART_SCHEMA, stage="speech", spec=task.spec, parents=parents
+        ) as staging,
         (staging / MANIFEST).open("wb") as manifest,
         (staging / SKIPS).open("wb") as skips,
     ):

@@ -21,8 +21,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from speechscale import __version__
 from speechscale.errors import UserError
+from speechscale.records.code import code_identity
 from speechscale.records.seal import differing_fields, write_json
 from speechscale.records.study import (
     SCHEMA,
@@ -116,7 +116,7 @@ class StudyFolder:
     def write_study(self, spec: StudySpec, facts: StudyFacts, seconds: dict[str, float]) -> None:
         """Write study.json."""
         study = StudyFile(
-            code_version=__version__,
+            code=code_identity(),
             name=spec.name,
             title=spec.title,
             question=spec.question,

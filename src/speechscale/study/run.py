@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from speechscale import __version__
 from speechscale.errors import UserError
 from speechscale.jobs.encode import encode_shards, summarize_shards
 from speechscale.jobs.learn_units import learn_codebook
@@ -21,6 +20,7 @@ from speechscale.jobs.train_run import (
 from speechscale.laws import fit_table
 from speechscale.records.law import read_law, write_law
 from speechscale.records.manifest import Utterance, read_manifest
+from speechscale.records.revisions import require_revisions, revisions_of
 from speechscale.records.runs import RECORD, RunRecord, read_record
 from speechscale.records.runs_table import read_curves, read_table, write_curves, write_table
 from speechscale.records.seal import exclusive_lock, is_up_to_date, remove_leftovers, sha256_file
@@ -50,6 +50,7 @@ from speechscale.study.shards import (
     verify_shards,
 )
 from speechscale.study.spec import StudySpec
+from speechscale.units.codebook import load_codebook
 from speechscale.units.encode import plan_shards
 from speechscale.units.learn import CodebookTask
 from speechscale.units.source import SpeechSource
@@ -124,13 +125,23 @@ def _run_stages(
 def make_corpus(world: WorldSpec, folder: StudyFolder) -> None:
     """The manifests of the story world."""
     spec = world.model_dump(mode="json")
-    if not is_up_to_date(folder.corpus, schema=STORY_CORPUS_SCHEMA, spec=spec, parents={}):
+    if not is_up_to_date(
+        folder.corpus, schema=STORY_CORPUS_SCHEMA, stage="story corpus", spec=spec, parents={}
+    ):
         write_story_corpus(world, folder.corpus)
 
 
 def learn_units(spec: StudySpec, folder: StudyFolder) -> None:
-    """k-means on a seeded sample of the training utterances."""
-    if not folder.code_book.exists():
+    """k-means on a seeded sample of the training utterances.
+
+    Raises:
+        UserError: there is a codebook that another revision of k-means made.
+    """
+    if folder.code_book.exists():
+        found = load_codebook(folder.code_book).revisions
+        if found:  # codebooks of other tools have none
+            require_revisions(folder.code_book, found, revisions_of("k-means"))
+    else:
         task = CodebookTask(
             SpeechSource(folder.corpus / TRAIN, folder.corpus, load_waveforms),
             spec.units.encoder(),
@@ -220,7 +231,7 @@ def fit_laws(spec: StudySpec, folder: StudyFolder, records: Sequence[RunRecord])
     if not any(record.status == "done" for record in records):
         raise UserError(f"{folder.root}: no run is done, so no law can be fitted; see runs/*/record.json.")
     provenance = {
-        "code_version": __version__,
+        "revisions": revisions_of("fit"),
         "runs": sha256_file(folder.runs_table),
         "curves": sha256_file(folder.curves_table),
         **spec.laws.model_dump(),

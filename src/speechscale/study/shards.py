@@ -10,12 +10,12 @@ from pathlib import Path
 from speechscale.errors import UserError
 from speechscale.jobs.train_run import TrainingTask
 from speechscale.records.seal import write_json
+from speechscale.records.shard_verification import verify_shard
 from speechscale.records.shards import (
     Shard,
     open_shards,
     require_same_encoding,
     shards_identity,
-    verify_shard,
 )
 from speechscale.study.ladder import ladder_runs
 from speechscale.study.spec import InputShardsSpec, StudySpec

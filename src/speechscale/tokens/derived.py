@@ -39,9 +39,15 @@ def write_derived_shards(
 
 
 def derived_preprocessing(source: Shard, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The `preprocessing` of a derived shard: that of its source with changes, and the identity of the source."""
-    identity = {"name": source.folder.name, "sha256": sha256_json(dict(source.meta["checksums"]))}
-    return {**source.preprocessing, **changes, "source_shard": identity}
+    """The `preprocessing` of a derived shard: that of its source with changes, and the identity of the source.
+
+    The revisions of the stages are those of the source and of the changes.
+    """
+    identity = {"name": source.folder.name, "sha256": sha256_json(source.meta.checksums)}
+    derived = {**source.preprocessing, **changes, "source_shard": identity}
+    if "revisions" in changes:
+        derived["revisions"] = {**source.preprocessing.get("revisions", {}), **changes["revisions"]}
+    return derived
 
 
 def copied_row(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -32,7 +32,7 @@ class TrainingCorpus:
     @property
     def num_tokens(self) -> int:
         """Number of tokens used, from the metadata of the shards alone."""
-        available = sum(int(shard.meta["num_audio_steps"]) for shard in self.shards)
+        available = sum(shard.meta.num_audio_steps for shard in self.shards)
         return available if self.limit is None else min(available, self.limit)
 
 
@@ -103,9 +103,7 @@ class Mixture:
 def _require_disjoint(corpora: Sequence[TrainingCorpus]) -> None:
     seen: dict[str, Shard] = {}
     for corpus in corpora:
-        current = {
-            shard.meta["checksums"]["audio.bin"]: shard for shard in corpus.shards if len(shard.lengths)
-        }
+        current = {shard.meta.checksums["audio.bin"]: shard for shard in corpus.shards if len(shard.lengths)}
         for checksum in seen.keys() & current.keys():
             raise UserError(
                 f"{current[checksum].folder}: the same speech is in {seen[checksum].folder}, so its tokens would count "

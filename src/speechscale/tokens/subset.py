@@ -7,6 +7,7 @@ from itertools import repeat
 from pathlib import Path
 
 from speechscale.errors import UserError
+from speechscale.records.revisions import STAGE_REVISIONS
 from speechscale.records.shards import Sample, Shard, open_shards
 from speechscale.tokens.derived import copied_row, write_derived_shards
 
@@ -21,7 +22,7 @@ def write_subset(source: Path, out: Path, dataset: str) -> None:
     found = sorted({row["dataset"] for shard in shards for row in shard.rows()})
     if dataset not in found:
         raise UserError(f"{source}: no utterance of {dataset!r} here; found {', '.join(found)}.")
-    changes = {"selected": {"dataset": dataset}}
+    changes = {"selected": {"dataset": dataset, "revision": STAGE_REVISIONS["subset"]}}
     write_derived_shards(shards, out, lambda shard: _samples_of(shard, dataset), changes)
 
 

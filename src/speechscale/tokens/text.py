@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from speechscale.errors import UserError
+from speechscale.records.revisions import revisions_of
 from speechscale.records.shards import Sample, Shard, Skip, open_shards, vocabulary_of
 from speechscale.tokens.derived import copied_row, copied_skips, write_derived_shards
 
@@ -39,7 +40,7 @@ def write_text_shards(source: Path, out: Path) -> None:
     if not any(row.get("transcript") for shard in shards for row in shard.rows()):
         raise UserError(f"{source}: no transcripts in these shards; encode a manifest that has them.")
     first_pairs = _first_pairs(shards)
-    changes = {**_ENCODING, **vocabulary_of(NUM_BYTES)}
+    changes = {**_ENCODING, **vocabulary_of(NUM_BYTES), "revisions": revisions_of("text tokens")}
     write_derived_shards(shards, out, lambda shard: _text_samples(shard, first_pairs), changes)
 
 

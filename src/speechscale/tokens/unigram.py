@@ -22,6 +22,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from speechscale.errors import UserError
+from speechscale.records.revisions import revisions_of
 from speechscale.records.seal import (
     differing_fields,
     is_up_to_date,
@@ -92,7 +93,7 @@ def is_trained(task: UnigramTrainingTask) -> bool:
         UserError: it exists, but was made from something else.
     """
     spec, parents = task.provenance()
-    return is_up_to_date(task.folder, schema=SCHEMA, spec=spec, parents=parents)
+    return is_up_to_date(task.folder, schema=SCHEMA, stage="unigram", spec=spec, parents=parents)
 
 
 def train_unigram_task(task: UnigramTrainingTask) -> int:
@@ -106,7 +107,7 @@ def train_unigram_task(task: UnigramTrainingTask) -> int:
     sample = sample_utterances(shards, task.spec.units, task.spec.seed)
     model = train_unigram(sample, clusters, task.spec)
     spec, parents = task.provenance()
-    with sealed_folder(task.folder, schema=SCHEMA, spec=spec, parents=parents) as staging:
+    with sealed_folder(task.folder, schema=SCHEMA, stage="unigram", spec=spec, parents=parents) as staging:
         (staging / MODEL).write_bytes(model)
     return sum(map(len, sample))
 
@@ -340,7 +341,7 @@ def plan_token_shards(shards: Path, unigram: Path, out: Path) -> list[TokenShard
         UserError: no tokenizer there, or it was trained on units of another encoding.
     """
     sources = _open_unit_shards(shards)
-    spec = read_seal(unigram, SCHEMA)["spec"]
+    spec = read_seal(unigram, SCHEMA).spec
     differing = differing_fields(encoding_of(sources[0]), spec["encoding"])
     if differing:
         raise UserError(
@@ -348,7 +349,8 @@ def plan_token_shards(shards: Path, unigram: Path, out: Path) -> list[TokenShard
         )
     vocabulary = spec["vocabulary"]
     identity = {"name": MODEL, "sha256": sha256_file(unigram / MODEL), "vocabulary": vocabulary}
-    changes = {**vocabulary_of(vocabulary), "unigram": identity}
+    revisions = revisions_of("unigram tokens")
+    changes = {**vocabulary_of(vocabulary), "unigram": identity, "revisions": revisions}
     return [
         TokenShardTask(
             folder=out / source.folder.name,

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from speechscale.errors import UserError
 from speechscale.model.shape import ModelShape
 from speechscale.model.transformer import Transformer
+from speechscale.records.code import code_identity
 from speechscale.records.runs import RunRecord
 from speechscale.records.seal import differing_fields, write_file
 from speechscale.train.distributed import SINGLE_PROCESS, DistributedContext, full_tensor, shard_like
@@ -55,6 +56,7 @@ def save_model(
     tensors = {name: _on_main_process(value, context) for name, value in model.state_dict().items()}
     header = {
         "shape": model.shape.model_dump(),
+        "code": code_identity().model_dump(),
         "provenance": provenance,
         "record": record.model_dump(mode="json"),
     }
@@ -143,7 +145,12 @@ def save_checkpoint(
         for name, value in state.items():
             tensors[f"optimizer.{number}.{name}"] = _on_main_process(torch.as_tensor(value), context)
     if context.is_main:
-        header = {"provenance": provenance, "step": progress.step, "curve": progress.curve}
+        header = {
+            "code": code_identity().model_dump(),
+            "provenance": provenance,
+            "step": progress.step,
+            "curve": progress.curve,
+        }
         _write(tensors, checkpoint_path(folder, progress.step), header)
 
 
@@ -165,8 +172,8 @@ def load_checkpoint(
         provenance: of the run that continues.
 
     Raises:
-        UserError: no checkpoint, truncated, of another shape, or of a run with another spec, data or code version; the
-            fields are named.
+        UserError: no checkpoint, truncated, of another shape, or of a run with another spec, data or revision of the
+            training; the fields are named.
     """
     tensors, header = _read(path)
     _require_same_run(path, header.get("provenance"), provenance)

@@ -19,8 +19,8 @@ from typing import Any, Unpack
 
 import torch
 
-from speechscale import __version__
 from speechscale.compute import choose_device, peak_flops
+from speechscale.records.revisions import revisions_of
 from speechscale.records.runs import CurvePoint, Outcome, RunRecord
 from speechscale.records.seal import exclusive_lock, remove_leftovers, write_error
 from speechscale.records.shards import Shard, require_same_encoding, shards_identity, unigram_identity
@@ -299,12 +299,12 @@ def _evaluation_steps(spec: RunSpec) -> set[int]:
 
 
 def _provenance(spec: RunSpec, corpora: Sequence[TrainingCorpus], test: Sequence[Shard]) -> dict[str, Any]:
-    """Everything that the model depends on: spec, code version, and identities of the data."""
+    """Everything that the model depends on: spec, revision of the training, and identities of the data."""
     shards = corpora[0].shards
     require_same_encoding(test[0], shards[0])
     identities = [shards_identity(list(corpus.shards)) for corpus in corpora]
     return {
-        "code_version": __version__,
+        "revisions": revisions_of("train"),
         "spec": spec.identity(),
         "train": identities[0] if len(corpora) == 1 else identities,
         "test": shards_identity(list(test)),

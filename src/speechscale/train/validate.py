@@ -92,7 +92,9 @@ def evaluate_loss_by_corpus(
     samples = (
         (row, to_token_ids(shard.units[end - length : end]))
         for shard in shards
-        for row, length, end in zip(shard.each_row(), shard.lengths, np.cumsum(shard.lengths), strict=True)
+        for row, length, end in zip(
+            shard.iterate_rows(), shard.lengths, np.cumsum(shard.lengths), strict=True
+        )
     )
     while buffer := list(islice(samples, _BUFFER)):
         for row, tokens in buffer:
@@ -144,9 +146,9 @@ def require_held_out(train: Sequence[Shard], test: Sequence[Shard]) -> None:
     Raises:
         UserError: test speech is trained on.
     """
-    trained = {shard.meta["checksums"]["audio.bin"]: shard for shard in train if len(shard.lengths)}
+    trained = {shard.meta.checksums["audio.bin"]: shard for shard in train if len(shard.lengths)}
     for shard in test:
-        same = trained.get(shard.meta["checksums"]["audio.bin"])
+        same = trained.get(shard.meta.checksums["audio.bin"])
         if same is not None:
             raise UserError(
                 f"{shard.folder}: the same speech is in {same.folder}, so it is not held out; {_REMEDY}"

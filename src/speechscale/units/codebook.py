@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,14 @@ class Codebook:
         mean: float32 [dimension], subtracted from frames.
         scale: divides frames after the mean is subtracted.
         encoder: identity of the encoder that the frames come from.
+        revisions: of the stage that learned it; empty for codebooks of other tools.
     """
 
     centroids: np.ndarray
     mean: np.ndarray
     scale: float
     encoder: dict[str, Any]
+    revisions: Mapping[str, int] = field(default_factory=dict)
 
     def assign(self, frames: np.ndarray) -> np.ndarray:
         """The unit of each frame: the index of its nearest centroid, int16 [frames]."""
@@ -66,7 +69,11 @@ def save_codebook(codebook: Codebook, path: Path) -> None:
         "mean": np.ascontiguousarray(codebook.mean, dtype=np.float32),
         "scale": np.array([codebook.scale], dtype=np.float64),
     }
-    write_file(path, save(tensors, metadata={"encoder": json.dumps(codebook.encoder, sort_keys=True)}))
+    # The code identity is in the quality report: it must not change the hash of this file, which names its units.
+    metadata = {"encoder": json.dumps(codebook.encoder, sort_keys=True)}
+    if codebook.revisions:
+        metadata["revisions"] = json.dumps(dict(codebook.revisions), sort_keys=True)
+    write_file(path, save(tensors, metadata=metadata))
 
 
 def load_codebook(path: Path) -> Codebook:
@@ -79,11 +86,13 @@ def load_codebook(path: Path) -> Codebook:
 
     try:
         with safe_open(path, framework="numpy") as file:
-            encoder = json.loads((file.metadata() or {})["encoder"])
+            metadata = file.metadata() or {}
+            encoder = json.loads(metadata["encoder"])
+            revisions = json.loads(metadata.get("revisions", "{}"))
             centroids, mean, scale = (file.get_tensor(name) for name in ("centroids", "mean", "scale"))
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise UserError(f"{path}: not a codebook of speechscale kmeans ({error}).") from error
-    return Codebook(centroids, mean, float(scale[0]), encoder)
+    return Codebook(centroids, mean, float(scale[0]), encoder, revisions)
 
 
 def codebook_identity(path: Path) -> dict[str, str]:

@@ -18,6 +18,7 @@ import numpy as np
 from speechscale.compute import DEFAULT_OPTIONS, ComputeOptions
 from speechscale.errors import SampleFault, UserError
 from speechscale.records.manifest import SAMPLE_RATE, ManifestSlice, Utterance, cut_manifest
+from speechscale.records.revisions import STAGE_REVISIONS, revisions_of
 from speechscale.records.seal import sha256_file, sha256_json
 from speechscale.records.shards import Sample, Skip, is_written, vocabulary_of, write_shard
 from speechscale.units.codebook import Codebook, codebook_identity, load_codebook
@@ -73,6 +74,7 @@ def plan_shards(
         "plan_num_shards": len(slices),
         "assignment_sha256": sha256_json([[part.start, part.end, part.count] for part in slices]),
         "precision": compute.precision,
+        "revisions": revisions_of("encode"),
         **encoding_metadata(book, codebook),
     }
     gpu = compute.device != "cpu" and book.encoder["name"] != MelEncoder.name
@@ -82,13 +84,19 @@ def plan_shards(
             manifest_slice=part,
             root=source.root,
             codebook=codebook,
-            preprocessing={**shared, "num_assigned_records": part.count},
+            preprocessing={**shared, **_slice_fields(part)},
             load_waveforms=source.load_waveforms,
             compute=compute,
             gpu=gpu,
         )
         for number, part in enumerate(slices)
     ]
+
+
+def _slice_fields(part: ManifestSlice) -> dict[str, int]:
+    """The fields of `meta.json` in which the shards of one plan may differ."""
+    speech = {"speech_revision": STAGE_REVISIONS["speech"]} if part.synthetic else {}
+    return {"num_assigned_records": part.count, **speech}
 
 
 def encoding_metadata(codebook: Codebook, path: Path) -> dict[str, Any]:

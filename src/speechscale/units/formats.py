@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from speechscale.errors import SampleFault, UserError, nearest
+from speechscale.records.revisions import revisions_of
 from speechscale.records.seal import atomic_directory, atomic_write, sha256_file
 from speechscale.records.shards import Sample, Shard, Skip, is_written, vocabulary_of, write_shard
 from speechscale.units.codebook import codebook_identity
@@ -57,6 +58,7 @@ class UnitFileInfo:
         return {
             "manifest_sha256": sha256_file(source),
             "source_format": self.format,
+            "revisions": revisions_of("import units"),
             "sample_rate": None,
             "frame_rate": self.frame_rate,
             "unit_extractor": {"name": self.encoder},

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from speechscale.compute import DEFAULT_OPTIONS, ComputeOptions, available_cores, choose_device
 from speechscale.errors import UserError
+from speechscale.records.revisions import revisions_of
 from speechscale.units.codebook import Codebook
 
 if TYPE_CHECKING:
@@ -78,7 +79,8 @@ def train_kmeans(
             if size < len(frames):
                 state.iterate(size, spec.iterations, spec.clusters / size)
         state.iterate(len(frames), spec.iterations, spec.tolerance, two_passes=True)
-    return Codebook(state.centroids.cpu().numpy(), points.mean, points.scale, encoder)
+    centroids = state.centroids.cpu().numpy()
+    return Codebook(centroids, points.mean, points.scale, encoder, revisions_of("k-means"))
 
 
 class _Points:

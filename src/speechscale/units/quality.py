@@ -13,6 +13,7 @@ units that are independent of phones have about (P - 1)(K - 1) / 2n nats of mutu
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -22,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from speechscale.errors import UserError
+from speechscale.records.code import CodeIdentity, code_identity
 from speechscale.records.manifest import Utterance
 from speechscale.records.seal import write_json
 from speechscale.units.codebook import Codebook
@@ -197,5 +199,14 @@ def quality_path(codebook: Path) -> Path:
 
 
 def write_quality(quality: CodebookQuality, codebook: Path) -> None:
-    """Write the quality next to its codebook file."""
-    write_json(quality_path(codebook), asdict(quality))
+    """Write the quality next to its codebook file, with the identity of the code that made both."""
+    write_json(quality_path(codebook), {**asdict(quality), "code": code_identity().model_dump()})
+
+
+def read_code(codebook: Path) -> CodeIdentity | None:
+    """The code that made a codebook; None where its report does not exist or does not say."""
+    try:
+        report = json.loads(quality_path(codebook).read_text(encoding="utf-8"))
+        return CodeIdentity.model_validate(report["code"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
-from speechscale import __version__
 from speechscale.errors import UserError
+from speechscale.records.code import adopt_code_identity, code_identity
 from speechscale.workers.failures import Failure, attempt
 from speechscale.workers.progress import progress_bar
 
@@ -263,7 +263,7 @@ class _Scheduler(Generic[Task]):
     def _spawn(self, slot: int) -> None:
         """Start a worker. It becomes idle after the handshake, because on a cluster it may wait long for a machine."""
         worker = self._pool.spawn(slot)
-        self._busy[worker.submit(_handshake, __version__)] = slot, worker, None
+        self._busy[worker.submit(adopt_code_identity, code_identity())] = slot, worker, None
 
     def _outcome(self, future: Future[Any], *, started: bool) -> Any:
         try:
@@ -275,16 +275,3 @@ class _Scheduler(Generic[Task]):
             return Failure("lost worker", str(lost))
         self._failed_starts = 0
         return outcome
-
-
-def _handshake(expected: str) -> None:
-    """The first task of every worker: compare its code with that of the parent process.
-
-    Raises:
-        UserError: the worker runs another version of this package.
-    """
-    if expected != __version__:
-        raise UserError(
-            f"a worker runs speechscale {__version__}, this command runs {expected}; install the same version on every "
-            "machine."
-        )

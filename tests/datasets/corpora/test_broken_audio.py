@@ -18,7 +18,8 @@ from typer.testing import CliRunner
 
 from speechscale.cli import app
 from speechscale.records.manifest import read_manifest, write_manifest
-from speechscale.records.shards import open_shards, verify_shard
+from speechscale.records.shard_verification import verify_shard
+from speechscale.records.shards import open_shards
 from speechscale.speech.waveforms import load_waveforms
 from speechscale.units.encode import encode_shard, plan_shards
 from speechscale.units.kmeans import KMeansSpec

@@ -90,7 +90,9 @@ def write_story_corpus(spec: WorldSpec, folder: Path) -> None:
     """
     corpus = generate_story_corpus(spec)
     seal_spec = spec.model_dump(mode="json")
-    with sealed_folder(folder, schema=STORY_CORPUS_SCHEMA, spec=seal_spec, parents={}) as staging:
+    with sealed_folder(
+        folder, schema=STORY_CORPUS_SCHEMA, stage="story corpus", spec=seal_spec, parents={}
+    ) as staging:
         write_manifest(corpus.train, staging / TRAIN)
         write_manifest(corpus.test, staging / TEST)
         write_manifest(corpus.benchmarks, staging / BENCHMARKS)
