@@ -17,6 +17,7 @@ from speechscale.laws.scores import (
     fit_line,
     fit_saturating,
 )
+from speechscale.records.seeds import spawn_seed
 
 MIN_RUNS = 5
 NORMAL_975 = 1.959963984540054  # 97.5 % quantile of the standard normal
@@ -121,10 +122,14 @@ def fit_downstream(
     """
     with_loss, line = None, None
     if data.has_losses:
-        with_loss = fit_saturating(data.on_loss(), ceiling=ceiling, draws=resamples, seed=seed)
+        with_loss = fit_saturating(
+            data.on_loss(), ceiling=ceiling, draws=resamples, seed=spawn_seed(seed, "loss")
+        )
         line = fit_line(data.loss, data.score, 1 / data.variance)
-    with_compute = fit_saturating(data.on_compute(), ceiling=ceiling, draws=resamples, seed=seed)
-    power = fit_power(data, resamples, seed)
+    with_compute = fit_saturating(
+        data.on_compute(), ceiling=ceiling, draws=resamples, seed=spawn_seed(seed, "compute")
+    )
+    power = fit_power(data, resamples, spawn_seed(seed, "power law"))
     if line is None:
         emergence = _emergence_with_compute(data, power, with_compute)
     else:
