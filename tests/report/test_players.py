@@ -1,7 +1,7 @@
 import pytest
 
 from speechscale.errors import UserError
-from speechscale.report.players import LARGEST_SOUND, players, unit_strip
+from speechscale.report.players import MAX_AUDIO_BYTES, players, unit_strip
 
 
 @pytest.mark.parametrize("name", ["../outside.wav", "/etc/hostname", "samples/none.wav", "samples", ""])
@@ -26,7 +26,7 @@ def test_samples_that_are_no_sound_are_refused(study_folder):
 
 def test_long_sounds_are_named_instead_of_carried(study_folder):
     sound = study_folder / "samples" / "0.wav"
-    sound.write_bytes(sound.read_bytes() + bytes(LARGEST_SOUND))
+    sound.write_bytes(sound.read_bytes() + bytes(MAX_AUDIO_BYTES))
     html = players([{"text": "x", "file": "samples/0.wav"}], study_folder)
     assert "listen to samples/0.wav" in html
     assert "<audio" not in html

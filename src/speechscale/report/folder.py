@@ -49,7 +49,7 @@ _CURVE_COLUMNS = dict.fromkeys(("run", "series"), pl.String) | dict.fromkeys(
 
 
 @dataclass(frozen=True)
-class Study:
+class StudyResults:
     """What a study found, as tables."""
 
     folder: Path
@@ -115,7 +115,7 @@ def _not_fitted(part: str, series: str) -> Missing:
     return Missing(missing=f"law.json has no {part!r} for the series {series!r}.")
 
 
-def read_study(folder: Path) -> Study:
+def read_study_results(folder: Path) -> StudyResults:
     """Read a study folder. Only `runs.csv` must be there; what else is missing leaves a gap that is named.
 
     Raises:
@@ -125,7 +125,7 @@ def read_study(folder: Path) -> Study:
     runs = _read_runs(folder / "runs.csv")
     records = {name: record for name in runs["run"] if (record := _record_of(folder, name))}
     curves, law = folder / "curves.csv", folder / "law.json"
-    return Study(
+    return StudyResults(
         folder=folder,
         about=_read_json(folder / "study.json", {}),
         runs=runs,

@@ -17,29 +17,29 @@ from typing import Any
 
 from speechscale import __version__
 from speechscale.records.seal import write_file
-from speechscale.report import summary, tables, words
+from speechscale.report import summary, tables, formatting
 from speechscale.report.figures import Figure, library_version, specification, study_figures
-from speechscale.report.folder import Study, read_study
+from speechscale.report.folder import StudyResults, read_study_results
 from speechscale.report.markup import Markup, element, joined, safe_json
 from speechscale.report.players import players
-from speechscale.report.theme import PAGE_INK, configuration, series_colours, size_colours
+from speechscale.report.theme import PAGE_TEXT_COLOUR, configuration, series_colours, size_colours
 
 _FACTS = {  # of study.json, as a reader meets them
-    "audio_hours": ("hours of speech", lambda value: words.digits(value)),
-    "units": ("units", words.quantity),
-    "units_per_second": ("units per second", lambda value: words.digits(value)),
-    "vocabulary": ("vocabulary of units", words.quantity),
-    "word_types": ("word types", words.quantity),
+    "audio_hours": ("hours of speech", lambda value: formatting.digits(value)),
+    "units": ("units", formatting.quantity),
+    "units_per_second": ("units per second", lambda value: formatting.digits(value)),
+    "vocabulary": ("vocabulary of units", formatting.quantity),
+    "word_types": ("word types", formatting.quantity),
     "voices_train": ("training voices", lambda value: ", ".join(map(str, value))),
     "voices_unseen": ("new voices, for tests only", lambda value: ", ".join(map(str, value))),
 }
 
-_LISTEN = (
+_LISTENING_GUIDE = (
     "What was modelled: the sound, and below it the units that the models read in its place. One colour is "
     "one unit; a unit that repeats itself is written once."
 )
 
-_READING = (
+_GLOSSARY = (
     ("N, model size", "Parameters without embeddings and output projection. Colour stands for N everywhere."),
     (
         "D, tokens",
@@ -80,22 +80,22 @@ def write_report(study: Path, out: Path | None = None) -> Path:
     """
     study = Path(study)
     target = Path(out) if out else study / "report.html"
-    write_file(target, page(read_study(study)))
+    write_file(target, page(read_study_results(study)))
     return target
 
 
-def page(study: Study) -> str:
+def page(study: StudyResults) -> str:
     """The whole page as HTML."""
     title = str(study.about.get("title") or study.about.get("name") or study.folder.name)
     figures = study_figures(study)
-    scripts = (_libraries(), Markup(_packaged("embed.js")))
+    scripts = (_libraries(), Markup(_package_text("embed.js")))
     head = element(
         "head",
         element("meta", charset="utf-8"),
-        element("meta", http_equiv="Content-Security-Policy", content=_policy(scripts)),
+        element("meta", http_equiv="Content-Security-Policy", content=_content_security_policy(scripts)),
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("title", title),
-        element("style", Markup(_packaged("page.css"))),
+        element("style", Markup(_package_text("page.css"))),
     )
     body = element(
         "body",
@@ -111,7 +111,7 @@ def page(study: Study) -> str:
     return f"<!doctype html>\n{element('html', head, body, lang='en')}\n"
 
 
-def _header(study: Study, title: str) -> Markup:
+def _header(study: StudyResults, title: str) -> Markup:
     name = study.about.get("name")
     question = study.about.get("question")
     facts = study.about.get("facts") or {}
@@ -129,13 +129,13 @@ def _header(study: Study, title: str) -> Markup:
     )
 
 
-def _sections(study: Study, figures: Sequence[Figure]) -> list[Markup]:
+def _sections(study: StudyResults, figures: Sequence[Figure]) -> list[Markup]:
     """The page from the answer to the fine print, with links to every section first."""
     drawn = {figure.name: _figure(figure, study) for figure in figures}
     sections = {
-        "What was found": _found(study),
+        "What was found": _findings_list(study),
         "Listen": joined(
-            element("p", _LISTEN),
+            element("p", _LISTENING_GUIDE),
             players(study.samples, study.folder),
         ),
         **{figure.title: drawn[figure.name] for figure in figures if figure.name != "time"},
@@ -146,7 +146,7 @@ def _sections(study: Study, figures: Sequence[Figure]) -> list[Markup]:
         "The runs": tables.runs_table(study),
         "Diverged and failed runs": tables.unfinished_runs(study),
         "How the time was spent": drawn["time"],
-        "How to read this": _reading(study),
+        "How to read this": _reading_guide(study),
     }
     links = (element("a", title, href=f"#{_anchor(title)}") for title in sections)
     return [
@@ -158,13 +158,13 @@ def _sections(study: Study, figures: Sequence[Figure]) -> list[Markup]:
     ]
 
 
-def _found(study: Study) -> Markup:
+def _findings_list(study: StudyResults) -> Markup:
     return element(
         "ul", *(element("li", sentence) for sentence in summary.findings(study)), class_="findings"
     )
 
 
-def _figure(figure: Figure, study: Study) -> Markup:
+def _figure(figure: Figure, study: StudyResults) -> Markup:
     """A figure's caption, key and empty panels, which `embed.js` fills."""
     panels = (element("div", class_="panel", id=_panel_id(figure, at)) for at in range(len(figure.panels)))
     return element(
@@ -176,7 +176,7 @@ def _figure(figure: Figure, study: Study) -> Markup:
     )
 
 
-def _key(figure: Figure, study: Study) -> Markup | str:
+def _key(figure: Figure, study: StudyResults) -> Markup | str:
     """What colours stand for, in HTML: it wraps on a phone, as the figures' own legends do not."""
     if figure.key is None:
         return ""
@@ -198,8 +198,8 @@ def _key(figure: Figure, study: Study) -> Markup | str:
     return element("p", element("span", "N:") if sizes else "", *entries, class_="legend")
 
 
-def _reading(study: Study) -> Markup:
-    terms = (joined(element("dt", term), element("dd", meaning)) for term, meaning in _READING)
+def _reading_guide(study: StudyResults) -> Markup:
+    terms = (joined(element("dt", term), element("dd", meaning)) for term, meaning in _GLOSSARY)
     spec = study.about.get("spec")
     if not spec:
         return element("dl", *terms, class_="reading")
@@ -222,7 +222,7 @@ def _panels_json(figures: Sequence[Figure]) -> Markup:
             own = spec.pop("datasets", {})
             datasets |= own
             panels.append({"id": _panel_id(figure, at), "spec": spec, "datasets": list(own)})
-    config = configuration(PAGE_INK)
+    config = configuration(PAGE_TEXT_COLOUR)
     config["legend"] |= {"disable": True}  # the page has its own key
     return safe_json({"config": config, "datasets": datasets, "panels": panels})
 
@@ -235,7 +235,7 @@ def _anchor(title: str) -> str:
     return title.lower().replace(",", "").replace(" ", "-")
 
 
-def _policy(scripts: Sequence[str]) -> str:
+def _content_security_policy(scripts: Sequence[str]) -> str:
     """A content security policy under which nothing is fetched and no other script runs."""
     hashes = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
     allowed = " ".join(f"'sha256-{digest}'" for digest in hashes)
@@ -254,5 +254,5 @@ def _libraries() -> Markup:
     return Markup(bundle.replace("</script", "<\\/script"))
 
 
-def _packaged(name: str) -> str:
+def _package_text(name: str) -> str:
     return resources.files("speechscale.report").joinpath(name).read_text(encoding="utf-8")

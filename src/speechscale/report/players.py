@@ -9,7 +9,7 @@ from typing import Any
 from speechscale.errors import UserError
 from speechscale.report.markup import Markup, element, joined
 
-LARGEST_SOUND = 400_000  # bytes of one file; 12 s at 16 kHz and 16 bits
+MAX_AUDIO_BYTES = 400_000  # bytes of one file; 12 s at 16 kHz and 16 bits
 _GOLDEN_ANGLE = 137.508  # degrees; neighbouring unit numbers get colours far apart
 
 
@@ -44,17 +44,17 @@ def _player(sample: dict[str, Any], folder: Path) -> Markup:
 
 
 def _audio(sample: dict[str, Any], folder: Path) -> Markup:
-    path = _inside(str(sample.get("file") or ""), folder)
+    path = _path_inside(str(sample.get("file") or ""), folder)
     sound = path.read_bytes()
     if sound[:4] != b"RIFF" or sound[8:12] != b"WAVE":
         raise UserError(f"{path}: not a WAV file, though samples.json names it; make this stage again.")
-    if len(sound) > LARGEST_SOUND:
+    if len(sound) > MAX_AUDIO_BYTES:
         return element("p", f"Too long to be carried in this page: listen to {sample['file']}.", class_="gap")
     source = f"data:audio/wav;base64,{base64.b64encode(sound).decode()}"
     return element("audio", controls="", preload="metadata", src=source)
 
 
-def _inside(name: str, folder: Path) -> Path:
+def _path_inside(name: str, folder: Path) -> Path:
     """The path of a sample, which must be a file of the study: a page must not carry other files away."""
     path = (folder / name).resolve()
     if not name or not path.is_relative_to(folder.resolve()) or not path.is_file():

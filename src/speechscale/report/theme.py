@@ -13,14 +13,14 @@ from typing import Any
 
 import altair as alt
 
-from speechscale.report import words
+from speechscale.report import formatting
 
-PAGE_INK = "currentColor"
-FILE_INK = "#22272e"
+PAGE_TEXT_COLOUR = "currentColor"
+FILE_TEXT_COLOUR = "#22272e"
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', Arial, sans-serif"
-FIT = "#c2410c"  # what a law says: the one warm colour, so that fit and measurement are never confused
-PLAIN = "#3a74c0"  # marks that stand for no model size
-QUIET = "#8b949e"  # chance lines and other references
+FIT_COLOUR = "#c2410c"  # what a law says: the one warm colour, so that fit and measurement are never confused
+NEUTRAL_COLOUR = "#3a74c0"  # marks that stand for no model size
+REFERENCE_COLOUR = "#8b949e"  # chance lines and other references
 
 # Viridis without its ends: lightness rises with size, and every colour stands out on white and on black.
 _SIZES = ("#5b4bc4", "#3a74c0", "#1f93a4", "#2fa56f", "#7bab2c", "#b8950f")
@@ -34,8 +34,8 @@ _STEPS = (
     (1, 1.5, 2, 3, 5, 7),
     (1, 1.2, 1.4, 1.6, 1.8, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 9),
 )
-_FEWEST_TICKS = 4
-_MOST_TICKS = 8
+_MIN_TICKS = 4
+_MAX_TICKS = 8
 
 
 def configuration(ink: str) -> dict[str, Any]:
@@ -72,8 +72,8 @@ def configuration(ink: str) -> dict[str, Any]:
             "columns": 6,
             "symbolSize": 70,
             "symbolOpacity": 1,
-            "symbolFillColor": QUIET,
-            "symbolStrokeColor": QUIET,
+            "symbolFillColor": REFERENCE_COLOUR,
+            "symbolStrokeColor": REFERENCE_COLOUR,
             "layout": {"top": {"margin": 24}},
         },
         "text": {"color": ink},
@@ -82,7 +82,7 @@ def configuration(ink: str) -> dict[str, Any]:
 
 def size_colours(params: Iterable[float]) -> dict[str, str]:
     """The wording of every model size and its colour, in order of size."""
-    sizes = list(dict.fromkeys(words.quantity(size) for size in sorted(set(params))))
+    sizes = list(dict.fromkeys(formatting.quantity(size) for size in sorted(set(params))))
     last = max(len(sizes) - 1, 1)
     return {size: _colour(index / last) for index, size in enumerate(sizes)}
 
@@ -104,9 +104,9 @@ def log_ticks(low: float, high: float) -> list[float]:
     for steps in _STEPS:
         candidates = (float(f"{step}e{decade}") for decade in decades for step in steps)
         ticks = [tick for tick in candidates if low <= tick <= high]
-        if len(ticks) >= _FEWEST_TICKS:
+        if len(ticks) >= _MIN_TICKS:
             break
-    return ticks[:: math.ceil(max(len(ticks), 1) / _MOST_TICKS)]
+    return ticks[:: math.ceil(max(len(ticks), 1) / _MAX_TICKS)]
 
 
 def log_axis(values: Sequence[float], title: str, label: Callable[[float], str]) -> dict[str, Any]:
