@@ -66,7 +66,9 @@ def test_the_ratio_of_simulated_ladders_is_told_with_its_interval_and_its_meanin
     low, high = found.interval95
     assert low < EXPONENTS["text"] / EXPONENTS["speech"] < high and high - low < 4
     study = read_study_results(folder)
-    (only,) = efficiency_comparisons(study)  # the later series against the earlier, of the scores that both have
+    (only,) = efficiency_comparisons(
+        study
+    )  # the later series against the earlier, of the scores that both have
     assert (only.one, only.other, only.name) == ("text", "speech", "sBLIMP")
     (sentence,) = [said for said in findings(study) if "ratio of exponents" in said]
     for said in (

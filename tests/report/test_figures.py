@@ -139,7 +139,9 @@ def test_two_series_do_not_share_a_loss_axis(make_study, records):
         record.model_copy(update={"series": "speech-unigram", "run": f"unigram-{record.run}"})
         for record in records
     ]
-    by_name = {figure.name: figure for figure in study_figures(read_study_results(make_study(records + coarser)))}
+    by_name = {
+        figure.name: figure for figure in study_figures(read_study_results(make_study(records + coarser)))
+    }
     assert [panel.title for panel in by_name["loss-against-compute"].panels] == ["speech", "speech-unigram"]
     assert "no law for the series 'speech-unigram'" in " ".join(by_name["loss-against-compute"].missing)
 

@@ -1,12 +1,12 @@
-"""The figures themselves: pure functions from tables to Altair charts, for the page and for files alike.
+"""Altair charts of the figures: pure functions of tables, for the page and for exported files.
 
 Colour is model size. A filled circle was measured on data seen once or in a training voice, a hollow diamond
-on repeated data or in new voices. What a law says is a line, and everything else is quiet.
+on repeated data or in new voices. Fitted laws are lines; references are grey.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import altair as alt
@@ -14,7 +14,16 @@ import polars as pl
 
 from speechscale.records.runs_table import is_single_epoch
 from speechscale.report import formatting
-from speechscale.report.theme import FIT_COLOUR, NEUTRAL_COLOUR, REFERENCE_COLOUR, log_axis, series_colours, share_axis, size_scale
+from speechscale.report.theme import (
+    FIT_COLOUR,
+    NEUTRAL_COLOUR,
+    REFERENCE_COLOUR,
+    VegaSpec,
+    log_axis,
+    series_colours,
+    share_axis,
+    size_scale,
+)
 
 _COMPUTE = "compute, 6ND (FLOPs)"
 _LOSS = "test loss (nats/token)"
@@ -90,7 +99,9 @@ def loss_against_tokens(
     )
     once = pl.DataFrame({"tokens": [unique_tokens] if unique_tokens else []}, schema={"tokens": pl.Float64})
     rule = (
-        alt.Chart(once).mark_rule(color=REFERENCE_COLOUR, strokeDash=[2, 3], clip=True).encode(x=alt.X("tokens:Q", **x))
+        alt.Chart(once)
+        .mark_rule(color=REFERENCE_COLOUR, strokeDash=[2, 3], clip=True)
+        .encode(x=alt.X("tokens:Q", **x))
     )
     points = _run_points(runs, alt.X("tokens:Q", **x), alt.Y("loss:Q", **y), sizes, near)
     return alt.LayerChart(layer=[rule, law, points]).properties(height=_PANEL_HEIGHT)
@@ -130,7 +141,7 @@ def score_against_loss(
 def series_bits_against_compute(
     runs: pl.DataFrame, least: pl.DataFrame, names: Sequence[str]
 ) -> alt.LayerChart:
-    """What a second of audio costs, series against series, on log axes.
+    """Bits per second of audio against compute for several series, on log axes.
 
     Args:
         runs: finished runs of all series, with `bits_per_second`.
@@ -140,7 +151,9 @@ def series_bits_against_compute(
     x = alt.X("flops:Q", **log_axis(runs["flops"].to_list(), _COMPUTE, formatting.power))
     y = alt.Y("bits_per_second:Q", **log_axis(runs["bits_per_second"].to_list(), _BITS, formatting.tick))
     line = alt.Chart(least).mark_line(strokeWidth=1.6, clip=True)
-    points = alt.Chart(_with_formatted_sizes(runs).select("run", "series", "size", "seen", "flops", "bits_per_second"))
+    points = alt.Chart(
+        _with_formatted_sizes(runs).select("run", "series", "size", "seen", "flops", "bits_per_second")
+    )
     tooltip = [*_SERIES_TOOLTIP, alt.Tooltip("bits_per_second:Q", format=".2f", title="bits/s")]
     return alt.LayerChart(
         layer=[
@@ -204,9 +217,9 @@ def phenomena(scores: pl.DataFrame) -> alt.LayerChart:
             )
         )
         layers.append(
-            base.mark_point(color=NEUTRAL_COLOUR, fill=NEUTRAL_COLOUR, size=50, opacity=1, yOffset=offset).encode(
-                x=alt.X("accuracy:Q", **axis), **_shape_and_fill("voices"), tooltip=_SCORE_TOOLTIP
-            )
+            base.mark_point(
+                color=NEUTRAL_COLOUR, fill=NEUTRAL_COLOUR, size=50, opacity=1, yOffset=offset
+            ).encode(x=alt.X("accuracy:Q", **axis), **_shape_and_fill("voices"), tooltip=_SCORE_TOOLTIP)
         )
     return alt.LayerChart(layer=[*layers]).properties(height=alt.Step(_ROW_HEIGHT))
 
@@ -288,7 +301,7 @@ def _run_points(
 
 
 def _score_facet(
-    scores: pl.DataFrame, x: alt.X, y: dict[str, Any], sizes: Sequence[float], fitted: pl.DataFrame
+    scores: pl.DataFrame, x: alt.X, y: VegaSpec, sizes: Sequence[float], fitted: pl.DataFrame
 ) -> alt.LayerChart:
     rows = _with_labels(scores)
     law = alt.Chart(fitted).mark_line(color=FIT_COLOUR, strokeWidth=1.8, strokeDash=[7, 4], clip=True)
@@ -318,10 +331,12 @@ def _score_facet(
 
 def _chance(rows: pl.DataFrame, channel: Any) -> alt.Chart:
     chance = alt.Chart(rows.select("chance").unique())
-    return chance.mark_rule(color=REFERENCE_COLOUR, strokeDash=[4, 4], strokeWidth=1.4).encode(**channel("chance:Q"))
+    return chance.mark_rule(color=REFERENCE_COLOUR, strokeDash=[4, 4], strokeWidth=1.4).encode(
+        **channel("chance:Q")
+    )
 
 
-def _shape_and_fill(field: str) -> dict[str, Any]:
+def _shape_and_fill(field: str) -> VegaSpec:
     """Circle and filled for the first value of a field, diamond and hollow for the second."""
     values = list(_CATEGORIES[field])
     shape = alt.Scale(domain=values, range=["circle", "diamond"])
@@ -337,7 +352,7 @@ def _size(channel: type[Any], sizes: Sequence[float]) -> Any:
     return channel("size:N", scale=size_scale(sizes), sort=None, title="N")
 
 
-def _accuracy_axis(rows: pl.DataFrame) -> dict[str, Any]:
+def _accuracy_axis(rows: pl.DataFrame) -> VegaSpec:
     return share_axis(_extent(rows), "accuracy")
 
 
@@ -348,7 +363,7 @@ def _extent(rows: pl.DataFrame) -> list[float]:
 
 
 def _with_formatted_sizes(table: pl.DataFrame) -> pl.DataFrame:
-    """The table with N, D and compute in words, for colours and tooltips."""
+    """The table with N, D and compute as text, for colours and tooltips."""
     worded = {
         "size": ("params", formatting.quantity),
         "seen": ("tokens", formatting.quantity),
@@ -362,7 +377,7 @@ def _with_formatted_sizes(table: pl.DataFrame) -> pl.DataFrame:
 
 
 def _with_labels(scores: pl.DataFrame) -> pl.DataFrame:
-    """Score rows with what their figures and tooltips say, and nothing else."""
+    """Score rows with the labels of their figures and tooltips."""
     return (
         _with_formatted_sizes(scores)
         .with_columns(
@@ -376,5 +391,9 @@ def _with_labels(scores: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _interval(row: dict[str, Any]) -> str:
-    return "unknown" if row["low"] is None else f"{formatting.share(row['low'])} to {formatting.share(row['high'])}"
+def _interval(row: Mapping[str, Any]) -> str:
+    return (
+        "unknown"
+        if row["low"] is None
+        else f"{formatting.share(row['low'])} to {formatting.share(row['high'])}"
+    )

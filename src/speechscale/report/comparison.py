@@ -1,4 +1,4 @@
-"""Series against series: how much faster one turns compute into a score than another, as the law file has it."""
+"""Comparison of series: the ratios of their efficiency exponents, from the law file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from speechscale.records.law_sections import EfficiencyRatio, Missing
 from speechscale.report import formatting
 from speechscale.report.folder import UNSEEN, StudyResults
 
-PHENOMENON_SEPARATOR = "."  # stands between a task and one of its phenomena, as in `minimal_pairs.agreement`
+PHENOMENON_SEPARATOR = "."  # separates a task from one of its phenomena, as in `minimal_pairs.agreement`
 RATIO_EXPLANATION = (
     "A ratio of exponents is a rate per decade: where it is 2, a tenfold step of compute for the first series buys "
     "what a hundredfold step buys the second. It does not say that the second needs so many times the compute."
@@ -28,7 +28,7 @@ class EfficiencyComparison:
 
     @property
     def name(self) -> str:
-        """The score as a reader meets it."""
+        """The label of the score."""
         task = formatting.short_task(self.score.removesuffix(UNSEEN))
         return f"{task}, {formatting.CONDITIONS['unseen']}" if self.score.endswith(UNSEEN) else task
 

@@ -1,9 +1,9 @@
-"""The figures of a study: which there are, what each shows, and their export without a browser."""
+"""The figures of a study, their captions, and their export without a browser."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,17 +18,19 @@ from speechscale.report.comparison import PHENOMENON_SEPARATOR
 from speechscale.report.folder import UNSEEN, StudyResults, read_study_results
 from speechscale.report.predictions import (
     envelope_line,
-    unique_token_limit,
-    single_epoch_runs,
     predicted_losses,
     score_by_compute,
     score_by_loss,
+    single_epoch_runs,
+    unique_token_limit,
 )
-from speechscale.report.theme import FILE_TEXT_COLOUR, configuration
+from speechscale.report.theme import FILE_TEXT_COLOUR, VegaSpec, configuration
 
 FORMATS = ("svg", "png", "pdf")
 LegendKind = Literal["sizes", "series"]
-_MAX_CURVE_POINTS = 6000  # of the learning curves of a panel; beyond it they are thinned, which nobody sees
+_MAX_CURVE_POINTS = (
+    6000  # of the learning curves of a panel; beyond it they are thinned, below the resolution of the figure
+)
 _EXPORT_WIDTHS = {1: 620, 2: 360}  # of one panel, by the columns they stand in
 _PNG_SCALE = 2.0
 
@@ -46,7 +48,7 @@ class Figure:
 
 
 def study_figures(study: StudyResults) -> list[Figure]:
-    """Every figure of a study, in reading order. What has no data is still there, and says why."""
+    """Every figure of a study, in reading order. A figure without data gives the reason."""
     return [
         _loss_against_compute(study),
         _loss_against_tokens(study),
@@ -84,13 +86,13 @@ def library_version() -> str:
     return ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
 
 
-def specification(chart: alt.TopLevelMixin) -> dict[str, Any]:
+def specification(chart: alt.TopLevelMixin) -> VegaSpec:
     """A chart as Vega-Lite JSON, whatever the number of its rows."""
     with alt.data_transformers.enable("default", max_rows=None):
         return chart.to_dict()
 
 
-def figure_specification(figure: Figure) -> dict[str, Any]:
+def figure_specification(figure: Figure) -> VegaSpec:
     """A figure as one Vega-Lite specification with fixed widths, for files."""
     columns = min(len(figure.panels), 2)
     panels = [panel.properties(width=_EXPORT_WIDTHS[columns]) for panel in figure.panels]
@@ -106,7 +108,7 @@ def main_scores(study: StudyResults) -> pl.DataFrame:
 
 
 def tasks_in_order(scores: pl.DataFrame) -> list[str]:
-    """The tasks of a score table in the order in which `words.TASKS` tells them, unknown ones last."""
+    """The tasks of a score table in the order of `formatting.TASKS`, unknown ones last."""
     known = list(formatting.TASKS)
     return sorted(
         scores["task"].unique(), key=lambda task: (known.index(task) if task in known else len(known), task)
@@ -114,7 +116,7 @@ def tasks_in_order(scores: pl.DataFrame) -> list[str]:
 
 
 def largest_run(runs: pl.DataFrame) -> dict[str, Any]:
-    """The run that took most compute: the one that shows what scaling has bought."""
+    """The run with most compute."""
     return runs.sort("flops", "params").row(-1, named=True)
 
 
@@ -148,7 +150,9 @@ def _loss_against_tokens(study: StudyResults) -> Figure:
             runs, predicted_losses(study, series), unique_token_limit(runs), _sizes(study)
         )
         panels.append(_with_series_title(panel, study, series))
-        missing += _missing_law_sentences(study, series, "single_epoch") + _missing_law_sentences(study, series, "repeated")
+        missing += _missing_law_sentences(study, series, "single_epoch") + _missing_law_sentences(
+            study, series, "repeated"
+        )
     return Figure(
         "loss-against-data",
         "Loss against data, size by size",
@@ -161,17 +165,7 @@ def _loss_against_tokens(study: StudyResults) -> Figure:
 
 
 def _scores_against_compute(study: StudyResults) -> Figure:
-    every = main_scores(study)
-    panels = [
-        _with_series_title(
-            charts.score_against_compute(
-                rows, every, score_by_compute(study, series, rows["task"][0]), _sizes(study)
-            ),
-            study,
-            series,
-        )
-        for series, rows in _facets(study, every)
-    ]
+    panels = _score_panels(study, charts.score_against_compute, score_by_compute)
     return Figure(
         "scores-against-compute",
         "Scores against compute",
@@ -183,40 +177,45 @@ def _scores_against_compute(study: StudyResults) -> Figure:
 
 
 def _scores_against_loss(study: StudyResults) -> Figure:
-    every = main_scores(study)
-    panels = [
-        _with_series_title(
-            charts.score_against_loss(
-                rows, every, score_by_loss(study, series, rows["task"][0]), _sizes(study)
-            ),
-            study,
-            series,
-        )
-        for series, rows in _facets(study, every)
-    ]
+    panels = _score_panels(study, charts.score_against_loss, score_by_loss)
     return Figure(
         "scores-against-loss",
         "Scores against test loss",
-        f"The same scores; loss falls to the right, so better models stand on the right. {_VOICES} Orange: "
+        f"The same scores; loss falls to the right, so better models are on the right. {_VOICES} Orange: "
         "the law of the score with a training voice, saturating if that could be fitted, else linear.",
         tuple(panels),
         () if panels else (_NO_SCORES,),
     )
 
 
+def _score_panels(
+    study: StudyResults,
+    chart: Callable[[pl.DataFrame, pl.DataFrame, pl.DataFrame, Sequence[float]], alt.LayerChart],
+    curve: Callable[[StudyResults, str, str], pl.DataFrame],
+) -> list[alt.LayerChart]:
+    """One panel per task and series: the scores, and the fitted curve of their law."""
+    scores = main_scores(study)
+    return [
+        _with_series_title(
+            chart(rows, scores, curve(study, series, rows["task"][0]), _sizes(study)), study, series
+        )
+        for series, rows in _facets(study, scores)
+    ]
+
+
 def _series_bits(study: StudyResults) -> Figure:
     runs = study.done.filter(pl.col("bits_per_second").is_not_null())
     once = single_epoch_runs(runs).sort("series", "flops")
     least = once.filter(pl.col("bits_per_second") <= pl.col("bits_per_second").cum_min().over("series"))
-    told = runs["series"].n_unique() > 1
+    comparable = runs["series"].n_unique() > 1
     return Figure(
         "series-bits",
         "Series against series: loss per second of audio",
         "Tokens of different series carry different amounts of speech, so a second of audio is what can be compared: "
-        "the bits that a model of each series needs for what is said in it. Lines: the least reached for the "
+        "the bits that a model of each series needs to encode it. Lines: the least reached for the "
         "compute by runs that saw their data once.",
-        (charts.series_bits_against_compute(runs, least, study.series),) if told else (),
-        () if told else ("Fewer than two series know how long their test audio is.",),
+        (charts.series_bits_against_compute(runs, least, study.series),) if comparable else (),
+        () if comparable else ("Fewer than two series know how long their test audio is.",),
         key="series",
     )
 
@@ -276,12 +275,12 @@ def _phenomena(study: StudyResults) -> Figure:
 
 
 def _time(study: StudyResults) -> Figure:
-    stages = study.about.get("stages") or []
+    stages = study.about.stages if study.about else []
     table = pl.DataFrame(
         {
-            "name": [str(stage.get("name", "?")) for stage in stages],
-            "seconds": [float(stage.get("seconds") or 0) for stage in stages],
-            "detail": [str(stage.get("detail") or "") for stage in stages],
+            "name": [stage.name for stage in stages],
+            "seconds": [stage.seconds for stage in stages],
+            "detail": [stage.detail for stage in stages],
         },
         schema={"name": pl.String, "seconds": pl.Float64, "detail": pl.String},
     )
@@ -339,7 +338,7 @@ def _thin(curves: pl.DataFrame) -> pl.DataFrame:
     return curves.filter(back % every == 0)
 
 
-def _render(whole: dict[str, Any], kind: str) -> bytes | str:
+def _render(whole: VegaSpec, kind: str) -> bytes | str:
     import vl_convert
 
     version = library_version()

@@ -1,7 +1,7 @@
-"""The report: one page that holds everything it shows, and asks the network for nothing.
+"""The report: one self-contained HTML page that makes no network requests.
 
 Its content security policy forbids every request and runs exactly two scripts, by their hashes: the bundled
-Vega libraries and `embed.js`. What comes from data is text or JSON, never script.
+Vega libraries and `embed.js`. Data enter the page as text or JSON, never as script.
 """
 
 from __future__ import annotations
@@ -9,22 +9,23 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from speechscale import __version__
+from speechscale.records.code import code_identity
 from speechscale.records.seal import write_file
-from speechscale.report import summary, tables, formatting
+from speechscale.records.study import StudyFile
+from speechscale.report import formatting, summary, tables
 from speechscale.report.figures import Figure, library_version, specification, study_figures
 from speechscale.report.folder import StudyResults, read_study_results
 from speechscale.report.markup import Markup, element, joined, safe_json
 from speechscale.report.players import players
-from speechscale.report.theme import PAGE_TEXT_COLOUR, configuration, series_colours, size_colours
+from speechscale.report.theme import PAGE_TEXT_COLOUR, VegaSpec, configuration, series_colours, size_colours
 
-_FACTS = {  # of study.json, as a reader meets them
+_FACTS: dict[str, tuple[str, Callable[[Any], str]]] = {  # field of StudyFacts -> label and format
     "audio_hours": ("hours of speech", lambda value: formatting.digits(value)),
     "units": ("units", formatting.quantity),
     "units_per_second": ("units per second", lambda value: formatting.digits(value)),
@@ -35,8 +36,8 @@ _FACTS = {  # of study.json, as a reader meets them
 }
 
 _LISTENING_GUIDE = (
-    "What was modelled: the sound, and below it the units that the models read in its place. One colour is "
-    "one unit; a unit that repeats itself is written once."
+    "The audio, and below it the units that the models read in place of it. Each colour is one unit; "
+    "consecutive repetitions of a unit are collapsed."
 )
 
 _GLOSSARY = (
@@ -58,8 +59,8 @@ _GLOSSARY = (
     ),
     (
         "Intervals",
-        "95 %. Of scores: over items; of law parameters: over runs drawn again. A score counts as above "
-        "chance only when its whole interval is.",
+        "95 %. Of scores: over items; of law parameters: {resampling}. A score counts as above chance only when "
+        "its whole interval is above it.",
     ),
     (
         "Laws",
@@ -86,7 +87,8 @@ def write_report(study: Path, out: Path | None = None) -> Path:
 
 def page(study: StudyResults) -> str:
     """The whole page as HTML."""
-    title = str(study.about.get("title") or study.about.get("name") or study.folder.name)
+    about = study.about or StudyFile()
+    title = about.title or about.name or study.folder.name
     figures = study_figures(study)
     scripts = (_libraries(), Markup(_package_text("embed.js")))
     head = element(
@@ -103,7 +105,7 @@ def page(study: StudyResults) -> str:
         element("main", *_sections(study, figures)),
         element(
             "footer",
-            f"Written by speechscale {__version__}. This page is complete in itself: keep it, send it.",
+            f"Written by {code_identity()}. This page is self-contained and needs no other file.",
         ),
         element("script", _panels_json(figures), type="application/json", id="figures-data"),
         *(element("script", script) for script in scripts),
@@ -112,25 +114,23 @@ def page(study: StudyResults) -> str:
 
 
 def _header(study: StudyResults, title: str) -> Markup:
-    name = study.about.get("name")
-    question = study.about.get("question")
-    facts = study.about.get("facts") or {}
+    about = study.about or StudyFile()
     tiles = [
-        element("div", element("dt", label), element("dd", say(facts[key])))
-        for key, (label, say) in _FACTS.items()
-        if facts.get(key) is not None
+        element("div", element("dt", label), element("dd", formatted(value)))
+        for key, (label, formatted) in _FACTS.items()
+        if (value := getattr(about.facts, key)) is not None
     ]
     return element(
         "header",
-        element("p", f"speechscale report{f' · {name}' if name else ''}", class_="eyebrow"),
+        element("p", f"speechscale report{f' · {about.name}' if about.name else ''}", class_="eyebrow"),
         element("h1", title),
-        element("p", str(question), class_="question") if question else "",
+        element("p", about.question, class_="question") if about.question else "",
         element("dl", *tiles, class_="facts") if tiles else "",
     )
 
 
 def _sections(study: StudyResults, figures: Sequence[Figure]) -> list[Markup]:
-    """The page from the answer to the fine print, with links to every section first."""
+    """The sections of the page, preceded by links to each of them."""
     drawn = {figure.name: _figure(figure, study) for figure in figures}
     sections = {
         "What was found": _findings_list(study),
@@ -177,7 +177,7 @@ def _figure(figure: Figure, study: StudyResults) -> Markup:
 
 
 def _key(figure: Figure, study: StudyResults) -> Markup | str:
-    """What colours stand for, in HTML: it wraps on a phone, as the figures' own legends do not."""
+    """The colour legend, in HTML: it wraps on narrow screens, and the legends of Vega-Lite do not."""
     if figure.key is None:
         return ""
     sizes = figure.key == "sizes"
@@ -199,8 +199,11 @@ def _key(figure: Figure, study: StudyResults) -> Markup | str:
 
 
 def _reading_guide(study: StudyResults) -> Markup:
-    terms = (joined(element("dt", term), element("dd", meaning)) for term, meaning in _GLOSSARY)
-    spec = study.about.get("spec")
+    terms = (
+        joined(element("dt", term), element("dd", meaning.format(resampling=_resampling(study))))
+        for term, meaning in _GLOSSARY
+    )
+    spec = study.about.spec if study.about else {}
     if not spec:
         return element("dl", *terms, class_="reading")
     text = json.dumps(spec, indent=2, ensure_ascii=False)
@@ -212,9 +215,19 @@ def _reading_guide(study: StudyResults) -> Markup:
     )
 
 
+def _resampling(study: StudyResults) -> str:
+    """How the intervals of the laws were computed, from the options of the law file."""
+    if study.law is None:
+        return "no law was fitted"
+    draws = f"{study.law.options.bootstrap:,} bootstrap fits"
+    if study.law.options.resampling == "runs":
+        return f"over {draws} to resampled runs"
+    return f"over {draws} with resampled noise, at the same runs"
+
+
 def _panels_json(figures: Sequence[Figure]) -> Markup:
-    """Every panel and every table once, though several panels may draw the same table."""
-    datasets: dict[str, Any] = {}
+    """Every panel and every table; a table that several panels draw is stored once."""
+    datasets: VegaSpec = {}
     panels = []
     for figure in figures:
         for at, panel in enumerate(figure.panels):

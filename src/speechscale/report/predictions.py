@@ -1,9 +1,8 @@
-"""What the fitted laws say along the axes of the figures, as tables; the formulas are those of `laws`."""
+"""Predictions of the fitted laws along the axes of the figures, as tables."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -16,7 +15,7 @@ from speechscale.records.runs_table import is_single_epoch
 from speechscale.report.folder import StudyResults
 
 _STEPS = 60  # points of a drawn curve
-_LOSSES: dict[str, Any] = {"law": pl.String, "params": pl.Float64, "tokens": pl.Float64, "loss": pl.Float64}
+_LOSSES = {"law": pl.String, "params": pl.Float64, "tokens": pl.Float64, "loss": pl.Float64}
 
 
 def predicted_losses(study: StudyResults, series: str) -> pl.DataFrame:

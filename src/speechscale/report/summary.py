@@ -1,8 +1,9 @@
-"""What a study found, in sentences: every one computed from its tables, every number with its convention."""
+"""The findings of a study as sentences, computed from its tables."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from itertools import pairwise, product
 from typing import Any
 
@@ -14,7 +15,9 @@ from speechscale.report.comparison import efficiency_comparisons
 from speechscale.report.figures import largest_run, main_scores, tasks_in_order
 from speechscale.report.folder import StudyResults
 
-VANISHED_IRREDUCIBLE_LOSS = 1e-3  # nats/token; a fitted E below this went to nothing, and its interval says nothing
+VANISHED_IRREDUCIBLE_LOSS = (
+    1e-3  # nats/token; a fitted E below this has vanished, and its interval is not informative
+)
 SAME_TOKENS_FACTOR = 1.1  # two runs whose D differ by less than this factor are compared as if at the same D
 
 _VOICES = {"seen": "a training voice", "unseen": "voices never heard in training"}
@@ -125,8 +128,8 @@ def _against_chance(scores: pl.DataFrame) -> list[str]:
     rows = scores.filter(pl.col("run") == run["run"]).sort("accuracy", descending=True)
     spoken = rows["condition"].n_unique() > 1  # what is written has no voice
     return [
-        f"At the run with most compute, {run['run']}{f', with {said}' * spoken}: {_group_by_relation(of_condition)}."
-        for condition, said in _VOICES.items()
+        f"At the run with most compute, {run['run']}{f', with {label}' * spoken}: {_group_by_relation(of_condition)}."
+        for condition, label in _VOICES.items()
         if (of_condition := rows.filter(pl.col("condition") == condition)).height
     ]
 
@@ -134,8 +137,12 @@ def _against_chance(scores: pl.DataFrame) -> list[str]:
 def _group_by_relation(scores: pl.DataFrame) -> str:
     groups: dict[str, list[str]] = {}
     for row in scores.iter_rows(named=True):
-        groups.setdefault(relation_to_chance(row), []).append(f"{formatting.short_task(row['task'])} {_score(row)}")
-    return "; ".join(f"{said} {formatting.listed(groups[at])}" for at, said in _RELATIONS.items() if at in groups)
+        groups.setdefault(relation_to_chance(row), []).append(
+            f"{formatting.short_task(row['task'])} {_score(row)}"
+        )
+    return "; ".join(
+        f"{label} {formatting.listed(groups[at])}" for at, label in _RELATIONS.items() if at in groups
+    )
 
 
 def _growth(scores: pl.DataFrame) -> list[str]:
@@ -148,7 +155,11 @@ def _growth(scores: pl.DataFrame) -> list[str]:
             steps.append(
                 f"{formatting.short_task(task)} from {formatting.share(accuracies[0])} to {formatting.share(accuracies[-1])}"
             )
-    return [f"From the run with least compute to the one with most, {formatting.listed(steps)}."] if steps else []
+    return (
+        [f"From the run with least compute to the one with most, {formatting.listed(steps)}."]
+        if steps
+        else []
+    )
 
 
 def _emergence(study: StudyResults, scores: pl.DataFrame) -> list[str]:
@@ -166,7 +177,7 @@ def _emergence(study: StudyResults, scores: pl.DataFrame) -> list[str]:
 
 
 def _efficiency(study: StudyResults) -> list[str]:
-    """What one series buys with compute against another, score by score; a rate per decade."""
+    """Ratios of the efficiency exponents of two series, for every score."""
     return [
         f"{each.name}, {each.one} against {each.other}: the ratio of exponents is {each.ratio}; {_meaning(each.found)}."
         for each in efficiency_comparisons(study)
@@ -181,8 +192,8 @@ def _meaning(found: EfficiencyRatio) -> str:
     return f"{found.message}{'. These runs do not tell which of the two is the faster' * open_}"
 
 
-def relation_to_chance(score: dict[str, Any]) -> str:
-    """Where a score stands with its whole interval: "above", "below" or "at" chance; else "unknown"."""
+def relation_to_chance(score: Mapping[str, Any]) -> str:
+    """Whether the whole interval of a score is "above", "below" or "at" chance; "unknown" without an interval."""
     if score["low"] is None or score["high"] is None:
         return "unknown"
     if score["low"] > score["chance"]:
@@ -190,7 +201,7 @@ def relation_to_chance(score: dict[str, Any]) -> str:
     return "below" if score["high"] < score["chance"] else "at"
 
 
-def _score(row: dict[str, Any]) -> str:
+def _score(row: Mapping[str, Any]) -> str:
     if row["low"] is None:
         return formatting.share(row["accuracy"])
     return f"{formatting.share(row['accuracy'])} [{100 * row['low']:.1f}, {100 * row['high']:.1f}]"

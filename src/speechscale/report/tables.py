@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -10,7 +10,7 @@ import polars as pl
 from speechscale.laws.published_laws import PUBLISHED_LAWS
 from speechscale.records.law_sections import Missing, Rows, ScoreLaw
 from speechscale.report import formatting
-from speechscale.report.comparison import RATIO_EXPLANATION, PHENOMENON_SEPARATOR, efficiency_comparisons
+from speechscale.report.comparison import PHENOMENON_SEPARATOR, RATIO_EXPLANATION, efficiency_comparisons
 from speechscale.report.figures import main_scores, tasks_in_order
 from speechscale.report.folder import UNSEEN, StudyResults
 from speechscale.report.markup import Markup, element, joined
@@ -42,7 +42,9 @@ def runs_table(study: StudyResults) -> Markup:
     ]
     by_place = {tuple(row[key] for key in _PLACE): row for row in scores.iter_rows(named=True)}
     head = ["run", "N", "D", "epochs", "6ND", "loss", "bits/s"]
-    head += [f"{formatting.short_task(task)}, {formatting.CONDITIONS[condition]}" for task, condition in columns]
+    head += [
+        f"{formatting.short_task(task)}, {formatting.CONDITIONS[condition]}" for task, condition in columns
+    ]
     several = len(study.series) > 1
     rows = [
         [
@@ -76,7 +78,7 @@ def unfinished_runs(study: StudyResults) -> Markup:
 
 
 def law_table(study: StudyResults) -> Markup:
-    """Parameters of the laws of every series with their intervals, beside those in print, which have none."""
+    """Parameters of the laws of every series with their intervals, beside published parameters, which have no intervals."""
     published = {
         f"{name}, {law.source}": law.params | (law.rates or {}) for name, law in PUBLISHED_LAWS.items()
     }
@@ -101,7 +103,9 @@ def downstream_table(study: StudyResults) -> Markup:
         if isinstance(fits, Missing):
             rows.append([series, "–", "–", "–", "–", fits.missing])
             continue
-        names = [name for name in fits if PHENOMENON_SEPARATOR not in name]  # single phenomena have too few items
+        names = [
+            name for name in fits if PHENOMENON_SEPARATOR not in name
+        ]  # single phenomena have too few items
         rows += [[series, _score_name(name), *_downstream(fits[name])] for name in names]
     head = ["series", "score", "γ of Q ∝ Cᵞ", "slope against loss", "r²", "emergence"]
     return table(head, rows, remarked=True)
@@ -110,7 +114,8 @@ def downstream_table(study: StudyResults) -> Markup:
 def efficiency_table(study: StudyResults) -> Markup:
     """How much faster one series turns compute into each score than another, and what that means."""
     rows = [
-        [f"{each.one} against {each.other}", each.name, each.ratio, each.crossing] for each in efficiency_comparisons(study)
+        [f"{each.one} against {each.other}", each.name, each.ratio, each.crossing]
+        for each in efficiency_comparisons(study)
     ]
     if not rows:
         return element("p", "No score was taken of two series, so they cannot be compared.")
@@ -134,7 +139,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, remarked: bool 
     return element("div", whole, class_="scroll", tabindex=0)
 
 
-def _score(score: dict[str, Any] | None) -> Markup | str:
+def _score(score: Mapping[str, Any] | None) -> Markup | str:
     if score is None:
         return "–"
     if score["low"] is None:
@@ -175,7 +180,7 @@ def _downstream(fitted: ScoreLaw | Missing) -> list[str]:
 
 
 def _law_remarks(study: StudyResults) -> list[Markup]:
-    """What a reader of the parameters must know: what they rest on, what was checked, what is missing."""
+    """Remarks on the parameters: the runs used, the checks, and missing laws."""
     remarks = []
     for series in study.series:
         of_series = f"{series}: " if len(study.series) > 1 else ""
