@@ -284,7 +284,7 @@ def _run_points(
     once, repeated = _CATEGORIES["data"]
     data = pl.when(is_single_epoch()).then(pl.lit(once)).otherwise(pl.lit(repeated))
     rows = _with_formatted_sizes(runs).with_columns(data.alias("data"))
-    return (
+    points: alt.Chart = (
         alt.Chart(rows.select("run", "size", "seen", "epochs", "compute", "tokens", "flops", "loss", "data"))
         .mark_point(size=52, strokeWidth=1.6)
         .encode(
@@ -298,6 +298,7 @@ def _run_points(
         )
         .add_params(near)
     )
+    return points
 
 
 def _score_facet(
@@ -331,9 +332,10 @@ def _score_facet(
 
 def _chance(rows: pl.DataFrame, channel: Any) -> alt.Chart:
     chance = alt.Chart(rows.select("chance").unique())
-    return chance.mark_rule(color=REFERENCE_COLOUR, strokeDash=[4, 4], strokeWidth=1.4).encode(
+    rule: alt.Chart = chance.mark_rule(color=REFERENCE_COLOUR, strokeDash=[4, 4], strokeWidth=1.4).encode(
         **channel("chance:Q")
     )
+    return rule
 
 
 def _shape_and_fill(field: str) -> VegaSpec:

@@ -31,7 +31,7 @@ LegendKind = Literal["sizes", "series"]
 _MAX_CURVE_POINTS = (
     6000  # of the learning curves of a panel; beyond it they are thinned, below the resolution of the figure
 )
-_EXPORT_WIDTHS = {1: 620, 2: 360}  # of one panel, by the columns they stand in
+_EXPORT_WIDTHS = {1: 620, 2: 360}  # of one panel in pixels, by the number of columns
 _PNG_SCALE = 2.0
 
 

@@ -103,9 +103,11 @@ def _law(study: StudyResults, series: str) -> list[str]:
     irreducible = f"an irreducible loss E = {formatting.estimate(params.E, intervals.E)} nats/token"
     if params.E < VANISHED_IRREDUCIBLE_LOSS:
         irreducible = "no irreducible loss E that these runs can tell from zero"
+    alpha = formatting.estimate(params.alpha, intervals.alpha)
+    beta = formatting.estimate(params.beta, intervals.beta)
     sentence = (
         f"The law {formatting.LAW}, fitted to the runs that saw their data once, gives "
-        f"α = {formatting.estimate(params.alpha, intervals.alpha)}, β = {formatting.estimate(params.beta, intervals.beta)} "
+        f"α = {alpha}, β = {beta} "
         f"and {irreducible}."
     )
     a, b = formatting.estimate(split.a, split.interval95.a), formatting.estimate(split.b, split.interval95.b)
@@ -152,9 +154,8 @@ def _growth(scores: pl.DataFrame) -> list[str]:
     for task in tasks_in_order(scores):
         accuracies = scores.filter(pl.col("task") == task)["accuracy"]
         if len(accuracies) > 1:
-            steps.append(
-                f"{formatting.short_task(task)} from {formatting.share(accuracies[0])} to {formatting.share(accuracies[-1])}"
-            )
+            first, last = formatting.share(accuracies[0]), formatting.share(accuracies[-1])
+            steps.append(f"{formatting.short_task(task)} from {first} to {last}")
     return (
         [f"From the run with least compute to the one with most, {formatting.listed(steps)}."]
         if steps

@@ -78,7 +78,7 @@ def unfinished_runs(study: StudyResults) -> Markup:
 
 
 def law_table(study: StudyResults) -> Markup:
-    """Parameters of the laws of every series with their intervals, beside published parameters, which have no intervals."""
+    """Parameters of the laws of every series with intervals, and published parameters, which have none."""
     published = {
         f"{name}, {law.source}": law.params | (law.rates or {}) for name, law in PUBLISHED_LAWS.items()
     }
@@ -112,7 +112,7 @@ def downstream_table(study: StudyResults) -> Markup:
 
 
 def efficiency_table(study: StudyResults) -> Markup:
-    """How much faster one series turns compute into each score than another, and what that means."""
+    """Ratios of the efficiency exponents of every two series, with an explanation."""
     rows = [
         [f"{each.one} against {each.other}", each.name, each.ratio, each.crossing]
         for each in efficiency_comparisons(study)
@@ -127,7 +127,9 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, remarked: bool 
     """A table that scrolls by itself when the page is narrow; the first cell of a row is its heading.
 
     Args:
-        remarked: the last column is prose, and set as such.
+        head: titles of the columns.
+        rows: cells, one sequence per row.
+        remarked: whether the last column is prose, with the style of prose.
     """
     header = element("tr", *(element("th", cell, scope="col") for cell in head))
     body = (
