@@ -27,6 +27,7 @@ from speechscale.model.transformer import Transformer
 from speechscale.records.law import write_law
 from speechscale.records.manifest import Synthesis, Utterance
 from speechscale.records.revisions import STAGE_REVISIONS, Stage
+from speechscale.records.scores import SpecialTokens
 from speechscale.records.seal import read_seal
 from speechscale.records.shards import Sample, open_shard, open_shards, write_shard
 from speechscale.speech.storyworld.corpus import WorldSpec, write_story_corpus
@@ -203,7 +204,9 @@ def score(folder: Path) -> Any:
             samples.append(Sample(f"{item}-{correct}", units, 1.0, {"extra": label}))
     write_shard(folder / "benchmarks" / "shard-0", samples, [], PREPROCESSING)
     pairs = read_pairs(open_shards(folder / "benchmarks"), [])
-    table = score_pairs(fixed_model(), pairs, bos=EOS, dtype=torch.float32)
+    table = score_pairs(
+        fixed_model(), pairs, SpecialTokens(before_first=EOS, closing=EOS), dtype=torch.float32
+    )
     return table.select(pl.selectors.numeric().exclude("frequency")).to_dict(as_series=False)
 
 

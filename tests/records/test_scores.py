@@ -52,7 +52,19 @@ def test_scores_file_round_trip_and_its_keys(tmp_path: Path) -> None:
     assert read_scores_file(path) == file
     content = json.loads(path.read_text())
     assert list(content) == [
-        *("schema", "model", "convention", "tokens", "benchmarks", "pairs", "not_scored", "remarks", "scores")
+        *(
+            "schema",
+            "code",
+            "revisions",
+            "model",
+            "convention",
+            "tokens",
+            "benchmarks",
+            "pairs",
+            "not_scored",
+            "remarks",
+            "scores",
+        )
     ]
     assert content["tokens"] == {"before_first": None, "closing": 3} and content["remarks"] == ["t: w"]
     assert content["benchmarks"] == {"t": {"texts": "a.csv", "precision": "float32", "context": 8}}

@@ -12,6 +12,7 @@ from pathlib import Path
 import polars as pl
 
 from speechscale.errors import UserError
+from speechscale.records.code import code_identity
 from speechscale.records.revisions import require_revisions, revisions_of
 from speechscale.records.scores import (
     COLUMNS,
@@ -122,6 +123,8 @@ def write_score_folder(
         The content of scores.json.
     """
     file = ScoresFile(
+        code=code_identity(),
+        revisions=revisions_of("score"),
         model=setup.model,
         convention=setup.convention,
         tokens=setup.tokens,

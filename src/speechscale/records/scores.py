@@ -17,7 +17,6 @@ from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler
 
 from speechscale.errors import UserError
 from speechscale.records.code import CodeIdentity
-from speechscale.records.revisions import made_by
 from speechscale.records.runs import Score
 from speechscale.records.seal import write_file, write_json
 
@@ -143,8 +142,7 @@ class ScoresFile(_Model):
 
 def write_scores_file(scores: ScoresFile, path: Path) -> None:
     """Write scores.json."""
-    content = scores.model_dump(mode="json", by_alias=True)
-    write_json(path, {"schema": content.pop("schema"), **content, **made_by("score")})
+    write_json(path, scores.model_dump(mode="json", by_alias=True))
 
 
 def read_scores_file(path: Path) -> ScoresFile:
