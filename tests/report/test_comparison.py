@@ -13,9 +13,9 @@ from speechscale.records.law import read_law, write_law
 from speechscale.records.law_sections import Missing
 from speechscale.records.runs import RunRecord, Score, read_record, write_record
 from speechscale.records.runs_table import write_curves, write_table
-from speechscale.report.comparison import compared
+from speechscale.report.comparison import efficiency_comparisons
 from speechscale.report.figures import specification, study_figures
-from speechscale.report.folder import read_study
+from speechscale.report.folder import read_study_results
 from speechscale.report.page import page
 from speechscale.report.summary import findings
 
@@ -65,8 +65,10 @@ def test_the_ratio_of_simulated_ladders_is_told_with_its_interval_and_its_meanin
     found = read_law(folder / "law.json").efficiency["text/speech"]["sblimp"]
     low, high = found.interval95
     assert low < EXPONENTS["text"] / EXPONENTS["speech"] < high and high - low < 4
-    study = read_study(folder)
-    (only,) = compared(study)  # the later series against the earlier, of the scores that both have
+    study = read_study_results(folder)
+    (only,) = efficiency_comparisons(
+        study
+    )  # the later series against the earlier, of the scores that both have
     assert (only.one, only.other, only.name) == ("text", "speech", "sBLIMP")
     (sentence,) = [said for said in findings(study) if "ratio of exponents" in said]
     for said in (
@@ -80,7 +82,7 @@ def test_the_ratio_of_simulated_ladders_is_told_with_its_interval_and_its_meanin
 
 
 def test_a_ratio_that_may_be_one_decides_nothing(folder: Path) -> None:
-    study = read_study(folder)
+    study = read_study_results(folder)
     scores = study.law.efficiency["text/speech"]
     found = scores["sblimp"]
     for interval, told in (((0.6, 1.7), True), ((1.1, 2.1), False), (None, True)):
@@ -90,7 +92,7 @@ def test_a_ratio_that_may_be_one_decides_nothing(folder: Path) -> None:
 
 
 def test_what_cannot_be_compared_says_why(folder: Path) -> None:
-    study = read_study(folder)
+    study = read_study_results(folder)
     missing = Missing(missing="the exponent of speech is not certain")
     study.law.efficiency["text/speech"]["sblimp"] = missing
     assert "the exponent of speech is not certain" in page(study)
@@ -98,7 +100,7 @@ def test_what_cannot_be_compared_says_why(folder: Path) -> None:
 
 
 def test_series_share_their_figures(folder: Path) -> None:
-    figures = {figure.name: figure for figure in study_figures(read_study(folder))}
+    figures = {figure.name: figure for figure in study_figures(read_study_results(folder))}
     for name, column in (("series-bits", "bits_per_second"), ("series-scores", "accuracy")):
         (panel,) = figures[name].panels  # new voices: of one series alone
         rows = [row for rows in specification(panel)["datasets"].values() for row in rows if "run" in row]
@@ -114,5 +116,5 @@ def test_series_share_their_figures(folder: Path) -> None:
 
 
 def test_one_series_is_compared_with_nothing(finished_study: Path) -> None:
-    study = read_study(finished_study)
-    assert not list(compared(study)) and "Series against series" not in page(study)
+    study = read_study_results(finished_study)
+    assert not list(efficiency_comparisons(study)) and "Series against series" not in page(study)

@@ -9,12 +9,12 @@ from speechscale.records.law_sections import Missing, Rates
 from speechscale.records.runs_table import write_curves, write_table
 from speechscale.report import theme
 from speechscale.report.figures import Figure, specification, study_figures, write_figures
-from speechscale.report.folder import read_study
+from speechscale.report.folder import read_study_results
 
 
 @pytest.fixture(scope="module")
 def figures(finished_study) -> dict[str, Figure]:
-    return {figure.name: figure for figure in study_figures(read_study(finished_study))}
+    return {figure.name: figure for figure in study_figures(read_study_results(finished_study))}
 
 
 def drawn(panel, *columns: str, but_not: str = "") -> list[dict]:
@@ -36,7 +36,7 @@ def test_run_that_ends_within_a_rounded_step_of_its_data_is_drawn_as_seen_once(m
     """The figures and the law share `is_single_epoch`."""
     rounded = records[0].model_copy(update={"unique_tokens": round(records[0].tokens / 1.0005)})
     folder = make_study([rounded, *records[1:]])
-    points = drawn(study_figures(read_study(folder))[0].panels[0], "run", "data")
+    points = drawn(study_figures(read_study_results(folder))[0].panels[0], "run", "data")
     assert [row["data"] for row in points if row["run"] == rounded.run] == ["seen once"]
 
 
@@ -88,7 +88,7 @@ def test_repetition_is_drawn_as_worth_less_than_new_data(study_folder):
     law = read_law(study_folder / "law.json")
     rates = Rates[float](R_D=2.0, R_N=1e6)
     write_law(with_fields(law, "speech", "repeated", params=rates), study_folder / "law.json")
-    figure = study_figures(read_study(study_folder))[1]
+    figure = study_figures(read_study_results(study_folder))[1]
     lines = pl.DataFrame(drawn(figure.panels[0], "law")).filter(pl.col("size") == "50.3 k").sort("tokens")
     once, repeated = (lines.filter(pl.col("law") == name) for name in ("single epoch", "repeated data"))
     assert repeated["tokens"][0] == pytest.approx(3e6)  # it begins where the data do
@@ -121,12 +121,12 @@ def test_what_cannot_be_drawn_says_why(study_folder, tmp_path, records):
     law = read_law(study_folder / "law.json")
     missing = Missing(missing="3 points of single-epoch runs; 4 are the least")
     write_law(with_sections(law, "speech", envelope=missing), study_folder / "law.json")
-    (why,) = study_figures(read_study(study_folder))[0].missing
+    (why,) = study_figures(read_study_results(study_folder))[0].missing
     assert why == "The envelope of 'speech' is missing: 3 points of single-epoch runs; 4 are the least"
 
     bare = [record.model_copy(update={"scores": {}}) for record in records]
     write_table(bare, tmp_path / "runs.csv")
-    by_name = {figure.name: figure for figure in study_figures(read_study(tmp_path))}
+    by_name = {figure.name: figure for figure in study_figures(read_study_results(tmp_path))}
     for name in ("scores-against-compute", "scores-against-loss", "phenomena", "time"):
         assert not by_name[name].panels
         assert by_name[name].missing
@@ -139,7 +139,9 @@ def test_two_series_do_not_share_a_loss_axis(make_study, records):
         record.model_copy(update={"series": "speech-unigram", "run": f"unigram-{record.run}"})
         for record in records
     ]
-    by_name = {figure.name: figure for figure in study_figures(read_study(make_study(records + coarser)))}
+    by_name = {
+        figure.name: figure for figure in study_figures(read_study_results(make_study(records + coarser)))
+    }
     assert [panel.title for panel in by_name["loss-against-compute"].panels] == ["speech", "speech-unigram"]
     assert "no law for the series 'speech-unigram'" in " ".join(by_name["loss-against-compute"].missing)
 
@@ -156,7 +158,7 @@ def test_long_curves_are_thinned_to_what_can_be_seen(study_folder, records):
         for record in records
     ]
     write_curves(long, study_folder / "curves.csv")
-    figure = study_figures(read_study(study_folder))[0]
+    figure = study_figures(read_study_results(study_folder))[0]
     tables = specification(figure.panels[0])["datasets"].values()
     assert max(len(table) for table in tables) <= 6000
 

@@ -5,11 +5,11 @@ import pytest
 
 from speechscale.errors import UserError
 from speechscale.records.runs_table import write_table
-from speechscale.report.folder import read_study
+from speechscale.report.folder import read_study_results
 
 
 def test_scores_are_rows_with_the_intervals_of_their_records(study_folder, records):
-    study = read_study(study_folder)
+    study = read_study_results(study_folder)
     record = records[3]
     row = study.scores.row(
         by_predicate=(pl.col("run") == record.run)
@@ -28,7 +28,7 @@ def test_scores_are_rows_with_the_intervals_of_their_records(study_folder, recor
 
 
 def test_runs_that_did_not_finish_are_kept_apart_with_their_note(study_folder):
-    study = read_study(study_folder)
+    study = read_study_results(study_folder)
     assert study.runs.height == 21
     assert study.done.height == 20
     assert study.notes == {"speech-811k-x40": "loss was nan at step 17; lower the learning rate."}
@@ -36,24 +36,27 @@ def test_runs_that_did_not_finish_are_kept_apart_with_their_note(study_folder):
 
 def test_a_folder_without_runs_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"runs\.csv: not found.*speechscale study run"):
-        read_study(tmp_path)
+        read_study_results(tmp_path)
 
 
 def test_a_folder_without_a_finished_run_is_refused(tmp_path, records):
     write_table(records[-1:], tmp_path / "runs.csv")
     with pytest.raises(UserError, match="none of its 1 runs is done"):
-        read_study(tmp_path)
+        read_study_results(tmp_path)
 
 
 def test_json_of_the_wrong_kind_is_refused(study_folder):
     (study_folder / "samples.json").write_text(json.dumps({"text": "not a list"}))
-    with pytest.raises(UserError, match=r"samples\.json: holds a dict, wanted a list"):
-        read_study(study_folder)
+    with pytest.raises(
+        UserError,
+        match=r"samples\.json: the file: Input should be a valid list, found \{'text': 'not a list'\}; run the study again",
+    ):
+        read_study_results(study_folder)
 
 
 def test_the_runs_table_alone_is_enough(tmp_path, records):
     write_table(records, tmp_path / "runs.csv")
-    study = read_study(tmp_path)
+    study = read_study_results(tmp_path)
     assert study.scores["low"].null_count() == study.scores.height  # accuracies are known, intervals are not
     assert "law.json" in study.envelope("speech").missing
 
@@ -66,4 +69,4 @@ def test_a_run_name_cannot_point_out_of_the_study(make_study, records, tmp_path)
         run=pl.when(pl.col("run") == records[0].run).then(pl.lit("../..")).otherwise(pl.col("run"))
     )
     table.write_csv(folder / "runs.csv")
-    assert read_study(folder).done.height == 20
+    assert read_study_results(folder).done.height == 20

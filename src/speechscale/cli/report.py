@@ -1,4 +1,4 @@
-"""`speechscale report`: a study folder in, one page out."""
+"""`speechscale report`: one HTML page from a study folder."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 
 def report(
-    study: Annotated[Path, typer.Argument(help="Folder of a finished study; it must hold runs.csv.")],
+    study: Annotated[Path, typer.Argument(help="Folder of a finished study; it must contain runs.csv.")],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The page to write.  [default: STUDY/report.html]")
     ] = None,
@@ -17,7 +17,7 @@ def report(
         Path | None, typer.Option(help="Folder in which to write every figure as SVG and PNG as well.")
     ] = None,
 ) -> None:
-    """Write one self-contained HTML page about a study: findings, figures, tables, sound.
+    """Write one self-contained HTML page about a study: findings, figures, tables, audio.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""A finished study as one page to read, hear and keep, and its figures as files."""
+"""The report of a finished study: one self-contained HTML page, and its figures as files."""
 
 from speechscale.report.figures import write_figures
 from speechscale.report.page import write_report

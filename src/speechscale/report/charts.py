@@ -1,20 +1,29 @@
-"""The figures themselves: pure functions from tables to Altair charts, for the page and for files alike.
+"""Altair charts of the figures: pure functions of tables, for the page and for exported files.
 
 Colour is model size. A filled circle was measured on data seen once or in a training voice, a hollow diamond
-on repeated data or in new voices. What a law says is a line, and everything else is quiet.
+on repeated data or in new voices. Fitted laws are lines; references are grey.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import altair as alt
 import polars as pl
 
 from speechscale.records.runs_table import is_single_epoch
-from speechscale.report import words
-from speechscale.report.theme import FIT, PLAIN, QUIET, log_axis, series_colours, share_axis, size_scale
+from speechscale.report import formatting
+from speechscale.report.theme import (
+    FIT_COLOUR,
+    NEUTRAL_COLOUR,
+    REFERENCE_COLOUR,
+    VegaSpec,
+    log_axis,
+    series_colours,
+    share_axis,
+    size_scale,
+)
 
 _COMPUTE = "compute, 6ND (FLOPs)"
 _LOSS = "test loss (nats/token)"
@@ -22,7 +31,7 @@ _BITS = "test loss (bits per second of audio)"
 _PANEL_HEIGHT = 340
 _FACET_HEIGHT = 240
 _ROW_HEIGHT = 26
-_HOLLOW = {"data": ("seen once", "repeated"), "voices": tuple(words.CONDITIONS.values())}
+_CATEGORIES = {"data": ("seen once", "repeated"), "voices": tuple(formatting.CONDITIONS.values())}
 _LAWS = ("single epoch", "repeated data")
 
 
@@ -37,11 +46,11 @@ def loss_against_compute(
         envelope: `flops` and `loss` along the fitted envelope; empty when there is none.
         sizes: every N of the study, so that colours agree between figures.
     """
-    x = log_axis([*runs["flops"], *curves["flops"]], _COMPUTE, words.power)
-    y = log_axis([*runs["loss"], *curves["loss"]], _LOSS, words.tick)
+    x = log_axis([*runs["flops"], *curves["flops"]], _COMPUTE, formatting.power)
+    y = log_axis([*runs["loss"], *curves["loss"]], _LOSS, formatting.tick)
     near = _highlight()
     lines = (
-        alt.Chart(_sized(curves).select("run", "size", "flops", "loss"))
+        alt.Chart(_with_formatted_sizes(curves).select("run", "size", "flops", "loss"))
         .mark_line(strokeWidth=1.1, clip=True)
         .encode(
             x=alt.X("flops:Q", **x),
@@ -53,7 +62,7 @@ def loss_against_compute(
     )
     law = (
         alt.Chart(envelope)
-        .mark_line(color=FIT, strokeWidth=2, strokeDash=[7, 4], clip=True)
+        .mark_line(color=FIT_COLOUR, strokeWidth=2, strokeDash=[7, 4], clip=True)
         .encode(x=alt.X("flops:Q", **x), y=alt.Y("loss:Q", **y))
     )
     ends = _run_points(runs, alt.X("flops:Q", **x), alt.Y("loss:Q", **y), sizes, near)
@@ -71,11 +80,11 @@ def loss_against_tokens(
         unique_tokens: where the data begin to repeat, marked by a vertical line.
         sizes: every N of the study.
     """
-    x = log_axis([*runs["tokens"], *predicted["tokens"]], "D, tokens seen", words.quantity_tick)
-    y = log_axis([*runs["loss"], *predicted["loss"]], _LOSS, words.tick)
+    x = log_axis([*runs["tokens"], *predicted["tokens"]], "D, tokens seen", formatting.quantity_tick)
+    y = log_axis([*runs["loss"], *predicted["loss"]], _LOSS, formatting.tick)
     near = _highlight()
     law = (
-        alt.Chart(_sized(predicted).select("law", "size", "tokens", "loss"))
+        alt.Chart(_with_formatted_sizes(predicted).select("law", "size", "tokens", "loss"))
         .mark_line(strokeWidth=1.6, clip=True)
         .encode(
             x=alt.X("tokens:Q", **x),
@@ -90,7 +99,9 @@ def loss_against_tokens(
     )
     once = pl.DataFrame({"tokens": [unique_tokens] if unique_tokens else []}, schema={"tokens": pl.Float64})
     rule = (
-        alt.Chart(once).mark_rule(color=QUIET, strokeDash=[2, 3], clip=True).encode(x=alt.X("tokens:Q", **x))
+        alt.Chart(once)
+        .mark_rule(color=REFERENCE_COLOUR, strokeDash=[2, 3], clip=True)
+        .encode(x=alt.X("tokens:Q", **x))
     )
     points = _run_points(runs, alt.X("tokens:Q", **x), alt.Y("loss:Q", **y), sizes, near)
     return alt.LayerChart(layer=[rule, law, points]).properties(height=_PANEL_HEIGHT)
@@ -107,8 +118,8 @@ def score_against_compute(
         fitted: `flops` and `accuracy` along the fitted law of this task; empty when there is none.
         sizes: every N of the study.
     """
-    x = alt.X("flops:Q", **log_axis(every["flops"].to_list(), _COMPUTE, words.power))
-    return _facet(scores, x, _accuracy_axis(every), sizes, fitted)
+    x = alt.X("flops:Q", **log_axis(every["flops"].to_list(), _COMPUTE, formatting.power))
+    return _score_facet(scores, x, _accuracy_axis(every), sizes, fitted)
 
 
 def score_against_loss(
@@ -122,25 +133,27 @@ def score_against_loss(
         fitted: `loss` and `accuracy` along the fitted law of this task; empty when there is none.
         sizes: every N of the study.
     """
-    axis = log_axis(every["loss"].to_list(), f"{_LOSS}, falling", words.tick)
+    axis = log_axis(every["loss"].to_list(), f"{_LOSS}, falling", formatting.tick)
     axis["scale"].reverse = True
-    return _facet(scores, alt.X("loss:Q", **axis), _accuracy_axis(every), sizes, fitted)
+    return _score_facet(scores, alt.X("loss:Q", **axis), _accuracy_axis(every), sizes, fitted)
 
 
 def series_bits_against_compute(
     runs: pl.DataFrame, least: pl.DataFrame, names: Sequence[str]
 ) -> alt.LayerChart:
-    """What a second of audio costs, series against series, on log axes.
+    """Bits per second of audio against compute for several series, on log axes.
 
     Args:
         runs: finished runs of all series, with `bits_per_second`.
         least: `series`, `flops`, `bits_per_second`: the least that each series reached for the compute.
         names: the series, in their order.
     """
-    x = alt.X("flops:Q", **log_axis(runs["flops"].to_list(), _COMPUTE, words.power))
-    y = alt.Y("bits_per_second:Q", **log_axis(runs["bits_per_second"].to_list(), _BITS, words.tick))
+    x = alt.X("flops:Q", **log_axis(runs["flops"].to_list(), _COMPUTE, formatting.power))
+    y = alt.Y("bits_per_second:Q", **log_axis(runs["bits_per_second"].to_list(), _BITS, formatting.tick))
     line = alt.Chart(least).mark_line(strokeWidth=1.6, clip=True)
-    points = alt.Chart(_sized(runs).select("run", "series", "size", "seen", "flops", "bits_per_second"))
+    points = alt.Chart(
+        _with_formatted_sizes(runs).select("run", "series", "size", "seen", "flops", "bits_per_second")
+    )
     tooltip = [*_SERIES_TOOLTIP, alt.Tooltip("bits_per_second:Q", format=".2f", title="bits/s")]
     return alt.LayerChart(
         layer=[
@@ -163,9 +176,9 @@ def series_scores_against_compute(
         fitted: `series`, `flops`, `accuracy` along the laws; may be empty.
         names: the series, in their order.
     """
-    x = alt.X("flops:Q", **log_axis(every["flops"].to_list(), _COMPUTE, words.power))
+    x = alt.X("flops:Q", **log_axis(every["flops"].to_list(), _COMPUTE, formatting.power))
     y = _accuracy_axis(every)
-    rows = _sized(scores).with_columns(
+    rows = _with_formatted_sizes(scores).with_columns(
         pl.Series("interval", [_interval(row) for row in scores.iter_rows(named=True)], pl.String)
     )
     base = alt.Chart(rows.drop("params", "tokens", "task")).encode(x=x, stroke=_series(alt.Stroke, names))
@@ -189,24 +202,24 @@ def series_scores_against_compute(
 
 def phenomena(scores: pl.DataFrame) -> alt.LayerChart:
     """Every phenomenon of the minimal pairs at one run: a dot with its interval, against chance."""
-    rows = _worded(scores)
+    rows = _with_labels(scores)
     order = rows.sort("voices", "accuracy", descending=True)["name"].unique(maintain_order=True).to_list()
     y = alt.Y(
         "name:N", sort=order, title=None, axis=alt.Axis(labelLimit=230, ticks=False, domain=False, grid=True)
     )
     axis = share_axis(_extent(rows), "accuracy, with 95 % interval")
     layers = [_chance(rows, lambda field: {"x": alt.X(field, **axis)})]
-    for voices, offset in zip(_HOLLOW["voices"], (-4, 4), strict=True):
+    for voices, offset in zip(_CATEGORIES["voices"], (-4, 4), strict=True):
         base = alt.Chart(rows.filter(pl.col("voices") == voices)).encode(y=y)
         layers.append(
-            base.mark_rule(color=PLAIN, opacity=0.5, strokeWidth=1.6, yOffset=offset).encode(
+            base.mark_rule(color=NEUTRAL_COLOUR, opacity=0.5, strokeWidth=1.6, yOffset=offset).encode(
                 x=alt.X("low:Q", **axis), x2="high:Q"
             )
         )
         layers.append(
-            base.mark_point(color=PLAIN, fill=PLAIN, size=50, opacity=1, yOffset=offset).encode(
-                x=alt.X("accuracy:Q", **axis), **_hollow("voices"), tooltip=_SCORE_TOOLTIP
-            )
+            base.mark_point(
+                color=NEUTRAL_COLOUR, fill=NEUTRAL_COLOUR, size=50, opacity=1, yOffset=offset
+            ).encode(x=alt.X("accuracy:Q", **axis), **_shape_and_fill("voices"), tooltip=_SCORE_TOOLTIP)
         )
     return alt.LayerChart(layer=[*layers]).properties(height=alt.Step(_ROW_HEIGHT))
 
@@ -214,7 +227,7 @@ def phenomena(scores: pl.DataFrame) -> alt.LayerChart:
 def time_by_stage(stages: pl.DataFrame) -> alt.LayerChart:
     """How long each stage took, in the order in which they ran."""
     stages = stages.with_columns(
-        pl.Series("time", [words.duration(spent) for spent in stages["seconds"]], pl.String)
+        pl.Series("time", [formatting.duration(spent) for spent in stages["seconds"]], pl.String)
     )
     longest = max(stages["seconds"].to_list(), default=0.0)
     base = alt.Chart(stages).encode(
@@ -223,7 +236,7 @@ def time_by_stage(stages: pl.DataFrame) -> alt.LayerChart:
         y=alt.Y("name:N", sort=None, title=None, axis=alt.Axis(ticks=False, domain=False)),
         tooltip=["name:N", "time:N", "detail:N"],
     )
-    bars = base.mark_bar(color=PLAIN, cornerRadiusEnd=2, height={"band": 0.6})
+    bars = base.mark_bar(color=NEUTRAL_COLOUR, cornerRadiusEnd=2, height={"band": 0.6})
     labels = base.mark_text(align="left", dx=6).encode(text="time:N")
     return alt.LayerChart(layer=[bars, labels]).properties(height=alt.Step(_ROW_HEIGHT))
 
@@ -268,10 +281,10 @@ def _highlight() -> alt.Parameter:
 def _run_points(
     runs: pl.DataFrame, x: alt.X, y: alt.Y, sizes: Sequence[float], near: alt.Parameter
 ) -> alt.Chart:
-    once, repeated = _HOLLOW["data"]
+    once, repeated = _CATEGORIES["data"]
     data = pl.when(is_single_epoch()).then(pl.lit(once)).otherwise(pl.lit(repeated))
-    rows = _sized(runs).with_columns(data.alias("data"))
-    return (
+    rows = _with_formatted_sizes(runs).with_columns(data.alias("data"))
+    points: alt.Chart = (
         alt.Chart(rows.select("run", "size", "seen", "epochs", "compute", "tokens", "flops", "loss", "data"))
         .mark_point(size=52, strokeWidth=1.6)
         .encode(
@@ -279,25 +292,26 @@ def _run_points(
             y=y,
             stroke=_size(alt.Stroke, sizes),
             fill=_size(alt.Fill, sizes),
-            **_hollow("data"),
+            **_shape_and_fill("data"),
             opacity=alt.condition(near, alt.value(1), alt.value(0.15)),
             tooltip=_RUN_TOOLTIP,
         )
         .add_params(near)
     )
+    return points
 
 
-def _facet(
-    scores: pl.DataFrame, x: alt.X, y: dict[str, Any], sizes: Sequence[float], fitted: pl.DataFrame
+def _score_facet(
+    scores: pl.DataFrame, x: alt.X, y: VegaSpec, sizes: Sequence[float], fitted: pl.DataFrame
 ) -> alt.LayerChart:
-    rows = _worded(scores)
-    law = alt.Chart(fitted).mark_line(color=FIT, strokeWidth=1.8, strokeDash=[7, 4], clip=True)
+    rows = _with_labels(scores)
+    law = alt.Chart(fitted).mark_line(color=FIT_COLOUR, strokeWidth=1.8, strokeDash=[7, 4], clip=True)
     layers = [
         _chance(rows, lambda field: {"y": alt.Y(field, **y)}),
         law.encode(x=x, y=alt.Y("accuracy:Q", **y)),
     ]
     # Both conditions share x exactly; they stand side by side so that both intervals can be seen.
-    for voices, offset in zip(_HOLLOW["voices"], (-3, 3), strict=True):
+    for voices, offset in zip(_CATEGORIES["voices"], (-3, 3), strict=True):
         base = alt.Chart(rows.filter(pl.col("voices") == voices)).encode(x=x, stroke=_size(alt.Stroke, sizes))
         layers.append(
             base.mark_rule(opacity=0.45, strokeWidth=1.2, xOffset=offset).encode(
@@ -308,22 +322,25 @@ def _facet(
             base.mark_point(size=40, strokeWidth=1.5, opacity=1, xOffset=offset).encode(
                 y=alt.Y("accuracy:Q", **y),
                 fill=_size(alt.Fill, sizes),
-                **_hollow("voices"),
+                **_shape_and_fill("voices"),
                 tooltip=_SCORE_TOOLTIP,
             )
         )
-    title = words.task(scores["task"][0])
+    title = formatting.task(scores["task"][0])
     return alt.LayerChart(layer=[*layers]).properties(height=_FACET_HEIGHT, title=title)
 
 
 def _chance(rows: pl.DataFrame, channel: Any) -> alt.Chart:
     chance = alt.Chart(rows.select("chance").unique())
-    return chance.mark_rule(color=QUIET, strokeDash=[4, 4], strokeWidth=1.4).encode(**channel("chance:Q"))
+    rule: alt.Chart = chance.mark_rule(color=REFERENCE_COLOUR, strokeDash=[4, 4], strokeWidth=1.4).encode(
+        **channel("chance:Q")
+    )
+    return rule
 
 
-def _hollow(field: str) -> dict[str, Any]:
+def _shape_and_fill(field: str) -> VegaSpec:
     """Circle and filled for the first value of a field, diamond and hollow for the second."""
-    values = list(_HOLLOW[field])
+    values = list(_CATEGORIES[field])
     shape = alt.Scale(domain=values, range=["circle", "diamond"])
     filling = alt.Scale(domain=values, range=[1, 0])
     return {
@@ -337,7 +354,7 @@ def _size(channel: type[Any], sizes: Sequence[float]) -> Any:
     return channel("size:N", scale=size_scale(sizes), sort=None, title="N")
 
 
-def _accuracy_axis(rows: pl.DataFrame) -> dict[str, Any]:
+def _accuracy_axis(rows: pl.DataFrame) -> VegaSpec:
     return share_axis(_extent(rows), "accuracy")
 
 
@@ -347,12 +364,12 @@ def _extent(rows: pl.DataFrame) -> list[float]:
     return [value for column in columns for value in column.drop_nulls()]
 
 
-def _sized(table: pl.DataFrame) -> pl.DataFrame:
-    """The table with N, D and compute in words, for colours and tooltips."""
+def _with_formatted_sizes(table: pl.DataFrame) -> pl.DataFrame:
+    """The table with N, D and compute as text, for colours and tooltips."""
     worded = {
-        "size": ("params", words.quantity),
-        "seen": ("tokens", words.quantity),
-        "compute": ("flops", words.power),
+        "size": ("params", formatting.quantity),
+        "seen": ("tokens", formatting.quantity),
+        "compute": ("flops", formatting.power),
     }
     return table.with_columns(
         pl.Series(name, [say(value) for value in table[column]], pl.String)
@@ -361,14 +378,14 @@ def _sized(table: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _worded(scores: pl.DataFrame) -> pl.DataFrame:
-    """Score rows with what their figures and tooltips say, and nothing else."""
+def _with_labels(scores: pl.DataFrame) -> pl.DataFrame:
+    """Score rows with the labels of their figures and tooltips."""
     return (
-        _sized(scores)
+        _with_formatted_sizes(scores)
         .with_columns(
-            pl.Series("name", [words.task(task) for task in scores["task"]], pl.String),
+            pl.Series("name", [formatting.task(task) for task in scores["task"]], pl.String),
             pl.Series(
-                "voices", [words.CONDITIONS[condition] for condition in scores["condition"]], pl.String
+                "voices", [formatting.CONDITIONS[condition] for condition in scores["condition"]], pl.String
             ),
             pl.Series("interval", [_interval(row) for row in scores.iter_rows(named=True)], pl.String),
         )
@@ -376,5 +393,9 @@ def _worded(scores: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _interval(row: dict[str, Any]) -> str:
-    return "unknown" if row["low"] is None else f"{words.share(row['low'])} to {words.share(row['high'])}"
+def _interval(row: Mapping[str, Any]) -> str:
+    return (
+        "unknown"
+        if row["low"] is None
+        else f"{formatting.share(row['low'])} to {formatting.share(row['high'])}"
+    )

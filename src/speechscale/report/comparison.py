@@ -1,4 +1,4 @@
-"""Series against series: how much faster one turns compute into a score than another, as the law file has it."""
+"""Comparison of series: the ratios of their efficiency exponents, from the law file."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from speechscale.records.law_sections import EfficiencyRatio, Missing
-from speechscale.report import words
-from speechscale.report.folder import UNSEEN, Study
+from speechscale.report import formatting
+from speechscale.report.folder import UNSEEN, StudyResults
 
-PHENOMENON = "."  # stands between a task and one of its phenomena, as in `minimal_pairs.agreement`
-MEANING = (
+PHENOMENON_SEPARATOR = "."  # separates a task from one of its phenomena, as in `minimal_pairs.agreement`
+RATIO_EXPLANATION = (
     "A ratio of exponents is a rate per decade: where it is 2, a tenfold step of compute for the first series buys "
     "what a hundredfold step buys the second. It does not say that the second needs so many times the compute."
 )
 
 
 @dataclass(frozen=True)
-class Compared:
+class EfficiencyComparison:
     """One score of two series."""
 
     one: str
@@ -28,16 +28,16 @@ class Compared:
 
     @property
     def name(self) -> str:
-        """The score as a reader meets it."""
-        task = words.short_task(self.score.removesuffix(UNSEEN))
-        return f"{task}, {words.CONDITIONS['unseen']}" if self.score.endswith(UNSEEN) else task
+        """The label of the score."""
+        task = formatting.short_task(self.score.removesuffix(UNSEEN))
+        return f"{task}, {formatting.CONDITIONS['unseen']}" if self.score.endswith(UNSEEN) else task
 
     @property
     def ratio(self) -> str:
         """The ratio of exponents with its interval."""
         if isinstance(self.found, Missing):
             return "–"
-        return words.estimate(self.found.ratio, self.found.interval95)
+        return formatting.estimate(self.found.ratio, self.found.interval95)
 
     @property
     def crossing(self) -> str:
@@ -47,15 +47,15 @@ class Compared:
         crossing = self.found.crossing
         if isinstance(crossing, Missing):
             return crossing.missing
-        return f"{crossing.message} {words.bounds(crossing.interval95)}".rstrip()
+        return f"{crossing.message} {formatting.bounds(crossing.interval95)}".rstrip()
 
 
-def compared(study: Study) -> Iterator[Compared]:
+def efficiency_comparisons(study: StudyResults) -> Iterator[EfficiencyComparison]:
     """Every score of whole tasks of every two series, the later one against the earlier."""
     efficiency = study.law.efficiency if study.law else {}
     if isinstance(efficiency, Missing):
         return
     for other, one in combinations(study.series, 2):
         for score, found in efficiency.get(f"{one}/{other}", {}).items():
-            if PHENOMENON not in score:
-                yield Compared(one, other, score, found)
+            if PHENOMENON_SEPARATOR not in score:
+                yield EfficiencyComparison(one, other, score, found)

@@ -1,9 +1,9 @@
-"""The figures of a study: which there are, what each shows, and their export without a browser."""
+"""The figures of a study, their captions, and their export without a browser."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,23 +13,25 @@ import polars as pl
 
 from speechscale.errors import UserError
 from speechscale.records.seal import write_file
-from speechscale.report import charts, words
-from speechscale.report.comparison import PHENOMENON
-from speechscale.report.folder import UNSEEN, Study, read_study
+from speechscale.report import charts, formatting
+from speechscale.report.comparison import PHENOMENON_SEPARATOR
+from speechscale.report.folder import UNSEEN, StudyResults, read_study_results
 from speechscale.report.predictions import (
     envelope_line,
-    one_epoch,
-    one_epoch_runs,
     predicted_losses,
     score_by_compute,
     score_by_loss,
+    single_epoch_runs,
+    unique_token_limit,
 )
-from speechscale.report.theme import FILE_INK, configuration
+from speechscale.report.theme import FILE_TEXT_COLOUR, VegaSpec, configuration
 
 FORMATS = ("svg", "png", "pdf")
-KeyOf = Literal["sizes", "series"]
-_MOST_READINGS = 6000  # of the learning curves of a panel; beyond it they are thinned, which nobody sees
-_EXPORT_WIDTHS = {1: 620, 2: 360}  # of one panel, by the columns they stand in
+LegendKind = Literal["sizes", "series"]
+_MAX_CURVE_POINTS = (
+    6000  # of the learning curves of a panel; beyond it they are thinned, below the resolution of the figure
+)
+_EXPORT_WIDTHS = {1: 620, 2: 360}  # of one panel in pixels, by the number of columns
 _PNG_SCALE = 2.0
 
 
@@ -42,11 +44,11 @@ class Figure:
     caption: str
     panels: tuple[alt.LayerChart, ...] = ()
     missing: tuple[str, ...] = ()  # what cannot be drawn, and why, in sentences
-    key: KeyOf | None = "sizes"  # what colour stands for
+    key: LegendKind | None = "sizes"  # what colour stands for
 
 
-def study_figures(study: Study) -> list[Figure]:
-    """Every figure of a study, in reading order. What has no data is still there, and says why."""
+def study_figures(study: StudyResults) -> list[Figure]:
+    """Every figure of a study, in reading order. A figure without data gives the reason."""
     return [
         _loss_against_compute(study),
         _loss_against_tokens(study),
@@ -67,15 +69,15 @@ def write_figures(study: Path, folder: Path, formats: Sequence[str] = ("svg", "p
     unknown = [name for name in formats if name not in FORMATS]
     if unknown:
         raise UserError(
-            f"format {unknown[0]!r} is not known; figures are written as {words.listed(FORMATS)}."
+            f"format {unknown[0]!r} is not known; figures are written as {formatting.listed(FORMATS)}."
         )
     written = []
-    for figure in study_figures(read_study(study)):
+    for figure in study_figures(read_study_results(study)):
         if figure.panels:
-            whole = exported(figure)
+            whole = figure_specification(figure)
             for kind in formats:
                 written.append(Path(folder) / f"{figure.name}.{kind}")
-                write_file(written[-1], _rendered(whole, kind))
+                write_file(written[-1], _render(whole, kind))
     return written
 
 
@@ -84,48 +86,48 @@ def library_version() -> str:
     return ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
 
 
-def specification(chart: alt.TopLevelMixin) -> dict[str, Any]:
+def specification(chart: alt.TopLevelMixin) -> VegaSpec:
     """A chart as Vega-Lite JSON, whatever the number of its rows."""
     with alt.data_transformers.enable("default", max_rows=None):
         return chart.to_dict()
 
 
-def exported(figure: Figure) -> dict[str, Any]:
+def figure_specification(figure: Figure) -> VegaSpec:
     """A figure as one Vega-Lite specification with fixed widths, for files."""
     columns = min(len(figure.panels), 2)
     panels = [panel.properties(width=_EXPORT_WIDTHS[columns]) for panel in figure.panels]
     with warnings.catch_warnings():  # panels side by side may well share what pointing at a run does
         warnings.filterwarnings("ignore", "Automatically deduplicated selection parameter")
         whole = specification(alt.concat(*panels, columns=columns) if len(panels) > 1 else panels[0])
-    return whole | {"config": configuration(FILE_INK), "background": "white", "padding": 16}
+    return whole | {"config": configuration(FILE_TEXT_COLOUR), "background": "white", "padding": 16}
 
 
-def main_scores(study: Study) -> pl.DataFrame:
+def main_scores(study: StudyResults) -> pl.DataFrame:
     """Scores of whole tasks, without those of single phenomena."""
-    return study.scores.filter(~pl.col("task").str.contains(PHENOMENON, literal=True))
+    return study.scores.filter(~pl.col("task").str.contains(PHENOMENON_SEPARATOR, literal=True))
 
 
 def tasks_in_order(scores: pl.DataFrame) -> list[str]:
-    """The tasks of a score table in the order in which `words.TASKS` tells them, unknown ones last."""
-    known = list(words.TASKS)
+    """The tasks of a score table in the order of `formatting.TASKS`, unknown ones last."""
+    known = list(formatting.TASKS)
     return sorted(
         scores["task"].unique(), key=lambda task: (known.index(task) if task in known else len(known), task)
     )
 
 
 def largest_run(runs: pl.DataFrame) -> dict[str, Any]:
-    """The run that took most compute: the one that shows what scaling has bought."""
+    """The run with most compute."""
     return runs.sort("flops", "params").row(-1, named=True)
 
 
-def _loss_against_compute(study: Study) -> Figure:
+def _loss_against_compute(study: StudyResults) -> Figure:
     panels, missing = [], []
     for series in study.series:
         runs = study.done.filter(pl.col("series") == series)
-        curves = _thinned(study.curves.join(runs, on=["series", "run"], how="semi"))
+        curves = _thin(study.curves.join(runs, on=["series", "run"], how="semi"))
         panel = charts.loss_against_compute(runs, curves, envelope_line(study, series), _sizes(study))
-        panels.append(_titled(panel, study, series))
-        missing += _why_missing(study, series, "envelope")
+        panels.append(_with_series_title(panel, study, series))
+        missing += _missing_law_sentences(study, series, "envelope")
     if study.curves.is_empty():
         missing.append("Learning curves are missing: this study folder has no curves.csv.")
     return Figure(
@@ -140,19 +142,21 @@ def _loss_against_compute(study: Study) -> Figure:
     )
 
 
-def _loss_against_tokens(study: Study) -> Figure:
+def _loss_against_tokens(study: StudyResults) -> Figure:
     panels, missing = [], []
     for series in study.series:
         runs = study.done.filter(pl.col("series") == series)
         panel = charts.loss_against_tokens(
-            runs, predicted_losses(study, series), one_epoch(runs), _sizes(study)
+            runs, predicted_losses(study, series), unique_token_limit(runs), _sizes(study)
         )
-        panels.append(_titled(panel, study, series))
-        missing += _why_missing(study, series, "single_epoch") + _why_missing(study, series, "repeated")
+        panels.append(_with_series_title(panel, study, series))
+        missing += _missing_law_sentences(study, series, "single_epoch") + _missing_law_sentences(
+            study, series, "repeated"
+        )
     return Figure(
         "loss-against-data",
         "Loss against data, size by size",
-        f"Points: finished runs. Solid lines: the fitted law {words.LAW}, as if every token "
+        f"Points: finished runs. Solid lines: the fitted law {formatting.LAW}, as if every token "
         "were new. Dotted lines: the law of repeated data, where it is fitted. The vertical line marks one "
         "epoch: beyond it the data repeat.",
         tuple(panels),
@@ -160,18 +164,8 @@ def _loss_against_tokens(study: Study) -> Figure:
     )
 
 
-def _scores_against_compute(study: Study) -> Figure:
-    every = main_scores(study)
-    panels = [
-        _titled(
-            charts.score_against_compute(
-                rows, every, score_by_compute(study, series, rows["task"][0]), _sizes(study)
-            ),
-            study,
-            series,
-        )
-        for series, rows in _facets(study, every)
-    ]
+def _scores_against_compute(study: StudyResults) -> Figure:
+    panels = _score_panels(study, charts.score_against_compute, score_by_compute)
     return Figure(
         "scores-against-compute",
         "Scores against compute",
@@ -182,46 +176,51 @@ def _scores_against_compute(study: Study) -> Figure:
     )
 
 
-def _scores_against_loss(study: Study) -> Figure:
-    every = main_scores(study)
-    panels = [
-        _titled(
-            charts.score_against_loss(
-                rows, every, score_by_loss(study, series, rows["task"][0]), _sizes(study)
-            ),
-            study,
-            series,
-        )
-        for series, rows in _facets(study, every)
-    ]
+def _scores_against_loss(study: StudyResults) -> Figure:
+    panels = _score_panels(study, charts.score_against_loss, score_by_loss)
     return Figure(
         "scores-against-loss",
         "Scores against test loss",
-        f"The same scores; loss falls to the right, so better models stand on the right. {_VOICES} Orange: "
+        f"The same scores; loss falls to the right, so better models are on the right. {_VOICES} Orange: "
         "the law of the score with a training voice, saturating if that could be fitted, else linear.",
         tuple(panels),
         () if panels else (_NO_SCORES,),
     )
 
 
-def _series_bits(study: Study) -> Figure:
+def _score_panels(
+    study: StudyResults,
+    chart: Callable[[pl.DataFrame, pl.DataFrame, pl.DataFrame, Sequence[float]], alt.LayerChart],
+    curve: Callable[[StudyResults, str, str], pl.DataFrame],
+) -> list[alt.LayerChart]:
+    """One panel per task and series: the scores, and the fitted curve of their law."""
+    scores = main_scores(study)
+    return [
+        _with_series_title(
+            chart(rows, scores, curve(study, series, rows["task"][0]), _sizes(study)), study, series
+        )
+        for series, rows in _facets(study, scores)
+    ]
+
+
+def _series_bits(study: StudyResults) -> Figure:
     runs = study.done.filter(pl.col("bits_per_second").is_not_null())
-    once = one_epoch_runs(runs).sort("series", "flops")
+    once = single_epoch_runs(runs).sort("series", "flops")
     least = once.filter(pl.col("bits_per_second") <= pl.col("bits_per_second").cum_min().over("series"))
-    told = runs["series"].n_unique() > 1
+    comparable = runs["series"].n_unique() > 1
     return Figure(
         "series-bits",
         "Series against series: loss per second of audio",
         "Tokens of different series carry different amounts of speech, so a second of audio is what can be compared: "
-        "the bits that a model of each series needs for what is said in it. Lines: the least reached for the "
+        "the bits that a model of each series needs to encode it. Lines: the least reached for the "
         "compute by runs that saw their data once.",
-        (charts.series_bits_against_compute(runs, least, study.series),) if told else (),
-        () if told else ("Fewer than two series know how long their test audio is.",),
+        (charts.series_bits_against_compute(runs, least, study.series),) if comparable else (),
+        () if comparable else ("Fewer than two series know how long their test audio is.",),
         key="series",
     )
 
 
-def _series_scores(study: Study) -> Figure:
+def _series_scores(study: StudyResults) -> Figure:
     every = main_scores(study)
     several = (
         every.group_by("task", "condition").agg(pl.col("series").n_unique() > 1).filter(pl.col("series"))
@@ -229,7 +228,7 @@ def _series_scores(study: Study) -> Figure:
     every = every.join(several, on=["task", "condition"], how="semi")
     panels = []
     for task in tasks_in_order(every):
-        for condition, voices in words.CONDITIONS.items():
+        for condition, voices in formatting.CONDITIONS.items():
             rows = every.filter((pl.col("task") == task) & (pl.col("condition") == condition))
             if rows.height:
                 name = task if condition == "seen" else f"{task}{UNSEEN}"
@@ -238,7 +237,7 @@ def _series_scores(study: Study) -> Figure:
                     for series in study.series
                 ]
                 panel = charts.series_scores_against_compute(rows, every, pl.concat(laws), study.series)
-                panels.append(panel.properties(title=f"{words.short_task(task)} · {voices}"))
+                panels.append(panel.properties(title=f"{formatting.short_task(task)} · {voices}"))
     return Figure(
         "series-scores",
         "Series against series: scores",
@@ -250,22 +249,22 @@ def _series_scores(study: Study) -> Figure:
     )
 
 
-def _phenomena(study: Study) -> Figure:
-    scores = study.scores.filter(pl.col("task").str.contains(PHENOMENON, literal=True))
+def _phenomena(study: StudyResults) -> Figure:
+    scores = study.scores.filter(pl.col("task").str.contains(PHENOMENON_SEPARATOR, literal=True))
     panels, names = [], []
     for series in study.series:
         of_series = scores.filter(pl.col("series") == series)
         if of_series.height:
             run = largest_run(of_series)
             names.append(
-                f"{run['run']} (N = {words.quantity(run['params'])}, D = {words.quantity(run['tokens'])})"
+                f"{run['run']} (N = {formatting.quantity(run['params'])}, D = {formatting.quantity(run['tokens'])})"
             )
             panel = charts.phenomena(of_series.filter(pl.col("run") == run["run"]))
-            panels.append(_titled(panel, study, series))
+            panels.append(_with_series_title(panel, study, series))
     return Figure(
         "phenomena",
         "Grammar, phenomenon by phenomenon",
-        f"Minimal pairs at the run with most compute, {words.listed(names)}. {_VOICES} Bars: 95 % intervals "
+        f"Minimal pairs at the run with most compute, {formatting.listed(names)}. {_VOICES} Bars: 95 % intervals "
         "over items. Dashed: chance."
         if names
         else "Minimal pairs at the run with most compute.",
@@ -275,20 +274,20 @@ def _phenomena(study: Study) -> Figure:
     )
 
 
-def _time(study: Study) -> Figure:
-    stages = study.about.get("stages") or []
+def _time(study: StudyResults) -> Figure:
+    stages = study.about.stages if study.about else []
     table = pl.DataFrame(
         {
-            "name": [str(stage.get("name", "?")) for stage in stages],
-            "seconds": [float(stage.get("seconds") or 0) for stage in stages],
-            "detail": [str(stage.get("detail") or "") for stage in stages],
+            "name": [stage.name for stage in stages],
+            "seconds": [stage.seconds for stage in stages],
+            "detail": [stage.detail for stage in stages],
         },
         schema={"name": pl.String, "seconds": pl.Float64, "detail": pl.String},
     )
     return Figure(
         "time",
         "How the time was spent",
-        f"Wall clock of each stage, {words.duration(sum(table['seconds']))} in all."
+        f"Wall clock of each stage, {formatting.duration(sum(table['seconds']))} in all."
         if stages
         else "Wall clock of each stage.",
         (charts.time_by_stage(table),) if stages else (),
@@ -303,7 +302,7 @@ _NO_SCORES = (
 )
 
 
-def _facets(study: Study, scores: pl.DataFrame) -> list[tuple[str, pl.DataFrame]]:
+def _facets(study: StudyResults, scores: pl.DataFrame) -> list[tuple[str, pl.DataFrame]]:
     """Series and rows of every facet: one a task and series."""
     facets = [
         (series, scores.filter((pl.col("task") == task) & (pl.col("series") == series)))
@@ -313,7 +312,7 @@ def _facets(study: Study, scores: pl.DataFrame) -> list[tuple[str, pl.DataFrame]
     return [(series, rows) for series, rows in facets if rows.height]
 
 
-def _titled(panel: alt.LayerChart, study: Study, series: str) -> alt.LayerChart:
+def _with_series_title(panel: alt.LayerChart, study: StudyResults, series: str) -> alt.LayerChart:
     """The panel with its series in the title, where a study has more than one."""
     if len(study.series) == 1:
         return panel
@@ -321,25 +320,25 @@ def _titled(panel: alt.LayerChart, study: Study, series: str) -> alt.LayerChart:
     return panel.properties(title=f"{title} · {series}".removeprefix(" · "))
 
 
-def _sizes(study: Study) -> list[float]:
+def _sizes(study: StudyResults) -> list[float]:
     return study.done["params"].to_list()
 
 
-def _why_missing(study: Study, series: str, part: str) -> list[str]:
+def _missing_law_sentences(study: StudyResults, series: str, part: str) -> list[str]:
     why = study.missing(series, part)
-    return [f"{words.PARTS[part]} of {series!r} is missing: {why}"] if why else []
+    return [f"{formatting.PARTS[part]} of {series!r} is missing: {why}"] if why else []
 
 
-def _thinned(curves: pl.DataFrame) -> pl.DataFrame:
+def _thin(curves: pl.DataFrame) -> pl.DataFrame:
     """Every so many readings of each curve, and its last, when there are more than a page should carry."""
-    every = -(-curves.height // _MOST_READINGS)
+    every = -(-curves.height // _MAX_CURVE_POINTS)
     if every <= 1:
         return curves
     back = pl.int_range(pl.len()).reverse().over("run")
     return curves.filter(back % every == 0)
 
 
-def _rendered(whole: dict[str, Any], kind: str) -> bytes | str:
+def _render(whole: VegaSpec, kind: str) -> bytes | str:
     import vl_convert
 
     version = library_version()

@@ -1,11 +1,9 @@
-"""A finished study folder, read: the only place where the report touches the disk for its facts."""
+"""Reading of a finished study folder: tables, laws, facts and samples."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
@@ -21,13 +19,14 @@ from speechscale.records.law_sections import (
 )
 from speechscale.records.runs import RunRecord, read_record
 from speechscale.records.runs_table import read_curves, read_table, score_names
+from speechscale.records.study import STUDY_FILE, AudioSample, StudyFile, read_samples_file, read_study_file
 
 UNSEEN = "_unseen"  # ends the name of a score taken with voices that no model heard in training
 CHANCE = 0.5  # of a two-way choice; used where a run record does not say
 
 # Columns of the runs table that the page shows where they are known.
 _OPTIONAL = ("epochs", "loss_se", "bits_per_second")
-_SCORE_COLUMNS: dict[str, Any] = {
+_SCORE_COLUMNS = {
     "run": pl.String,
     "series": pl.String,
     "params": pl.Float64,
@@ -49,25 +48,26 @@ _CURVE_COLUMNS = dict.fromkeys(("run", "series"), pl.String) | dict.fromkeys(
 
 
 @dataclass(frozen=True)
-class Study:
-    """What a study found, as tables."""
+class StudyResults:
+    """The results of a study, as tables and typed records."""
 
     folder: Path
-    about: dict[str, Any]  # study.json; any key may be missing
-    runs: pl.DataFrame  # one row a run, failed ones included
-    scores: pl.DataFrame  # one row a run, task and condition
-    curves: pl.DataFrame  # one row a reading of the test loss during training
+    about: StudyFile | None  # study.json; None when the folder has none
+    runs: pl.DataFrame  # one row per run, failed ones included
+    scores: pl.DataFrame  # one row per run, task and condition
+    curves: pl.DataFrame  # one row per evaluation of the test loss during training
     law: LawFile | None  # None when the study has none
-    samples: list[dict[str, Any]]
+    samples: list[AudioSample]
     notes: dict[str, str] = field(default_factory=dict)  # run -> why it diverged or failed
 
     @property
     def done(self) -> pl.DataFrame:
-        """The finished runs: what figures and sentences are about."""
+        """The finished runs, which figures and sentences use."""
         return self.runs.filter(pl.col("status") == "done")
 
     @property
     def series(self) -> list[str]:
+        """The series of the finished runs, in their order."""
         return self.done["series"].unique(maintain_order=True).to_list()
 
     def series_law(self, series: str) -> SeriesLaw | Missing:
@@ -101,7 +101,7 @@ class Study:
         return law if isinstance(law, Missing) else law.downstream or _not_fitted("downstream", series)
 
     def score_law(self, series: str, score: str) -> ScoreLaw | Missing | None:
-        """The laws of one score; None where nothing is known of it."""
+        """The laws of one score; None where the law file does not contain the score."""
         laws = self.downstream(series)
         return None if isinstance(laws, Missing) else laws.get(score)
 
@@ -115,24 +115,24 @@ def _not_fitted(part: str, series: str) -> Missing:
     return Missing(missing=f"law.json has no {part!r} for the series {series!r}.")
 
 
-def read_study(folder: Path) -> Study:
-    """Read a study folder. Only `runs.csv` must be there; what else is missing leaves a gap that is named.
+def read_study_results(folder: Path) -> StudyResults:
+    """Read a study folder. Only `runs.csv` is required; the page names every other file that is missing.
 
     Raises:
-        UserError: no runs table, no finished run, or a file that is not what its name says.
+        UserError: no runs table, no finished run, or a file that does not match its schema.
     """
     folder = Path(folder)
     runs = _read_runs(folder / "runs.csv")
     records = {name: record for name in runs["run"] if (record := _record_of(folder, name))}
     curves, law = folder / "curves.csv", folder / "law.json"
-    return Study(
+    return StudyResults(
         folder=folder,
-        about=_read_json(folder / "study.json", {}),
+        about=read_study_file(folder) if (folder / STUDY_FILE).exists() else None,
         runs=runs,
         scores=_scores(runs, records),
         curves=read_curves(curves) if curves.exists() else pl.DataFrame(schema=_CURVE_COLUMNS),
         law=read_law(law) if law.exists() else None,
-        samples=_read_json(folder / "samples.json", []),
+        samples=read_samples_file(folder),
         notes={name: record.note for name, record in records.items() if record.note},
     )
 
@@ -154,18 +154,6 @@ def _read_runs(path: Path) -> pl.DataFrame:
     return runs.sort("series", "params", "tokens", maintain_order=True)
 
 
-def _read_json(path: Path, absent: Any) -> Any:
-    if not path.exists():
-        return absent
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: not JSON ({error}); make this stage again.") from error
-    if not isinstance(value, type(absent)):
-        raise UserError(f"{path}: holds a {type(value).__name__}, wanted a {type(absent).__name__}.")
-    return value
-
-
 def _record_of(folder: Path, run: str) -> RunRecord | None:
     path = folder / "runs" / run / "record.json"
     inside = path.resolve().is_relative_to(folder.resolve())  # a run may be called anything, also "../.."
@@ -173,15 +161,15 @@ def _record_of(folder: Path, run: str) -> RunRecord | None:
 
 
 def _scores(runs: pl.DataFrame, records: dict[str, RunRecord]) -> pl.DataFrame:
-    """Every score as a row of its own. Intervals come from the run records; without one they stay empty."""
+    """One row per score. Intervals come from the run records; without a record they are null."""
     shared = ("run", "series", "params", "tokens", "epochs", "flops", "loss")
     rows = []
     for run in runs.filter(pl.col("status") == "done").iter_rows(named=True):
-        of_record = records[run["run"]].scores if run["run"] in records else {}
+        scores = records[run["run"]].scores if run["run"] in records else {}
         for name in score_names(runs):
             if run.get(name) is None:
                 continue
-            score = of_record.get(name)
+            score = scores.get(name)
             rows.append(
                 {key: run[key] for key in shared}
                 | {

@@ -1,4 +1,4 @@
-"""HTML that cannot be written unescaped by accident: text is escaped unless it is `Markup` already."""
+"""HTML elements with automatic escaping: text is escaped unless it is `Markup`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The report: one page that holds everything it shows, and asks the network for nothing.
+"""The report: one self-contained HTML page that makes no network requests.
 
 Its content security policy forbids every request and runs exactly two scripts, by their hashes: the bundled
-Vega libraries and `embed.js`. What comes from data is text or JSON, never script.
+Vega libraries and `embed.js`. Data enter the page as text or JSON, never as script.
 """
 
 from __future__ import annotations
@@ -9,37 +9,38 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from speechscale import __version__
+from speechscale.records.code import code_identity
 from speechscale.records.seal import write_file
-from speechscale.report import summary, tables, words
+from speechscale.records.study import StudyFile
+from speechscale.report import formatting, summary, tables
 from speechscale.report.figures import Figure, library_version, specification, study_figures
-from speechscale.report.folder import Study, read_study
+from speechscale.report.folder import StudyResults, read_study_results
 from speechscale.report.markup import Markup, element, joined, safe_json
 from speechscale.report.players import players
-from speechscale.report.theme import PAGE_INK, configuration, series_colours, size_colours
+from speechscale.report.theme import PAGE_TEXT_COLOUR, VegaSpec, configuration, series_colours, size_colours
 
-_FACTS = {  # of study.json, as a reader meets them
-    "audio_hours": ("hours of speech", lambda value: words.digits(value)),
-    "units": ("units", words.quantity),
-    "units_per_second": ("units per second", lambda value: words.digits(value)),
-    "vocabulary": ("vocabulary of units", words.quantity),
-    "word_types": ("word types", words.quantity),
+_FACTS: dict[str, tuple[str, Callable[[Any], str]]] = {  # field of StudyFacts -> label and format
+    "audio_hours": ("hours of speech", lambda value: formatting.digits(value)),
+    "units": ("units", formatting.quantity),
+    "units_per_second": ("units per second", lambda value: formatting.digits(value)),
+    "vocabulary": ("vocabulary of units", formatting.quantity),
+    "word_types": ("word types", formatting.quantity),
     "voices_train": ("training voices", lambda value: ", ".join(map(str, value))),
     "voices_unseen": ("new voices, for tests only", lambda value: ", ".join(map(str, value))),
 }
 
-_LISTEN = (
-    "What was modelled: the sound, and below it the units that the models read in its place. One colour is "
-    "one unit; a unit that repeats itself is written once."
+_LISTENING_GUIDE = (
+    "The audio, and below it the units that the models read in place of it. Each colour is one unit; "
+    "consecutive repetitions of a unit are collapsed."
 )
 
-_READING = (
+_GLOSSARY = (
     ("N, model size", "Parameters without embeddings and output projection. Colour stands for N everywhere."),
     (
         "D, tokens",
@@ -58,8 +59,8 @@ _READING = (
     ),
     (
         "Intervals",
-        "95 %. Of scores: over items; of law parameters: over runs drawn again. A score counts as above "
-        "chance only when its whole interval is.",
+        "95 %. Of scores: over items; of law parameters: {resampling}. A score counts as above chance only when "
+        "its whole interval is above it.",
     ),
     (
         "Laws",
@@ -80,22 +81,23 @@ def write_report(study: Path, out: Path | None = None) -> Path:
     """
     study = Path(study)
     target = Path(out) if out else study / "report.html"
-    write_file(target, page(read_study(study)))
+    write_file(target, page(read_study_results(study)))
     return target
 
 
-def page(study: Study) -> str:
+def page(study: StudyResults) -> str:
     """The whole page as HTML."""
-    title = str(study.about.get("title") or study.about.get("name") or study.folder.name)
+    about = study.about or StudyFile()
+    title = about.title or about.name or study.folder.name
     figures = study_figures(study)
-    scripts = (_libraries(), Markup(_packaged("embed.js")))
+    scripts = (_libraries(), Markup(_package_text("embed.js")))
     head = element(
         "head",
         element("meta", charset="utf-8"),
-        element("meta", http_equiv="Content-Security-Policy", content=_policy(scripts)),
+        element("meta", http_equiv="Content-Security-Policy", content=_content_security_policy(scripts)),
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("title", title),
-        element("style", Markup(_packaged("page.css"))),
+        element("style", Markup(_package_text("page.css"))),
     )
     body = element(
         "body",
@@ -103,7 +105,7 @@ def page(study: Study) -> str:
         element("main", *_sections(study, figures)),
         element(
             "footer",
-            f"Written by speechscale {__version__}. This page is complete in itself: keep it, send it.",
+            f"Written by {code_identity()}. This page is self-contained and needs no other file.",
         ),
         element("script", _panels_json(figures), type="application/json", id="figures-data"),
         *(element("script", script) for script in scripts),
@@ -111,31 +113,29 @@ def page(study: Study) -> str:
     return f"<!doctype html>\n{element('html', head, body, lang='en')}\n"
 
 
-def _header(study: Study, title: str) -> Markup:
-    name = study.about.get("name")
-    question = study.about.get("question")
-    facts = study.about.get("facts") or {}
+def _header(study: StudyResults, title: str) -> Markup:
+    about = study.about or StudyFile()
     tiles = [
-        element("div", element("dt", label), element("dd", say(facts[key])))
-        for key, (label, say) in _FACTS.items()
-        if facts.get(key) is not None
+        element("div", element("dt", label), element("dd", formatted(value)))
+        for key, (label, formatted) in _FACTS.items()
+        if (value := getattr(about.facts, key)) is not None
     ]
     return element(
         "header",
-        element("p", f"speechscale report{f' · {name}' if name else ''}", class_="eyebrow"),
+        element("p", f"speechscale report{f' · {about.name}' if about.name else ''}", class_="eyebrow"),
         element("h1", title),
-        element("p", str(question), class_="question") if question else "",
+        element("p", about.question, class_="question") if about.question else "",
         element("dl", *tiles, class_="facts") if tiles else "",
     )
 
 
-def _sections(study: Study, figures: Sequence[Figure]) -> list[Markup]:
-    """The page from the answer to the fine print, with links to every section first."""
+def _sections(study: StudyResults, figures: Sequence[Figure]) -> list[Markup]:
+    """The sections of the page, preceded by links to each of them."""
     drawn = {figure.name: _figure(figure, study) for figure in figures}
     sections = {
-        "What was found": _found(study),
+        "What was found": _findings_list(study),
         "Listen": joined(
-            element("p", _LISTEN),
+            element("p", _LISTENING_GUIDE),
             players(study.samples, study.folder),
         ),
         **{figure.title: drawn[figure.name] for figure in figures if figure.name != "time"},
@@ -146,7 +146,7 @@ def _sections(study: Study, figures: Sequence[Figure]) -> list[Markup]:
         "The runs": tables.runs_table(study),
         "Diverged and failed runs": tables.unfinished_runs(study),
         "How the time was spent": drawn["time"],
-        "How to read this": _reading(study),
+        "How to read this": _reading_guide(study),
     }
     links = (element("a", title, href=f"#{_anchor(title)}") for title in sections)
     return [
@@ -158,13 +158,13 @@ def _sections(study: Study, figures: Sequence[Figure]) -> list[Markup]:
     ]
 
 
-def _found(study: Study) -> Markup:
+def _findings_list(study: StudyResults) -> Markup:
     return element(
         "ul", *(element("li", sentence) for sentence in summary.findings(study)), class_="findings"
     )
 
 
-def _figure(figure: Figure, study: Study) -> Markup:
+def _figure(figure: Figure, study: StudyResults) -> Markup:
     """A figure's caption, key and empty panels, which `embed.js` fills."""
     panels = (element("div", class_="panel", id=_panel_id(figure, at)) for at in range(len(figure.panels)))
     return element(
@@ -176,8 +176,8 @@ def _figure(figure: Figure, study: Study) -> Markup:
     )
 
 
-def _key(figure: Figure, study: Study) -> Markup | str:
-    """What colours stand for, in HTML: it wraps on a phone, as the figures' own legends do not."""
+def _key(figure: Figure, study: StudyResults) -> Markup | str:
+    """The colour legend, in HTML: it wraps on narrow screens, and the legends of Vega-Lite do not."""
     if figure.key is None:
         return ""
     sizes = figure.key == "sizes"
@@ -198,9 +198,12 @@ def _key(figure: Figure, study: Study) -> Markup | str:
     return element("p", element("span", "N:") if sizes else "", *entries, class_="legend")
 
 
-def _reading(study: Study) -> Markup:
-    terms = (joined(element("dt", term), element("dd", meaning)) for term, meaning in _READING)
-    spec = study.about.get("spec")
+def _reading_guide(study: StudyResults) -> Markup:
+    terms = (
+        joined(element("dt", term), element("dd", meaning.format(resampling=_resampling(study))))
+        for term, meaning in _GLOSSARY
+    )
+    spec = study.about.spec if study.about else {}
     if not spec:
         return element("dl", *terms, class_="reading")
     text = json.dumps(spec, indent=2, ensure_ascii=False)
@@ -212,9 +215,19 @@ def _reading(study: Study) -> Markup:
     )
 
 
+def _resampling(study: StudyResults) -> str:
+    """How the intervals of the laws were computed, from the options of the law file."""
+    if study.law is None:
+        return "no law was fitted"
+    draws = f"{study.law.options.bootstrap:,} bootstrap fits"
+    if study.law.options.resampling == "runs":
+        return f"over {draws} to resampled runs"
+    return f"over {draws} with resampled noise, at the same runs"
+
+
 def _panels_json(figures: Sequence[Figure]) -> Markup:
-    """Every panel and every table once, though several panels may draw the same table."""
-    datasets: dict[str, Any] = {}
+    """Every panel and every table; a table that several panels draw is stored once."""
+    datasets: VegaSpec = {}
     panels = []
     for figure in figures:
         for at, panel in enumerate(figure.panels):
@@ -222,7 +235,7 @@ def _panels_json(figures: Sequence[Figure]) -> Markup:
             own = spec.pop("datasets", {})
             datasets |= own
             panels.append({"id": _panel_id(figure, at), "spec": spec, "datasets": list(own)})
-    config = configuration(PAGE_INK)
+    config = configuration(PAGE_TEXT_COLOUR)
     config["legend"] |= {"disable": True}  # the page has its own key
     return safe_json({"config": config, "datasets": datasets, "panels": panels})
 
@@ -235,7 +248,7 @@ def _anchor(title: str) -> str:
     return title.lower().replace(",", "").replace(" ", "-")
 
 
-def _policy(scripts: Sequence[str]) -> str:
+def _content_security_policy(scripts: Sequence[str]) -> str:
     """A content security policy under which nothing is fetched and no other script runs."""
     hashes = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
     allowed = " ".join(f"'sha256-{digest}'" for digest in hashes)
@@ -254,5 +267,5 @@ def _libraries() -> Markup:
     return Markup(bundle.replace("</script", "<\\/script"))
 
 
-def _packaged(name: str) -> str:
+def _package_text(name: str) -> str:
     return resources.files("speechscale.report").joinpath(name).read_text(encoding="utf-8")

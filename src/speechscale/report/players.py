@@ -1,23 +1,23 @@
-"""Utterances to listen to, inside the page: the sound, the words, and the units that the models read."""
+"""Audio samples embedded in the page, with their transcripts and the units that the models read."""
 
 from __future__ import annotations
 
 import base64
 from pathlib import Path
-from typing import Any
 
 from speechscale.errors import UserError
+from speechscale.records.study import AudioSample
 from speechscale.report.markup import Markup, element, joined
 
-LARGEST_SOUND = 400_000  # bytes of one file; 12 s at 16 kHz and 16 bits
+MAX_AUDIO_BYTES = 400_000  # bytes of one file; 12 s at 16 kHz and 16 bits
 _GOLDEN_ANGLE = 137.508  # degrees; neighbouring unit numbers get colours far apart
 
 
-def players(samples: list[dict[str, Any]], folder: Path) -> Markup:
-    """One player a sample.
+def players(samples: list[AudioSample], folder: Path) -> Markup:
+    """One player per sample.
 
     Raises:
-        UserError: a sample lies outside the study folder or is no WAV file.
+        UserError: a sample is outside the study folder or is not a WAV file.
     """
     if not samples:
         return element(
@@ -26,16 +26,15 @@ def players(samples: list[dict[str, Any]], folder: Path) -> Markup:
     return joined(*(_player(sample, folder) for sample in samples))
 
 
-def _player(sample: dict[str, Any], folder: Path) -> Markup:
-    units = [int(unit) for unit in sample.get("units") or []]
-    about = [str(sample[key]) for key in ("id", "voice") if sample.get(key)]
-    if sample.get("seconds"):
-        about.append(f"{float(sample['seconds']):.1f} s")
+def _player(sample: AudioSample, folder: Path) -> Markup:
+    units = sample.units
+    about = [part for part in (sample.id, sample.voice) if part]
+    about.append(f"{sample.seconds:.1f} s")
     if units:
         about.append(f"{len(units)} units, {len(set(units))} of them different")
     return element(
         "article",
-        element("p", str(sample.get("text") or "(no text)"), class_="spoken"),
+        element("p", sample.text or "(no text)", class_="spoken"),
         _audio(sample, folder),
         unit_strip(units) if units else "",
         element("p", " · ".join(about), class_="quiet"),
@@ -43,19 +42,19 @@ def _player(sample: dict[str, Any], folder: Path) -> Markup:
     )
 
 
-def _audio(sample: dict[str, Any], folder: Path) -> Markup:
-    path = _inside(str(sample.get("file") or ""), folder)
+def _audio(sample: AudioSample, folder: Path) -> Markup:
+    path = _path_inside(sample.file, folder)
     sound = path.read_bytes()
     if sound[:4] != b"RIFF" or sound[8:12] != b"WAVE":
         raise UserError(f"{path}: not a WAV file, though samples.json names it; make this stage again.")
-    if len(sound) > LARGEST_SOUND:
-        return element("p", f"Too long to be carried in this page: listen to {sample['file']}.", class_="gap")
+    if len(sound) > MAX_AUDIO_BYTES:
+        return element("p", f"Too long to embed in this page: listen to {sample.file}.", class_="gap")
     source = f"data:audio/wav;base64,{base64.b64encode(sound).decode()}"
     return element("audio", controls="", preload="metadata", src=source)
 
 
-def _inside(name: str, folder: Path) -> Path:
-    """The path of a sample, which must be a file of the study: a page must not carry other files away."""
+def _path_inside(name: str, folder: Path) -> Path:
+    """The path of a sample, which must be a file of the study: a page must not embed other files."""
     path = (folder / name).resolve()
     if not name or not path.is_relative_to(folder.resolve()) or not path.is_file():
         raise UserError(f"{folder / 'samples.json'}: {name!r} is not a file inside the study folder.")
@@ -63,7 +62,7 @@ def _inside(name: str, folder: Path) -> Path:
 
 
 def unit_strip(units: list[int]) -> Markup:
-    """The unit sequence as a strip of cells, one colour a unit: what sounds alike looks alike."""
+    """The unit sequence as a strip of cells, one colour per unit."""
     cells = (
         element(
             "rect",

@@ -1,9 +1,8 @@
-"""What the fitted laws say along the axes of the figures, as tables; the formulas are those of `laws`."""
+"""Predictions of the fitted laws along the axes of the figures, as tables."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -13,51 +12,51 @@ from speechscale.laws.draws import LawDraws
 from speechscale.laws.scores import SaturatingCurves
 from speechscale.records.law_sections import LinearScoreLaw, Missing, SaturatingComputeCurve, ScoreLaw
 from speechscale.records.runs_table import is_single_epoch
-from speechscale.report.folder import Study
+from speechscale.report.folder import StudyResults
 
 _STEPS = 60  # points of a drawn curve
-_LOSSES: dict[str, Any] = {"law": pl.String, "params": pl.Float64, "tokens": pl.Float64, "loss": pl.Float64}
+_LOSSES = {"law": pl.String, "params": pl.Float64, "tokens": pl.Float64, "loss": pl.Float64}
 
 
-def predicted_losses(study: Study, series: str) -> pl.DataFrame:
+def predicted_losses(study: StudyResults, series: str) -> pl.DataFrame:
     """`law`, `params`, `tokens`, `loss` of every size: one epoch over all D, repetition beyond one."""
     law = _law(study, series)
     if law is None:
         return pl.DataFrame(schema=_LOSSES)
     runs = study.done.filter(pl.col("series") == series)
-    low, high = _bounds(runs["tokens"])
-    unique = one_epoch(runs)
+    low, high = _range(runs["tokens"])
+    unique = unique_token_limit(runs)
     sizes = runs["params"].unique().sort()
-    parts = [_losses(law, size, _spaced(low, high)) for size in sizes]
+    parts = [_losses(law, size, _geometric_grid(low, high)) for size in sizes]
     if law.has_repeated_data and unique:
-        parts += [_losses(law, size, _spaced(unique, high), unique) for size in sizes]
+        parts += [_losses(law, size, _geometric_grid(unique, high), unique) for size in sizes]
     return pl.concat(parts)
 
 
-def one_epoch(runs: pl.DataFrame) -> float | None:
+def unique_token_limit(runs: pl.DataFrame) -> float | None:
     """Tokens of one epoch, if some run went beyond it and all such runs agree."""
     unique = runs.filter(~is_single_epoch())["unique_tokens"].unique()
     return float(unique[0]) if len(unique) == 1 else None
 
 
-def one_epoch_runs(runs: pl.DataFrame) -> pl.DataFrame:
+def single_epoch_runs(runs: pl.DataFrame) -> pl.DataFrame:
     """The runs that saw their data once at most."""
     return runs.filter(is_single_epoch())
 
 
-def envelope_line(study: Study, series: str) -> pl.DataFrame:
+def envelope_line(study: StudyResults, series: str) -> pl.DataFrame:
     """`flops`, `loss` along the fitted envelope, where it was fitted."""
     fitted = study.envelope(series)
     if isinstance(fitted, Missing):
         return pl.DataFrame(schema={"flops": pl.Float64, "loss": pl.Float64})
-    flops = _spaced(*_bounds(fitted.points.flops))
+    flops = _geometric_grid(*_range(fitted.points.flops))
     params = fitted.params
     return pl.DataFrame({"flops": flops, "loss": params.coefficient * flops**params.gamma})
 
 
-def score_by_loss(study: Study, series: str, task: str) -> pl.DataFrame:
+def score_by_loss(study: StudyResults, series: str, task: str) -> pl.DataFrame:
     """`loss`, `accuracy` along the law of a task: saturating where that is fitted, else linear."""
-    losses = _spaced(*_bounds(study.done.filter(pl.col("series") == series)["loss"]))
+    losses = _geometric_grid(*_range(study.done.filter(pl.col("series") == series)["loss"]))
     law = _law(study, series)
     fitted = study.score_law(series, task)
     if law and task in law.scores:
@@ -69,19 +68,19 @@ def score_by_loss(study: Study, series: str, task: str) -> pl.DataFrame:
     return pl.DataFrame({"loss": losses, "accuracy": accuracies})
 
 
-def score_by_compute(study: Study, series: str, task: str) -> pl.DataFrame:
+def score_by_compute(study: StudyResults, series: str, task: str) -> pl.DataFrame:
     """`flops`, `accuracy` along the saturating law of a task."""
     fitted = study.score_law(series, task)
     curve = fitted.saturating_compute if isinstance(fitted, ScoreLaw) else None
     if not isinstance(curve, SaturatingComputeCurve):
         return pl.DataFrame(schema={"flops": pl.Float64, "accuracy": pl.Float64})
-    flops = _spaced(*_bounds(study.done.filter(pl.col("series") == series)["flops"]))
+    flops = _geometric_grid(*_range(study.done.filter(pl.col("series") == series)["flops"]))
     shape = np.array([[np.log(curve.midpoint_flops), curve.steepness, curve.ceiling]])
     accuracies = SaturatingCurves(curve.floor, shape, curve.dispersion).score(np.log(flops))
     return pl.DataFrame({"flops": flops, "accuracy": accuracies})
 
 
-def _law(study: Study, series: str) -> LawDraws | None:
+def _law(study: StudyResults, series: str) -> LawDraws | None:
     """The law with its draws; None where it is missing or did not converge, because that is not a result."""
     fitted = study.single_epoch(series)
     if study.law is None or isinstance(fitted, Missing) or not fitted.converged:
@@ -100,10 +99,10 @@ def _losses(
     return pl.DataFrame({"law": name, "params": size, "tokens": tokens, "loss": losses}, schema=_LOSSES)
 
 
-def _bounds(values: Sequence[float] | pl.Series) -> tuple[float, float]:
+def _range(values: Sequence[float] | pl.Series) -> tuple[float, float]:
     array = np.asarray(values, dtype=float)
     return float(array.min()), float(array.max())
 
 
-def _spaced(low: float, high: float) -> NDArray[np.float64]:
+def _geometric_grid(low: float, high: float) -> NDArray[np.float64]:
     return np.geomspace(low, high, _STEPS)

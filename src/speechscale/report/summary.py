@@ -1,24 +1,27 @@
-"""What a study found, in sentences: every one computed from its tables, every number with its convention."""
+"""The findings of a study as sentences, computed from its tables."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from itertools import pairwise, product
 from typing import Any
 
 import polars as pl
 
 from speechscale.records.law_sections import EfficiencyRatio, Missing
-from speechscale.report import words
-from speechscale.report.comparison import compared
+from speechscale.report import formatting
+from speechscale.report.comparison import efficiency_comparisons
 from speechscale.report.figures import largest_run, main_scores, tasks_in_order
-from speechscale.report.folder import Study
+from speechscale.report.folder import StudyResults
 
-NO_FLOOR = 1e-3  # nats/token; a fitted E below this went to nothing, and its interval says nothing
-SAME_BUDGET = 1.1  # two runs whose D differ by less than this factor are compared as if at the same D
+VANISHED_IRREDUCIBLE_LOSS = (
+    1e-3  # nats/token; a fitted E below this has vanished, and its interval is not informative
+)
+SAME_TOKENS_FACTOR = 1.1  # two runs whose D differ by less than this factor are compared as if at the same D
 
 _VOICES = {"seen": "a training voice", "unseen": "voices never heard in training"}
-_STANDING = {
+_RELATIONS = {
     "above": "above chance with the whole 95 % interval:",
     "at": "not distinguishable from chance:",
     "below": "below chance with the whole 95 % interval:",
@@ -26,27 +29,27 @@ _STANDING = {
 }
 
 
-def findings(study: Study) -> list[str]:
+def findings(study: StudyResults) -> list[str]:
     """The sentences at the top of the page."""
     sentences = [_extent(study)]
     for series in study.series:
         runs = study.done.filter(pl.col("series") == series)
         of_series = f"In the series {series!r}: " if len(study.series) > 1 else ""
         sentences.append(of_series + _best(runs))
-        sentences.append(_falls(runs))
+        sentences.append(_loss_trends(runs))
         sentences += _law(study, series) + _envelope(study, series)
         scores = main_scores(study).filter(pl.col("series") == series)
         sentences += _against_chance(scores) + _growth(scores) + _emergence(study, scores)
     return sentences + _efficiency(study)
 
 
-def _extent(study: Study) -> str:
+def _extent(study: StudyResults) -> str:
     runs, lost = study.done, study.runs.height - study.done.height
     unfinished = (
         f" {lost} more diverged or failed and {'is' if lost == 1 else 'are'} listed below." if lost else ""
     )
     return (
-        f"{_counted(runs.height, 'model')} of {_span(runs['params'])} parameters (N, non-embedding), trained "
+        f"{_count_noun(runs.height, 'model')} of {_span(runs['params'])} parameters (N, non-embedding), trained "
         f"on {_span(runs['tokens'])} tokens (D, seen, repeats counted), were tested on held-out utterances."
         f"{unfinished}"
     )
@@ -57,63 +60,65 @@ def _best(runs: pl.DataFrame) -> str:
     error = f" ± {best['loss_se']:.4f} (standard error)" if best["loss_se"] is not None else ""
     rate = f", or {best['bits_per_second']:.1f} bits per second of audio" if best["bits_per_second"] else ""
     return (
-        f"The best model is {best['run']} (N = {words.quantity(best['params'])}, "
-        f"D = {words.quantity(best['tokens'])}, {words.power(best['flops'])} FLOPs as 6ND): "
-        f"its test loss is {words.loss(best['loss'])}{error} nats/token{rate}."
+        f"The best model is {best['run']} (N = {formatting.quantity(best['params'])}, "
+        f"D = {formatting.quantity(best['tokens'])}, {formatting.power(best['flops'])} FLOPs as 6ND): "
+        f"its test loss is {formatting.loss(best['loss'])}{error} nats/token{rate}."
     )
 
 
-def _falls(runs: pl.DataFrame) -> str:
+def _loss_trends(runs: pl.DataFrame) -> str:
     """Whether loss falls with D at the same N, and with N at about the same D, counted step by step."""
     ladder = list(runs.sort("params", "tokens").select("params", "tokens", "loss").iter_rows())
     with_data = [
         much[2] < little[2]
         for little, much in pairwise(ladder)
-        if little[0] == much[0] and much[1] > SAME_BUDGET * little[1]
+        if little[0] == much[0] and much[1] > SAME_TOKENS_FACTOR * little[1]
     ]
     with_size = [
         large[2] < small[2]
         for small, large in product(ladder, repeat=2)
-        if large[0] > small[0] and max(large[1], small[1]) < SAME_BUDGET * min(large[1], small[1])
+        if large[0] > small[0] and max(large[1], small[1]) < SAME_TOKENS_FACTOR * min(large[1], small[1])
     ]
     return (
-        f"{_count_falls(with_data, 'D at the same N', 'No size was trained with two budgets')} "
-        f"{_count_falls(with_size, 'N at about the same D (within 10 %)', 'No two sizes share a D')}"
+        f"{_loss_trend(with_data, 'D at the same N', 'No size was trained with two budgets')} "
+        f"{_loss_trend(with_size, 'N at about the same D (within 10 %)', 'No two sizes share a D')}"
     )
 
 
-def _count_falls(steps: list[bool], along: str, none: str) -> str:
+def _loss_trend(steps: list[bool], along: str, none: str) -> str:
     if not steps:
         return f"{none}, so the runs alone do not say whether loss falls with {along}."
     if all(steps):
-        return f"Loss falls with {along}, in all of {_counted(len(steps), 'comparison')}."
-    return f"Loss falls with {along} in {sum(steps)} of {_counted(len(steps), 'comparison')}."
+        return f"Loss falls with {along}, in all of {_count_noun(len(steps), 'comparison')}."
+    return f"Loss falls with {along} in {sum(steps)} of {_count_noun(len(steps), 'comparison')}."
 
 
-def _law(study: Study, series: str) -> list[str]:
+def _law(study: StudyResults, series: str) -> list[str]:
     fitted = study.single_epoch(series)
     if isinstance(fitted, Missing):
-        return [f"The law {words.LAW} is missing: {fitted.missing}"]
+        return [f"The law {formatting.LAW} is missing: {fitted.missing}"]
     if not fitted.converged:
-        return [f"The fit of {words.LAW} did not converge, so its parameters are not a result."]
+        return [f"The fit of {formatting.LAW} did not converge, so its parameters are not a result."]
     params, intervals, split = fitted.params, fitted.interval95, fitted.allocation
-    irreducible = f"an irreducible loss E = {words.estimate(params.E, intervals.E)} nats/token"
-    if params.E < NO_FLOOR:
+    irreducible = f"an irreducible loss E = {formatting.estimate(params.E, intervals.E)} nats/token"
+    if params.E < VANISHED_IRREDUCIBLE_LOSS:
         irreducible = "no irreducible loss E that these runs can tell from zero"
+    alpha = formatting.estimate(params.alpha, intervals.alpha)
+    beta = formatting.estimate(params.beta, intervals.beta)
     sentence = (
-        f"The law {words.LAW}, fitted to the runs that saw their data once, gives "
-        f"α = {words.estimate(params.alpha, intervals.alpha)}, β = {words.estimate(params.beta, intervals.beta)} "
+        f"The law {formatting.LAW}, fitted to the runs that saw their data once, gives "
+        f"α = {alpha}, β = {beta} "
         f"and {irreducible}."
     )
-    a, b = words.estimate(split.a, split.interval95.a), words.estimate(split.b, split.interval95.b)
+    a, b = formatting.estimate(split.a, split.interval95.a), formatting.estimate(split.b, split.interval95.b)
     return [f"{sentence} A budget C is then best split as N ∝ Cᵃ and D ∝ Cᵇ with a = {a} and b = {b}."]
 
 
-def _envelope(study: Study, series: str) -> list[str]:
+def _envelope(study: StudyResults, series: str) -> list[str]:
     fitted = study.envelope(series)
     if isinstance(fitted, Missing):
         return []  # its figure says why
-    gamma = words.estimate(fitted.params.gamma, fitted.interval95.gamma)
+    gamma = formatting.estimate(fitted.params.gamma, fitted.interval95.gamma)
     return [f"The least loss reached for a compute C falls as Cᵞ with γ = {gamma}."]
 
 
@@ -125,17 +130,21 @@ def _against_chance(scores: pl.DataFrame) -> list[str]:
     rows = scores.filter(pl.col("run") == run["run"]).sort("accuracy", descending=True)
     spoken = rows["condition"].n_unique() > 1  # what is written has no voice
     return [
-        f"At the run with most compute, {run['run']}{f', with {said}' * spoken}: {_by_standing(of_condition)}."
-        for condition, said in _VOICES.items()
+        f"At the run with most compute, {run['run']}{f', with {label}' * spoken}: {_group_by_relation(of_condition)}."
+        for condition, label in _VOICES.items()
         if (of_condition := rows.filter(pl.col("condition") == condition)).height
     ]
 
 
-def _by_standing(scores: pl.DataFrame) -> str:
+def _group_by_relation(scores: pl.DataFrame) -> str:
     groups: dict[str, list[str]] = {}
     for row in scores.iter_rows(named=True):
-        groups.setdefault(standing(row), []).append(f"{words.short_task(row['task'])} {_score(row)}")
-    return "; ".join(f"{said} {words.listed(groups[at])}" for at, said in _STANDING.items() if at in groups)
+        groups.setdefault(relation_to_chance(row), []).append(
+            f"{formatting.short_task(row['task'])} {_score(row)}"
+        )
+    return "; ".join(
+        f"{label} {formatting.listed(groups[at])}" for at, label in _RELATIONS.items() if at in groups
+    )
 
 
 def _growth(scores: pl.DataFrame) -> list[str]:
@@ -145,13 +154,16 @@ def _growth(scores: pl.DataFrame) -> list[str]:
     for task in tasks_in_order(scores):
         accuracies = scores.filter(pl.col("task") == task)["accuracy"]
         if len(accuracies) > 1:
-            steps.append(
-                f"{words.short_task(task)} from {words.share(accuracies[0])} to {words.share(accuracies[-1])}"
-            )
-    return [f"From the run with least compute to the one with most, {words.listed(steps)}."] if steps else []
+            first, last = formatting.share(accuracies[0]), formatting.share(accuracies[-1])
+            steps.append(f"{formatting.short_task(task)} from {first} to {last}")
+    return (
+        [f"From the run with least compute to the one with most, {formatting.listed(steps)}."]
+        if steps
+        else []
+    )
 
 
-def _emergence(study: Study, scores: pl.DataFrame) -> list[str]:
+def _emergence(study: StudyResults, scores: pl.DataFrame) -> list[str]:
     """What the law expects of the scores that the largest run leaves at chance."""
     if scores.is_empty():
         return []
@@ -159,17 +171,17 @@ def _emergence(study: Study, scores: pl.DataFrame) -> list[str]:
     sentences = []
     for row in rows.iter_rows(named=True):
         fitted = study.score_law(row["series"], row["task"])
-        if standing(row) == "at" and fitted is not None:
+        if relation_to_chance(row) == "at" and fitted is not None:
             expected = fitted.missing if isinstance(fitted, Missing) else fitted.emergence.message
-            sentences.append(f"{words.short_task(row['task'])} stays at chance; {expected.rstrip('.')}.")
+            sentences.append(f"{formatting.short_task(row['task'])} stays at chance; {expected.rstrip('.')}.")
     return sentences
 
 
-def _efficiency(study: Study) -> list[str]:
-    """What one series buys with compute against another, score by score; a rate per decade."""
+def _efficiency(study: StudyResults) -> list[str]:
+    """Ratios of the efficiency exponents of two series, for every score."""
     return [
         f"{each.name}, {each.one} against {each.other}: the ratio of exponents is {each.ratio}; {_meaning(each.found)}."
-        for each in compared(study)
+        for each in efficiency_comparisons(study)
         if isinstance(each.found, EfficiencyRatio)
     ]
 
@@ -181,8 +193,8 @@ def _meaning(found: EfficiencyRatio) -> str:
     return f"{found.message}{'. These runs do not tell which of the two is the faster' * open_}"
 
 
-def standing(score: dict[str, Any]) -> str:
-    """Where a score stands with its whole interval: "above", "below" or "at" chance; else "unknown"."""
+def relation_to_chance(score: Mapping[str, Any]) -> str:
+    """Whether the whole interval of a score is "above", "below" or "at" chance; "unknown" without an interval."""
     if score["low"] is None or score["high"] is None:
         return "unknown"
     if score["low"] > score["chance"]:
@@ -190,16 +202,16 @@ def standing(score: dict[str, Any]) -> str:
     return "below" if score["high"] < score["chance"] else "at"
 
 
-def _score(row: dict[str, Any]) -> str:
+def _score(row: Mapping[str, Any]) -> str:
     if row["low"] is None:
-        return words.share(row["accuracy"])
-    return f"{words.share(row['accuracy'])} [{100 * row['low']:.1f}, {100 * row['high']:.1f}]"
+        return formatting.share(row["accuracy"])
+    return f"{formatting.share(row['accuracy'])} [{100 * row['low']:.1f}, {100 * row['high']:.1f}]"
 
 
 def _span(values: pl.Series) -> str:
-    low, high = words.quantity(values.min()), words.quantity(values.max())  # type: ignore[arg-type]
+    low, high = formatting.quantity(values.min()), formatting.quantity(values.max())  # type: ignore[arg-type]
     return low if low == high else f"{low} to {high}"
 
 
-def _counted(number: int, noun: str) -> str:
+def _count_noun(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import polars as pl
 
 from speechscale.laws.published_laws import PUBLISHED_LAWS
 from speechscale.records.law_sections import Missing, Rows, ScoreLaw
-from speechscale.report import words
-from speechscale.report.comparison import MEANING, PHENOMENON, compared
+from speechscale.report import formatting
+from speechscale.report.comparison import PHENOMENON_SEPARATOR, RATIO_EXPLANATION, efficiency_comparisons
 from speechscale.report.figures import main_scores, tasks_in_order
-from speechscale.report.folder import UNSEEN, Study
+from speechscale.report.folder import UNSEEN, StudyResults
 from speechscale.report.markup import Markup, element, joined
 
 _PARAMETERS = (  # part of the law file, key in it, symbol, meaning
@@ -31,30 +31,32 @@ _PARAMETERS = (  # part of the law file, key in it, symbol, meaning
 _PLACE = ("series", "run", "task", "condition")  # what one score belongs to
 
 
-def runs_table(study: Study) -> Markup:
+def runs_table(study: StudyResults) -> Markup:
     """Every finished run with its scores and their intervals."""
     scores = main_scores(study)
     columns = [
         (task, condition)
         for task in tasks_in_order(scores)
-        for condition in words.CONDITIONS
+        for condition in formatting.CONDITIONS
         if scores.filter((pl.col("task") == task) & (pl.col("condition") == condition)).height
     ]
     by_place = {tuple(row[key] for key in _PLACE): row for row in scores.iter_rows(named=True)}
     head = ["run", "N", "D", "epochs", "6ND", "loss", "bits/s"]
-    head += [f"{words.short_task(task)}, {words.CONDITIONS[condition]}" for task, condition in columns]
+    head += [
+        f"{formatting.short_task(task)}, {formatting.CONDITIONS[condition]}" for task, condition in columns
+    ]
     several = len(study.series) > 1
     rows = [
         [
             f"{run['series']} · {run['run']}" if several else run["run"],
-            words.quantity(run["params"]),
-            words.quantity(run["tokens"]),
-            words.digits(run["epochs"], 2),
-            words.power(run["flops"]),
+            formatting.quantity(run["params"]),
+            formatting.quantity(run["tokens"]),
+            formatting.digits(run["epochs"], 2),
+            formatting.power(run["flops"]),
             _with_note(
-                words.loss(run["loss"]), f"± {run['loss_se']:.4f}" if run["loss_se"] is not None else ""
+                formatting.loss(run["loss"]), f"± {run['loss_se']:.4f}" if run["loss_se"] is not None else ""
             ),
-            words.digits(run["bits_per_second"]),
+            formatting.digits(run["bits_per_second"]),
             *(_score(by_place.get((run["series"], run["run"], *column))) for column in columns),
         ]
         for run in study.done.iter_rows(named=True)
@@ -62,21 +64,21 @@ def runs_table(study: Study) -> Markup:
     return table(head, rows)
 
 
-def unfinished_runs(study: Study) -> Markup:
+def unfinished_runs(study: StudyResults) -> Markup:
     """The runs that diverged or failed, with their note; they enter neither figures nor fits."""
     lost = study.runs.filter(pl.col("status") != "done")
     if lost.is_empty():
         return element("p", "Every run finished.")
     rows = [
-        [run["run"], words.quantity(run["params"]), words.quantity(run["tokens"]), run["status"],
+        [run["run"], formatting.quantity(run["params"]), formatting.quantity(run["tokens"]), run["status"],
          study.notes.get(run["run"], "no note was kept")]
         for run in lost.iter_rows(named=True)
     ]  # fmt: skip
     return table(["run", "N", "D", "status", "note"], rows, remarked=True)
 
 
-def law_table(study: Study) -> Markup:
-    """Parameters of the laws of every series with their intervals, beside those in print, which have none."""
+def law_table(study: StudyResults) -> Markup:
+    """Parameters of the laws of every series with intervals, and published parameters, which have none."""
     published = {
         f"{name}, {law.source}": law.params | (law.rates or {}) for name, law in PUBLISHED_LAWS.items()
     }
@@ -85,7 +87,7 @@ def law_table(study: Study) -> Markup:
         [
             symbol,
             *(_parameter(study, series, part, key) for series in study.series),
-            *(words.digits(values.get(key)) for values in published.values()),
+            *(formatting.digits(values.get(key)) for values in published.values()),
             meaning,
         ]
         for part, key, symbol, meaning in _PARAMETERS
@@ -93,7 +95,7 @@ def law_table(study: Study) -> Markup:
     return joined(table(head, rows, remarked=True), *_law_remarks(study))
 
 
-def downstream_table(study: Study) -> Markup:
+def downstream_table(study: StudyResults) -> Markup:
     """How each score grows with compute and with falling loss, and where it leaves chance."""
     rows: list[list[str]] = []
     for series in study.series:
@@ -101,28 +103,33 @@ def downstream_table(study: Study) -> Markup:
         if isinstance(fits, Missing):
             rows.append([series, "–", "–", "–", "–", fits.missing])
             continue
-        names = [name for name in fits if PHENOMENON not in name]  # single phenomena have too few items
+        names = [
+            name for name in fits if PHENOMENON_SEPARATOR not in name
+        ]  # single phenomena have too few items
         rows += [[series, _score_name(name), *_downstream(fits[name])] for name in names]
     head = ["series", "score", "γ of Q ∝ Cᵞ", "slope against loss", "r²", "emergence"]
     return table(head, rows, remarked=True)
 
 
-def efficiency_table(study: Study) -> Markup:
-    """How much faster one series turns compute into each score than another, and what that means."""
+def efficiency_table(study: StudyResults) -> Markup:
+    """Ratios of the efficiency exponents of every two series, with an explanation."""
     rows = [
-        [f"{each.one} against {each.other}", each.name, each.ratio, each.crossing] for each in compared(study)
+        [f"{each.one} against {each.other}", each.name, each.ratio, each.crossing]
+        for each in efficiency_comparisons(study)
     ]
     if not rows:
         return element("p", "No score was taken of two series, so they cannot be compared.")
     head = ["series", "score", "ratio of exponents γ", "where the second gets as far"]
-    return joined(table(head, rows, remarked=True), element("p", MEANING, class_="gap"))
+    return joined(table(head, rows, remarked=True), element("p", RATIO_EXPLANATION, class_="gap"))
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, remarked: bool = False) -> Markup:
     """A table that scrolls by itself when the page is narrow; the first cell of a row is its heading.
 
     Args:
-        remarked: the last column is prose, and set as such.
+        head: titles of the columns.
+        rows: cells, one sequence per row.
+        remarked: whether the last column is prose, with the style of prose.
     """
     header = element("tr", *(element("th", cell, scope="col") for cell in head))
     body = (
@@ -134,13 +141,13 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, remarked: bool 
     return element("div", whole, class_="scroll", tabindex=0)
 
 
-def _score(score: dict[str, Any] | None) -> Markup | str:
+def _score(score: Mapping[str, Any] | None) -> Markup | str:
     if score is None:
         return "–"
     if score["low"] is None:
-        return words.share(score["accuracy"])
+        return formatting.share(score["accuracy"])
     return _with_note(
-        words.share(score["accuracy"]), f"[{100 * score['low']:.1f}, {100 * score['high']:.1f}]"
+        formatting.share(score["accuracy"]), f"[{100 * score['low']:.1f}, {100 * score['high']:.1f}]"
     )
 
 
@@ -148,18 +155,18 @@ def _with_note(value: str, note: str) -> Markup:
     return joined(value, " ", element("small", note)) if note else joined(value)
 
 
-def _parameter(study: Study, series: str, part: str, key: str) -> Markup | str:
+def _parameter(study: StudyResults, series: str, part: str, key: str) -> Markup | str:
     law = getattr(study, "single_epoch" if part == "allocation" else part)(series)
     if isinstance(law, Missing):
-        return words.digits(None)
+        return formatting.digits(None)
     values = law.allocation if part == "allocation" else law.params
     intervals = (law.allocation if part == "allocation" else law).interval95
-    return _with_note(words.digits(getattr(values, key)), words.bounds(getattr(intervals, key)))
+    return _with_note(formatting.digits(getattr(values, key)), formatting.bounds(getattr(intervals, key)))
 
 
 def _score_name(name: str) -> str:
-    task = words.short_task(name.removesuffix(UNSEEN))
-    return f"{task}, {words.CONDITIONS['unseen']}" if name.endswith(UNSEEN) else task
+    task = formatting.short_task(name.removesuffix(UNSEEN))
+    return f"{task}, {formatting.CONDITIONS['unseen']}" if name.endswith(UNSEEN) else task
 
 
 def _downstream(fitted: ScoreLaw | Missing) -> list[str]:
@@ -167,19 +174,19 @@ def _downstream(fitted: ScoreLaw | Missing) -> list[str]:
         return ["–", "–", "–", fitted.missing]
     linear = None if isinstance(fitted.linear, Missing) else fitted.linear
     return [
-        _with_note(words.digits(fitted.gamma), words.bounds(fitted.interval95)),
-        words.digits(linear.slope if linear else None),
-        words.digits(linear.r2 if linear else None),
+        _with_note(formatting.digits(fitted.gamma), formatting.bounds(fitted.interval95)),
+        formatting.digits(linear.slope if linear else None),
+        formatting.digits(linear.r2 if linear else None),
         fitted.emergence.message,
     ]
 
 
-def _law_remarks(study: Study) -> list[Markup]:
-    """What a reader of the parameters must know: what they rest on, what was checked, what is missing."""
+def _law_remarks(study: StudyResults) -> list[Markup]:
+    """Remarks on the parameters: the runs used, the checks, and missing laws."""
     remarks = []
     for series in study.series:
         of_series = f"{series}: " if len(study.series) > 1 else ""
-        missing = {name: study.missing(series, part) for part, name in words.PARTS.items()}
+        missing = {name: study.missing(series, part) for part, name in formatting.PARTS.items()}
         sentences = [f"{name} is missing: {reason}" for name, reason in missing.items() if reason]
         single_epoch, repeated = study.single_epoch(series), study.repeated(series)
         if not isinstance(single_epoch, Missing) and not single_epoch.converged:

@@ -1,4 +1,4 @@
-"""How every figure looks: colours ordered by model size, axes with readable ticks, one quiet configuration.
+"""The theme of all figures: colours ordered by model size, axes with round ticks, one Vega-Lite configuration.
 
 The ink is `currentColor` on the page, so that style sheet, dark mode and printer decide about it, and a fixed
 dark grey in exported files, which know no style sheet.
@@ -13,14 +13,16 @@ from typing import Any
 
 import altair as alt
 
-from speechscale.report import words
+from speechscale.report import formatting
 
-PAGE_INK = "currentColor"
-FILE_INK = "#22272e"
+VegaSpec = dict[str, Any]  # a Vega-Lite specification or a part of one
+
+PAGE_TEXT_COLOUR = "currentColor"
+FILE_TEXT_COLOUR = "#22272e"
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', Arial, sans-serif"
-FIT = "#c2410c"  # what a law says: the one warm colour, so that fit and measurement are never confused
-PLAIN = "#3a74c0"  # marks that stand for no model size
-QUIET = "#8b949e"  # chance lines and other references
+FIT_COLOUR = "#c2410c"  # fitted laws: the only warm colour, which separates fits from measurements
+NEUTRAL_COLOUR = "#3a74c0"  # marks without a model size
+REFERENCE_COLOUR = "#8b949e"  # chance lines and other references
 
 # Viridis without its ends: lightness rises with size, and every colour stands out on white and on black.
 _SIZES = ("#5b4bc4", "#3a74c0", "#1f93a4", "#2fa56f", "#7bab2c", "#b8950f")
@@ -34,11 +36,11 @@ _STEPS = (
     (1, 1.5, 2, 3, 5, 7),
     (1, 1.2, 1.4, 1.6, 1.8, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 9),
 )
-_FEWEST_TICKS = 4
-_MOST_TICKS = 8
+_MIN_TICKS = 4
+_MAX_TICKS = 8
 
 
-def configuration(ink: str) -> dict[str, Any]:
+def configuration(ink: str) -> VegaSpec:
     """The Vega-Lite configuration shared by all figures."""
     return {
         "background": None,
@@ -72,8 +74,8 @@ def configuration(ink: str) -> dict[str, Any]:
             "columns": 6,
             "symbolSize": 70,
             "symbolOpacity": 1,
-            "symbolFillColor": QUIET,
-            "symbolStrokeColor": QUIET,
+            "symbolFillColor": REFERENCE_COLOUR,
+            "symbolStrokeColor": REFERENCE_COLOUR,
             "layout": {"top": {"margin": 24}},
         },
         "text": {"color": ink},
@@ -81,8 +83,8 @@ def configuration(ink: str) -> dict[str, Any]:
 
 
 def size_colours(params: Iterable[float]) -> dict[str, str]:
-    """The wording of every model size and its colour, in order of size."""
-    sizes = list(dict.fromkeys(words.quantity(size) for size in sorted(set(params))))
+    """The label of every model size and its colour, in order of size."""
+    sizes = list(dict.fromkeys(formatting.quantity(size) for size in sorted(set(params))))
     last = max(len(sizes) - 1, 1)
     return {size: _colour(index / last) for index, size in enumerate(sizes)}
 
@@ -93,23 +95,24 @@ def series_colours(names: Sequence[str]) -> dict[str, str]:
 
 
 def size_scale(params: Iterable[float]) -> alt.Scale:
+    """The colour scale of model sizes."""
     colours = size_colours(params)
     return alt.Scale(domain=list(colours), range=list(colours.values()))
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """A handful of round values between two bounds: powers of ten, or finer steps if these are few."""
+    """Round values between two bounds: powers of ten, or finer steps if these are few."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     ticks: list[float] = []
     for steps in _STEPS:
         candidates = (float(f"{step}e{decade}") for decade in decades for step in steps)
         ticks = [tick for tick in candidates if low <= tick <= high]
-        if len(ticks) >= _FEWEST_TICKS:
+        if len(ticks) >= _MIN_TICKS:
             break
-    return ticks[:: math.ceil(max(len(ticks), 1) / _MOST_TICKS)]
+    return ticks[:: math.ceil(max(len(ticks), 1) / _MAX_TICKS)]
 
 
-def log_axis(values: Sequence[float], title: str, label: Callable[[float], str]) -> dict[str, Any]:
+def log_axis(values: Sequence[float], title: str, label: Callable[[float], str]) -> VegaSpec:
     """Title, scale and axis of a log-scaled quantity, a little wider than its values."""
     low, high = min(values), max(values)
     margin = max((high / low) ** 0.04, 1.02)
@@ -119,12 +122,12 @@ def log_axis(values: Sequence[float], title: str, label: Callable[[float], str])
     return {
         "title": title,
         "scale": alt.Scale(type="log", domain=domain, nice=False),
-        # A look-up, so that Python words every number and no second formatter has to agree with it.
+        # A look-up of labels: Python formats all numbers, in the text and in the figures.
         "axis": alt.Axis(values=ticks, labelExpr=f"{labels}[indexof({json.dumps(ticks)}, datum.value)]"),
     }
 
 
-def share_axis(values: Sequence[float], title: str) -> dict[str, Any]:
+def share_axis(values: Sequence[float], title: str) -> VegaSpec:
     """Title, scale and axis of an accuracy, in steps of five points around its values."""
     low, high = math.floor(20 * min(values)) / 20, math.ceil(20 * max(values)) / 20
     return {

@@ -1,4 +1,4 @@
-"""Numbers and names as a reader sees them, on the axes and in the text alike."""
+"""Formatting of numbers and names, on the axes and in the text."""
 
 from __future__ import annotations
 
@@ -66,6 +66,7 @@ def digits(value: float | None, significant: int = 3) -> str:
 
 
 def loss(value: float | None) -> str:
+    """A loss to four decimals."""
     return "–" if value is None else f"{value:.4f}"
 
 
