@@ -49,7 +49,8 @@ def test_json_of_the_wrong_kind_is_refused(study_folder):
     (study_folder / "samples.json").write_text(json.dumps({"text": "not a list"}))
     with pytest.raises(
         UserError,
-        match=r"samples\.json: the file: Input should be a valid list, found \{'text': 'not a list'\}; run the study again",
+        match=r"samples\.json: the file: Input should be a valid list, found \{'text': 'not a list'\}; run the "
+        "study again",
     ):
         read_study_results(study_folder)
 
