@@ -12,7 +12,7 @@ import numpy as np
 
 from speechscale.compute import choose_device, choose_dtype
 from speechscale.errors import UserError
-from speechscale.jobs.load_model import check_same_units
+from speechscale.jobs.load_model import require_same_units
 from speechscale.model.generate import Sampling, generate
 from speechscale.model.shape import ModelShape
 from speechscale.records.seal import sealed_folder, sha256_file, write_file
@@ -173,7 +173,7 @@ def _write_continuation(
 def _prompt_units(prompt: Prompt, model: Path, shape: ModelShape, code_book: str | None) -> np.ndarray:
     shards = open_shards(prompt.shards)
     if code_book is not None:
-        check_same_units(model, code_book, shards[0].preprocessing)
+        require_same_units(model, code_book, shards[0].preprocessing)
     _check_vocabulary(prompt.shards, shards, shape)
     for shard in shards:
         for row, units in zip(shard.rows(), shard.samples(), strict=True):

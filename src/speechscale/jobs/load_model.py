@@ -38,7 +38,7 @@ class UnitModel:
     unigram: str | None = None  # SHA-256 of the unigram model, where the model records it
     is_run: bool = False  # a run of this project, which must record its units
 
-    def check_same_units(self, shards: list[Shard]) -> str | None:
+    def require_same_units(self, shards: list[Shard]) -> str | None:
         """Check that the model was trained on the units of shards.
 
         Returns:
@@ -54,7 +54,7 @@ class UnitModel:
                 "model of the run (`speechscale unigram --model`), or give shards of units if it was trained on units."
             )
         if self.is_run or self.kmeans:
-            check_same_units(Path(self.name), self.kmeans, shards[0].preprocessing)
+            require_same_units(Path(self.name), self.kmeans, shards[0].preprocessing)
             return None
         return "the model does not record the code book of its units; that of the shards is assumed"
 
@@ -68,7 +68,7 @@ class UnitModel:
         return np.append(units[:-1].astype(np.int64) + self.offset, self.eos)
 
 
-def check_same_units(model: Path, code_book: str | None, encoding: Mapping[str, Any]) -> None:
+def require_same_units(model: Path, code_book: str | None, encoding: Mapping[str, Any]) -> None:
     """Check that a model was trained on units of the code book that shards were encoded with.
 
     Shards and model may both lack the hash of their code book; such a pair passes.
@@ -114,7 +114,7 @@ def open_model_for_shards(
     from speechscale.compute import choose_device
 
     model = open_unit_model(source, choose_device(), unit_offset)
-    warnings = {warning for shards in folders if (warning := model.check_same_units(shards))}
+    warnings = {warning for shards in folders if (warning := model.require_same_units(shards))}
     return model, sorted(warnings)
 
 

@@ -140,7 +140,7 @@ def fit_downstream(
         line=line,
         with_loss=with_loss,
         with_compute=with_compute,
-        forecast_errors=compare_forms(data, ceiling),
+        forecast_errors=held_out_errors_by_form(data, ceiling),
         emergence=emergence,
     )
 
@@ -169,7 +169,7 @@ def fit_power(data: ScoreData, resamples: int, seed: int) -> ScorePowerLaw:
     return ScorePowerLaw(coefficient, float(gamma[0]), gamma[1:], record[0])
 
 
-def compare_forms(data: ScoreData, ceiling: float | None) -> dict[str, float]:
+def held_out_errors_by_form(data: ScoreData, ceiling: float | None) -> dict[str, float]:
     """Root mean square error of each form on the most expensive third of the runs, when fitted to the others."""
     cheap = int(np.ceil(CHEAP_SHARE * len(data.score)))
     if cheap < 4 or cheap == len(data.score):

@@ -10,7 +10,7 @@ import numpy as np
 from speechscale.errors import UserError
 from speechscale.laws import allocation
 from speechscale.laws.allocation import FORECAST_FACTOR
-from speechscale.laws.bootstrap import draw_laws, percentile_interval, require_draws
+from speechscale.laws.bootstrap import draw_laws, percentile_interval, require_draw_count
 from speechscale.laws.forms import log_loss, to_values
 from speechscale.laws.minimise import Array
 from speechscale.laws.single_epoch import fit_single_epoch
@@ -117,7 +117,7 @@ def simulate(
     """
     if not (np.isfinite(noise.deviation) and noise.deviation > 0) or ladders < 1:
         raise UserError(f"noise {noise.deviation} and {ladders} ladders; both must be above zero.")
-    require_draws(draws.count)
+    require_draw_count(draws.count)
     if draws.seed < 0:
         raise UserError(f"seed is {draws.seed}; a whole number from zero on is wanted.")
     rng = np.random.default_rng(spawn(draws.seed, "ladders"))
