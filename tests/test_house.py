@@ -66,7 +66,8 @@ DOORS: dict[str, set[str]] = {
         "report",
         "jobs",
         "study",
-    }
+    },
+}
 
 # The doors of each file of the two rooms that bring others together, besides `records`, `workers` and `errors`.
 FILE_DOORS: dict[str, set[str]] = {
@@ -94,7 +95,14 @@ FILE_DOORS: dict[str, set[str]] = {
     "study/run": {"jobs", "laws", "report", "speech", "units"},
     "study/series": {"compute", "jobs", "tokens"},
     "study/shards": {"jobs", "tokens", "train"},
-    "study/spec": {"compute", "model", "speech", "tokens", "train", "units"},  # their specs, as tables of the TOML
+    "study/spec": {
+        "compute",
+        "model",
+        "speech",
+        "tokens",
+        "train",
+        "units",
+    },  # their specs, as tables of the TOML
     "study/status": {"jobs", "train"},
     "study/summary": {"train"},
 }
