@@ -247,3 +247,19 @@ def test_functions_named_in_the_architecture_exist() -> None:
         if not re.search(rf"^(def|class) {name}\b", (SOURCE / file).read_text(encoding="utf-8"), re.MULTILINE)
     ]
     assert not missing
+
+
+@pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda path: str(path.relative_to(SOURCE)))
+def test_files_and_functions_stay_small(path: Path) -> None:
+    """At most 400 lines a file; outside the command files 60 lines a function, and seven parameters."""
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 400
+    if room_of(path) == "cli":
+        return
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            arguments = [
+                each.arg for each in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)
+            ]
+            assert (node.end_lineno or 0) - node.lineno < 60, node.name
+            assert len([name for name in arguments if name not in ("self", "cls")]) <= 7, node.name
