@@ -153,7 +153,7 @@ def test_other_file_is_refused_as_codebook(kind: str, codebook: Path, tmp_path: 
     elif kind == "no encoder":
         write_book(path, None, centroids=centroids, mean=centroids[0], scale=np.ones(1))
     elif kind == "no centroids":
-        write_book(path, {"encoder": "{}"}, mean=centroids[0], scale=np.ones(1))
+        write_book(path, {"codebook": '{"encoder": {}}'}, mean=centroids[0], scale=np.ones(1))
     elif kind == "folder":
         path.mkdir()
     (problem,) = problems(path)
@@ -178,9 +178,9 @@ def test_codebook_of_another_encoder_is_refused_before_any_shard(
     encoder: dict, dimension: int, expected: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "other.safetensors"
-    identity = json.dumps({"name": "mel"} | encoder)
+    content = json.dumps({"encoder": {"name": "mel"} | encoder})
     centroids = np.zeros((4, dimension), np.float32)
-    write_book(path, {"encoder": identity}, centroids=centroids, mean=centroids[0], scale=np.ones(1))
+    write_book(path, {"codebook": content}, centroids=centroids, mean=centroids[0], scale=np.ones(1))
     listed = list_utterances(tmp_path / "m.jsonl", "a", "b")
     first, _ = plan_shards(SpeechSource(listed, tmp_path, hear_noise), path, tmp_path / "out", seconds=1.0)
     with pytest.raises(UserError) as error:
