@@ -1,6 +1,6 @@
 # make demo        the nano study: speech, units, models, scores, laws, report
 # make test        the fast tests;  make test-slow  the slow ones
-# make test-light  laws, plans and reports without torch, on the oldest and the newest Python of this machine
+# make test-light  laws and plans without torch, on the oldest and the newest Python of this machine
 # Each makes the environment that it needs, once.
 
 PYTHON ?= python3
@@ -9,7 +9,7 @@ PIP    := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check 
 RUN    := $(VENV)/bin/speechscale
 # Two processes; the tests of one file share their fixtures, so a file stays in one process.
 PYTEST := $(VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile
-LIGHT  := tests/laws tests/report tests/test_plan.py tests/test_house.py
+LIGHT  := tests/laws tests/test_plan.py
 .PHONY: demo smoke test test-slow test-light lint setup clean
 
 demo: $(VENV)/run.installed
