@@ -10,9 +10,6 @@ RUN    := $(VENV)/bin/speechscale
 # Two processes; the tests of one file share their fixtures, so a file stays in one process.
 PYTEST := $(VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile
 LIGHT  := tests/laws tests/report tests/test_plan.py tests/test_house.py
-# The versions of Python from 3.11 on, oldest first.
-PYTHONS := $(shell for minor in 11 12 13 14 15; do command -v python3.$$minor; done)
-
 .PHONY: demo smoke test test-slow test-light lint setup clean
 
 demo: $(VENV)/run.installed
@@ -30,12 +27,12 @@ test-slow: $(VENV)/dev.installed
 	$(PYTEST) -m slow
 
 test-light:
-	@for python in $(firstword $(PYTHONS)) $(filter-out $(firstword $(PYTHONS)),$(lastword $(PYTHONS))); do \
+	@set -e; for python in $$($(PYTHON) .ci/pythons); do \
 	  echo "light tests on $$($$python --version)"; \
-	  $$python -m venv --clear $(VENV)-light && \
+	  $$python -m venv --clear $(VENV)-light; \
 	  $(VENV)-light/bin/python -m pip install --quiet --disable-pip-version-check \
-	    --constraint constraints.txt --editable '.[light-test]' && \
-	  $(VENV)-light/bin/python -m pytest -m "not slow" $(LIGHT) || exit 1; \
+	    --constraint constraints.txt --editable '.[light-test]'; \
+	  $(VENV)-light/bin/python -m pytest -m "not slow" $(LIGHT); \
 	done
 
 lint: $(VENV)/dev.installed

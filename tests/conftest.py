@@ -19,7 +19,7 @@ Plan = Callable[..., list[ShardTask]]
 
 
 @pytest.fixture
-def code_book(tmp_path: Path) -> Path:
+def codebook(tmp_path: Path) -> Path:
     encoder = MelEncoder(MelSpec())
     listed = list_utterances(tmp_path / "k.jsonl", "k1", "k2")
     frames = encoder.encode(list(hear_noise(list(read_manifest(listed)), tmp_path)))
@@ -29,12 +29,12 @@ def code_book(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def plan(tmp_path: Path, code_book: Path) -> Plan:
+def plan(tmp_path: Path, codebook: Path) -> Plan:
     """Shards of two utterances each, in the folder that is named first."""
 
     def planned(out: str, *names: str) -> list[ShardTask]:
         listed = list_utterances(tmp_path / f"{'-'.join(names)[:40]}.jsonl", *names)
         source = SpeechSource(listed, tmp_path, hear_noise)
-        return plan_shards(source, code_book, tmp_path / out, seconds=2.0)
+        return plan_shards(source, codebook, tmp_path / out, seconds=2.0)
 
     return planned

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from graphlib import TopologicalSorter
@@ -57,11 +58,7 @@ DOORS: dict[str, set[str]] = {
         "records",
         "compute",
         "workers",
-        "speech",
-        "datasets",
         "units",
-        "tokens",
-        "model",
         "train",
         "evals",
         "laws",
@@ -70,6 +67,44 @@ DOORS: dict[str, set[str]] = {
         "jobs",
         "study",
     },
+}
+
+# The doors of each file of the two rooms that bring others together, besides `records`, `workers` and `errors`.
+FILE_DOORS: dict[str, set[str]] = {
+    "jobs/__init__": set(),
+    "jobs/convert": {"units"},
+    "jobs/encode": {"compute", "speech", "units"},
+    "jobs/evaluate": {"compute", "evals"},
+    "jobs/evaluate_loss": {"compute", "train"},
+    "jobs/evaluate_text": {"compute", "datasets", "evals", "model"},
+    "jobs/generate": {"compute", "model", "speech", "train", "units"},
+    "jobs/interchange": {"model", "train", "units"},
+    "jobs/learn_units": {"compute", "speech", "units"},
+    "jobs/list_corpus": {"datasets"},
+    "jobs/load_model": {"compute", "model", "train"},
+    "jobs/prepare_benchmark": {"compute", "datasets"},
+    "jobs/samples": {"speech", "units"},
+    "jobs/synthesize": {"compute", "speech"},
+    "jobs/tokenize": {"compute", "tokens"},
+    "jobs/train_run": {"train"},
+    "jobs/verify": {"units"},
+    "study/__init__": set(),
+    "study/branching": {"jobs", "train"},
+    "study/folder": set(),
+    "study/ladder": {"train"},
+    "study/run": {"jobs", "laws", "report", "speech", "units"},
+    "study/series": {"compute", "jobs", "tokens"},
+    "study/shards": {"jobs", "tokens", "train"},
+    "study/spec": {
+        "compute",
+        "model",
+        "speech",
+        "tokens",
+        "train",
+        "units",
+    },  # their specs, as tables of the TOML
+    "study/status": {"jobs", "train"},
+    "study/summary": {"train"},
 }
 
 
@@ -112,6 +147,24 @@ def test_rooms_import_only_through_their_doors(path: Path) -> None:
         assert not imported_rooms(path)
         return
     assert imported_rooms(path) <= DOORS[room] | {room, "errors"}
+
+
+@pytest.mark.parametrize("name", sorted(FILE_DOORS))
+def test_files_of_jobs_and_study_import_only_through_their_own_doors(name: str) -> None:
+    room = name.split("/")[0]
+    found = imported_rooms(SOURCE / f"{name}.py") - {room, "records", "workers", "errors"}
+    assert found == FILE_DOORS[name]
+
+
+def test_every_file_of_jobs_and_study_has_its_doors() -> None:
+    files = {f"{room}/{path.stem}" for room in ("jobs", "study") for path in (SOURCE / room).glob("*.py")}
+    assert files == FILE_DOORS.keys()
+
+
+@pytest.mark.parametrize("path", sorted((SOURCE / "cli").glob("*.py")), ids=lambda path: path.stem)
+def test_command_file_imports_one_job(path: Path) -> None:
+    jobs = {module for module in imported_modules(path) if module.startswith("speechscale.jobs")}
+    assert len(jobs) <= 1
 
 
 def test_no_room_imports_a_later_one() -> None:
@@ -182,3 +235,31 @@ def test_architecture_names_only_existing_files() -> None:
     page = (ROOT / "docs" / "ARCHITECTURE.md").read_text(encoding="utf-8")
     named = [line.split("`")[1] for line in page.splitlines() if line.startswith("- `")]
     assert named and not [name for name in named if not ((SOURCE / name).exists() or (ROOT / name).exists())]
+
+
+def test_functions_named_in_the_architecture_exist() -> None:
+    page = (ROOT / "docs" / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    named = re.findall(r"`([a-z_/]+\.py):(\w+)`", page)
+    assert len(named) > 30
+    missing = [
+        f"{file}:{name}"
+        for file, name in named
+        if not re.search(rf"^(def|class) {name}\b", (SOURCE / file).read_text(encoding="utf-8"), re.MULTILINE)
+    ]
+    assert not missing
+
+
+@pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda path: str(path.relative_to(SOURCE)))
+def test_files_and_functions_stay_small(path: Path) -> None:
+    """At most 400 lines a file; outside the command files 60 lines a function, and seven parameters."""
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 400
+    if room_of(path) == "cli":
+        return
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            arguments = [
+                each.arg for each in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)
+            ]
+            assert (node.end_lineno or 0) - node.lineno < 60, node.name
+            assert len([name for name in arguments if name not in ("self", "cls")]) <= 7, node.name

@@ -9,7 +9,7 @@ from speechscale.errors import UserError
 from speechscale.laws.draws import LawDraws
 from speechscale.laws.forms import log_loss
 from speechscale.laws.table import fit_table
-from speechscale.plan import Constraints, parse_goal, plan_budget, plan_next, plan_target
+from speechscale.plan import Constraints, parse_score_target, plan_budget, plan_next, plan_target
 from speechscale.records.law import read_law, write_law
 from speechscale.records.plan import Plan, write_plan
 
@@ -156,9 +156,9 @@ def test_an_unknown_publication_is_refused():
 
 
 def test_goals_are_read_in_both_scales():
-    assert parse_goal("sblimp=0.8") == parse_goal("sblimp=80") == ("sblimp", 0.8)
+    assert parse_score_target("sblimp=0.8") == parse_score_target("sblimp=80") == ("sblimp", 0.8)
     with pytest.raises(UserError, match=r"as in sblimp=0\.8"):
-        parse_goal("sblimp")
+        parse_score_target("sblimp")
 
 
 def test_plans_and_next_runs_are_written_and_formatted(law, tmp_path):

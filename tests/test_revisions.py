@@ -32,6 +32,7 @@ from speechscale.records.seal import read_seal
 from speechscale.records.shards import Sample, open_shard, open_shards, write_shard
 from speechscale.speech.storyworld.corpus import WorldSpec, write_story_corpus
 from speechscale.speech.waveforms import load_waveforms
+from speechscale.tokens.mixture import Mixture, TrainingCorpus
 from speechscale.tokens.subset import write_subset
 from speechscale.tokens.text import write_text_shards
 from speechscale.tokens.unigram import (
@@ -181,7 +182,9 @@ def train(folder: Path) -> Any:
         )
         record = train_run(spec, open_shards(folder / "train"), open_shards(folder / "test"), folder / preset)
         losses.append([record.params, record.loss, *(point.loss for point in record.curve)])
-    return losses
+    corpora = [TrainingCorpus(open_shards(folder / part)) for part in ("train", "test")]
+    windows = Mixture(corpora, 8).batch(seed=0, step=1, size=3)
+    return {"losses": losses, "windows of a mixture": windows.tolist()}
 
 
 def fixed_model() -> Transformer:

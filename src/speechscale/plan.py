@@ -132,7 +132,7 @@ def check_gpu_options(gpu: str | None, mfu: float, price: float | None) -> None:
         gpu_flops(gpu)
 
 
-def parse_goal(text: str) -> tuple[str, float]:
+def parse_score_target(text: str) -> tuple[str, float]:
     """Score and value, ("sblimp", 0.8), of "sblimp=0.8" or "sblimp=80".
 
     Raises:

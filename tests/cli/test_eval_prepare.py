@@ -61,7 +61,7 @@ def test_a_download_becomes_pairs_of_units(folder: Path, book: Path, tmp_path: P
     assert shard.stat().st_mtime_ns == made  # the same manifest, so the shards are kept
 
 
-def test_without_a_code_book_the_next_command_is_printed(folder: Path, tmp_path: Path) -> None:
+def test_without_a_codebook_the_next_command_is_printed(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "tsc"
     assert f"speechscale encode {out / 'manifest.jsonl'} --root {folder}" in run_prepare(folder, "-o", out)
     assert not (out / "units").exists()

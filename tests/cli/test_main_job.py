@@ -154,7 +154,7 @@ def test_commands_reproduce_the_stages_of_a_study(study: Path, tmp_path: Path) -
     mixed = speechscale(
         "eval", "run", next(study.glob("runs/*")), "--benchmarks", tmp_path / "shards", expect=1
     )
-    assert "another code book" in mixed.stderr
+    assert "another codebook" in mixed.stderr
     run = tmp_path / "run.toml"
     run.write_text('run = "one"\nlayers = 1\ndim = 16\nheads = 1\nbatch = 2\ncontext = 128\ntokens = 4000\n')
     train = (

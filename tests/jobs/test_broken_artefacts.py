@@ -1,4 +1,4 @@
-"""Faulty manifests, code books and shards are reported in sentences that name the file and the remedy."""
+"""Faulty manifests, codebooks and shards are reported in sentences that name the file and the remedy."""
 
 from __future__ import annotations
 
@@ -112,13 +112,13 @@ def test_repeated_ids_empty_and_missing_manifests(tmp_path: Path) -> None:
     assert "twice.jsonl:2: the id 'a' occurs a second time" in problems(tmp_path / "twice.jsonl")[0]
 
 
-def test_manifest_without_utterances_is_refused(code_book: Path, tmp_path: Path) -> None:
+def test_manifest_without_utterances_is_refused(codebook: Path, tmp_path: Path) -> None:
     (tmp_path / "empty.jsonl").write_text("\n")
     listed = list_utterances(tmp_path / "some.jsonl", "a")
     for path, split in ((tmp_path / "empty.jsonl", None), (listed, "dev")):
         with pytest.raises(UserError, match=r"\.jsonl: lists no utterances.* nothing to encode"):
             source = SpeechSource(path, tmp_path, hear_noise, split)
-            plan_shards(source, code_book, tmp_path / "out", seconds=9.0)
+            plan_shards(source, codebook, tmp_path / "out", seconds=9.0)
 
 
 class Evil:
@@ -140,7 +140,7 @@ def write_book(path: Path, metadata: dict[str, str] | None, **tensors: np.ndarra
 @pytest.mark.parametrize(
     "kind", ["missing", "empty", "text", "pickle", "cut short", "no encoder", "no centroids", "folder"]
 )
-def test_other_file_is_refused_as_code_book(kind: str, code_book: Path, tmp_path: Path) -> None:
+def test_other_file_is_refused_as_codebook(kind: str, codebook: Path, tmp_path: Path) -> None:
     path, centroids = tmp_path / "other.safetensors", np.zeros((4, 40), np.float32)
     if kind == "empty":
         path.write_bytes(b"")
@@ -149,11 +149,11 @@ def test_other_file_is_refused_as_code_book(kind: str, code_book: Path, tmp_path
     elif kind == "pickle":
         path.write_bytes(pickle.dumps(Evil(tmp_path / "ran")))
     elif kind == "cut short":
-        path.write_bytes(code_book.read_bytes()[:-40])
+        path.write_bytes(codebook.read_bytes()[:-40])
     elif kind == "no encoder":
         write_book(path, None, centroids=centroids, mean=centroids[0], scale=np.ones(1))
     elif kind == "no centroids":
-        write_book(path, {"encoder": "{}"}, mean=centroids[0], scale=np.ones(1))
+        write_book(path, {"codebook": '{"encoder": {}}'}, mean=centroids[0], scale=np.ones(1))
     elif kind == "folder":
         path.mkdir()
     (problem,) = problems(path)
@@ -174,13 +174,13 @@ def test_other_file_is_refused_as_code_book(kind: str, code_book: Path, tmp_path
         ({"colour": "red"}, 40, "Extra inputs are not permitted"),
     ],
 )
-def test_code_book_of_another_encoder_is_refused_before_any_shard(
+def test_codebook_of_another_encoder_is_refused_before_any_shard(
     encoder: dict, dimension: int, expected: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "other.safetensors"
-    identity = json.dumps({"name": "mel"} | encoder)
+    content = json.dumps({"encoder": {"name": "mel"} | encoder})
     centroids = np.zeros((4, dimension), np.float32)
-    write_book(path, {"encoder": identity}, centroids=centroids, mean=centroids[0], scale=np.ones(1))
+    write_book(path, {"codebook": content}, centroids=centroids, mean=centroids[0], scale=np.ones(1))
     listed = list_utterances(tmp_path / "m.jsonl", "a", "b")
     first, _ = plan_shards(SpeechSource(listed, tmp_path, hear_noise), path, tmp_path / "out", seconds=1.0)
     with pytest.raises(UserError) as error:

@@ -44,11 +44,11 @@ def mean_nll(model: torch.nn.Module, tokens: list[int]) -> float:
     return torch.nn.functional.cross_entropy(logits, torch.tensor(tokens[1:])).item()
 
 
-def test_release_is_scored_with_a_warning_about_its_code_book(shards: Path, tmp_path: Path) -> None:
+def test_release_is_scored_with_a_warning_about_its_codebook(shards: Path, tmp_path: Path) -> None:
     export_release(tmp_path / "slm")
     found = evaluate(str(tmp_path / "slm"), [shards], tmp_path / "out", PRESETS["official"])
     assert found.table.height == 23 and len(found.file.not_scored) == 1
-    assert "does not record the code book of its units" in found.file.warnings[0]
+    assert "does not record the codebook of its units" in found.file.warnings[0]
     assert found.file.scores[0].items == 12
     written = json.loads((tmp_path / "out" / "scores.json").read_text())
     assert written["convention"]["preset"] == "official"

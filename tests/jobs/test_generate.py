@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from mel_model import EOS, write_code_book, write_foreign_model, write_labelled_shards, write_other_code_book
+from mel_model import EOS, write_codebook, write_foreign_model, write_labelled_shards, write_other_codebook
 
 from speechscale.errors import UserError
 from speechscale.jobs.generate import (
@@ -24,25 +24,25 @@ from speechscale.records.shards import open_shards, write_shard
 
 
 @pytest.fixture
-def code_book(tmp_path: Path) -> Path:
-    return write_code_book(tmp_path / "book.safetensors")
+def codebook(tmp_path: Path) -> Path:
+    return write_codebook(tmp_path / "book.safetensors")
 
 
 @pytest.fixture
-def shards(tmp_path: Path, code_book: Path) -> Path:
-    return write_labelled_shards(tmp_path / "shards", code_book)
+def shards(tmp_path: Path, codebook: Path) -> Path:
+    return write_labelled_shards(tmp_path / "shards", codebook)
 
 
 @pytest.fixture
-def run(code_book: Path, tmp_path: Path) -> Path:
-    import_run(write_foreign_model(tmp_path / "foreign"), tmp_path / "run", code_book=code_book, tokens=0)
+def run(codebook: Path, tmp_path: Path) -> Path:
+    import_run(write_foreign_model(tmp_path / "foreign"), tmp_path / "run", codebook=codebook, tokens=0)
     return tmp_path / "run"
 
 
 def test_continuations_are_written_with_sound(
-    run: Path, code_book: Path, shards: Path, tmp_path: Path
+    run: Path, codebook: Path, shards: Path, tmp_path: Path
 ) -> None:
-    prompt, vocoder = Prompt(shards, 3, "2-wrong"), VocoderOptions(code_book, shards)
+    prompt, vocoder = Prompt(shards, 3, "2-wrong"), VocoderOptions(codebook, shards)
     request = {"count": 5, "max_new_tokens": 20, "sampling": Sampling(seed=3)}
     generation = write_continuations(run, tmp_path / "out", **request, prompt=prompt, vocoder=vocoder)
     verify(tmp_path / "out", GENERATED_SCHEMA)
@@ -85,7 +85,7 @@ def test_continuations_without_prompt_and_sound(run: Path, tmp_path: Path) -> No
 
 
 def test_prompts_and_vocoders_of_other_units_are_refused(
-    run: Path, code_book: Path, shards: Path, tmp_path: Path
+    run: Path, codebook: Path, shards: Path, tmp_path: Path
 ) -> None:
     def write(prompt: Prompt | None = None, **vocoder: Path) -> None:
         write_continuations(
@@ -107,15 +107,15 @@ def test_prompts_and_vocoders_of_other_units_are_refused(
     write_shard(
         tmp_path / "else" / "s", [], [], {**preprocessing, "kmeans": {"name": "k", "sha256": "f" * 64}}
     )
-    with pytest.raises(UserError, match="another code book"):
+    with pytest.raises(UserError, match="another codebook"):
         write(Prompt(tmp_path / "else", 3))
-    other = write_other_code_book(tmp_path / "other.safetensors")
-    with pytest.raises(UserError, match="is not the code book of the model's units"):
-        write(code_book=other)
+    other = write_other_codebook(tmp_path / "other.safetensors")
+    with pytest.raises(UserError, match="is not the codebook of the model's units"):
+        write(codebook=other)
     with pytest.raises(UserError, match="no such vocoder checkpoint"):
         write(checkpoint=tmp_path / "absent.pt", config=tmp_path / "config.json")
     with pytest.raises(UserError, match="not both"):
-        write(code_book=code_book, checkpoint=tmp_path / "absent.pt")
+        write(codebook=codebook, checkpoint=tmp_path / "absent.pt")
     with pytest.raises(UserError, match="needs --vocoder-config"):
         write(checkpoint=tmp_path / "absent.pt")
     assert not (tmp_path / "out").exists()

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from speechscale.laws.allocation import best_loss
-from speechscale.laws.downstream import ScoreData, compare_forms, fit_downstream, fit_power
+from speechscale.laws.downstream import ScoreData, fit_downstream, fit_power, held_out_errors_by_form
 from speechscale.laws.efficiency import compare_efficiency
 from speechscale.laws.scores import ScorePoints, binomial_variance, fit_line, fit_saturating
 
@@ -68,7 +68,7 @@ def test_binomial_variance_is_never_zero():
 def test_forecast_comparison_prefers_the_form_that_made_the_data(runs):
     flops, loss = runs
     saturating = 0.5 + 0.5 / (1 + np.exp(12 * (loss - 2.1)))
-    errors = compare_forms(_data(saturating, flops, loss), 1.0)
+    errors = held_out_errors_by_form(_data(saturating, flops, loss), 1.0)
     assert errors["saturating_loss"] < 0.01 < errors["power_compute"]
     assert min(errors, key=errors.get) == "saturating_loss"
 

@@ -7,8 +7,10 @@ from speechscale.errors import UserError
 from speechscale.laws import fit_table
 from speechscale.laws.forms import log_loss, to_theta
 from speechscale.laws.repeated import log_effective
+from speechscale.records.code import code_identity
 from speechscale.records.law import read_law, write_law
 from speechscale.records.law_sections import DroppedRun, Missing
+from speechscale.records.revisions import revisions_of
 
 NANO = {"E": 0.5, "A": 8.0, "B": 60.0, "alpha": 0.25, "beta": 0.35}
 
@@ -95,7 +97,9 @@ def test_the_same_seed_gives_the_same_file(law, tmp_path):
     for name, content in (("one", law), ("two", fit_table(nano_table(), bootstrap=200))):
         write_law(content, tmp_path / name)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
-    assert read_law(tmp_path / "one") == law
+    read = read_law(tmp_path / "one")
+    assert read.code == code_identity() and read.revisions == revisions_of("fit")
+    assert read.model_copy(update={"code": None, "revisions": {}}) == law
 
 
 def test_summary_names_every_law_and_check(law):

@@ -103,7 +103,7 @@ def test_shard_of_another_revision_is_refused(tmp_path: Path, monkeypatch: pytes
 
 
 def test_shard_of_synthetic_speech_of_another_revision_is_refused(
-    code_book: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    codebook: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     how = Synthesis(engine="espeak-ng", voice="en-us", words_per_minute=260, seed=0)
     spoken = [Utterance(id="a", dataset="d", split="train", transcript="One two three.", synthesis=how)]
@@ -112,7 +112,7 @@ def test_shard_of_synthetic_speech_of_another_revision_is_refused(
     def plan() -> ShardTask:
         manifest = tmp_path / "manifest.jsonl"
         source = SpeechSource(manifest, tmp_path, hear_noise)
-        (task,) = plan_shards(source, code_book, tmp_path / "out", seconds=60)
+        (task,) = plan_shards(source, codebook, tmp_path / "out", seconds=60)
         return task
 
     encode_shard(plan())

@@ -61,7 +61,7 @@ def test_laws_are_fitted_again_for_a_new_revision_only(
     for expected, change in (
         (1, lambda: None),
         (1, lambda: at_another_commit(monkeypatch)),
-        (2, lambda: monkeypatch.setitem(STAGE_REVISIONS, "fit", 2)),
+        (2, lambda: monkeypatch.setitem(STAGE_REVISIONS, "fit", STAGE_REVISIONS["fit"] + 1)),
     ):
         change()
         fit_laws(spec, StudyFolder(tmp_path), records)

@@ -87,7 +87,7 @@ def test_impossible_shape(tmp_path: Path) -> None:
             'minutes_per_shard = 5\n[units.hubert]\nmodel = "o/n"\nlayer = 1\n[units.mel]\nwindow = 800',
             "keep one",
         ),
-        ('voices_unseen = ["en-us+f2"]', 'voices_unseen = ["en-us"]', "keep them apart"),
+        ('voices_unseen = ["en-us+f2"]', 'voices_unseen = ["en-us"]', "a voice must be in one of them only"),
     ],
 )
 def test_values_are_not_coerced(tmp_path: Path, old: str, new: str, key: str) -> None:

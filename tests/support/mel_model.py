@@ -1,4 +1,4 @@
-"""A random model of ten log-mel units: its code book, its export and labelled shards of its units."""
+"""A random model of ten log-mel units: its codebook, its export and labelled shards of its units."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ SHAPE = ModelShape(layers=2, dim=32, heads=2, vocabulary=12, context=64, hidden_
 EOS = SHAPE.eos
 
 
-def write_code_book(path: Path) -> Path:
+def write_codebook(path: Path) -> Path:
     """Ten units of random spectra."""
     centroids = np.random.default_rng(0).standard_normal((10, 40)).astype(np.float32)
     save_codebook(Codebook(centroids, np.full(40, -3, np.float32), 1.0, MelEncoder(MelSpec()).identity), path)
     return path
 
 
-def write_other_code_book(path: Path, units: int = 10) -> Path:
-    """A code book that is not the model's."""
+def write_other_codebook(path: Path, units: int = 10) -> Path:
+    """A codebook that is not the model's."""
     centroids = np.ones((units, 40), np.float32)
     save_codebook(Codebook(centroids, np.zeros(40, np.float32), 1.0, {"name": "mel"}), path)
     return path
@@ -38,12 +38,12 @@ def write_foreign_model(folder: Path) -> Path:
     return folder
 
 
-def write_labelled_shards(folder: Path, code_book: Path) -> Path:
+def write_labelled_shards(folder: Path, codebook: Path) -> Path:
     """Twenty pairs of eight random units, which last one to three frames each."""
     preprocessing = {
         **vocabulary_of(10),
         "unit_extractor": MelEncoder(MelSpec()).identity,
-        "kmeans": {"name": "book", "sha256": sha256_file(code_book)},
+        "kmeans": {"name": "book", "sha256": sha256_file(codebook)},
     }
     rng = np.random.default_rng(0)
     samples = []

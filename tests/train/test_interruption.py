@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from speechscale.errors import UserError
 from speechscale.records.shards import open_shards
-from speechscale.train.checkpoint import MODEL, list_checkpoints, load_model, read_finished_record
+from speechscale.train.checkpoint import MODEL, list_checkpoints, load_model, read_record_if_finished
 from speechscale.train.loop import train_run
 from speechscale.train.metrics import METRICS, read_metrics
 from speechscale.train.spec import RunSpec
@@ -145,7 +145,7 @@ def test_checkpoint_under_the_name_of_a_model_is_refused(spec: RunSpec, data: Pa
     folder = data / "run"
     train(spec.model_copy(update={"keep": (4,)}), data, folder)
     shutil.copy(list_checkpoints(folder)[4], folder / MODEL)
-    for read in (load_model, lambda path: read_finished_record(path, {})):
+    for read in (load_model, lambda path: read_record_if_finished(path, {})):
         with pytest.raises(UserError, match=r"is no model but a checkpoint of its training"):
             read(folder / MODEL)
     (folder / "training-old.safetensors").touch()  # somebody else's

@@ -91,7 +91,7 @@ def test_finished_run_is_kept_and_never_overwritten_by_another(
         train_run(spec.model_copy(update={"seed": 1}), shards, test_shards, tmp_path / "run")
 
 
-def test_test_speech_of_another_code_book_is_refused(
+def test_test_speech_of_another_codebook_is_refused(
     spec: RunSpec, shards: list[Shard], tmp_path: Path
 ) -> None:
     other = {**shards[0].preprocessing, "kmeans": {"name": "other", "sha256": "other"}}

@@ -35,12 +35,12 @@ def test_training_continues_at_another_commit_only(
     with pytest.raises(Interrupted):
         train_run(spec, shards, test_shards, folder, interrupt)
     assert list_checkpoints(folder)
-    monkeypatch.setitem(STAGE_REVISIONS, "train", 2)
-    with pytest.raises(
-        UserError, match=r"revisions\.train: found 1, wanted 2\. Choose another output folder"
-    ):
+    revision = STAGE_REVISIONS["train"]
+    monkeypatch.setitem(STAGE_REVISIONS, "train", revision + 1)
+    differs = rf"revisions\.train: found {revision}, wanted {revision + 1}\. Choose another output folder"
+    with pytest.raises(UserError, match=differs):
         train_run(spec, shards, test_shards, folder)
-    monkeypatch.setitem(STAGE_REVISIONS, "train", 1)
+    monkeypatch.setitem(STAGE_REVISIONS, "train", revision)
     other = code_identity().model_copy(update={"source": "0" * 64, "commit": "f" * 40})
     monkeypatch.setattr("speechscale.records.code._adopted", other)
     record = train_run(spec, shards, test_shards, folder)

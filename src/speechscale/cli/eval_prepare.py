@@ -22,7 +22,7 @@ from speechscale.cli.encode import (
 def prepare(
     path: Annotated[Path, typer.Argument(help="The benchmark as downloaded, a folder or a file.")],
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="Folder for manifest.jsonl, and for units with a code book.")
+        Path, typer.Option("--out", "-o", help="Folder for manifest.jsonl, and for units with a codebook.")
     ],
     layout: Annotated[
         str | None,

@@ -30,7 +30,7 @@ def generate(
     ] = 1.0,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     code_book: Annotated[
-        Path | None, typer.Option(help="Code book of log-mel units: sound from its centroids.")
+        Path | None, typer.Option(help="Codebook of log-mel units: sound from its centroids.")
     ] = None,
     duration_shards: Annotated[
         Path | None,
@@ -46,7 +46,7 @@ def generate(
         str | None, typer.Option(help="Its SHA-256, if it is not the published LJ voice for mHuBERT-25Hz.")
     ] = None,
 ) -> None:
-    """Sample from a model: OUT/units.jsonl, and OUT/*.wav with a code book or a vocoder.
+    """Sample from a model: OUT/units.jsonl, and OUT/*.wav with a codebook or a vocoder.
 
     Example:
         speechscale generate work/nano/runs/804k-2.56M --code-book work/nano/units/code_book.safetensors

@@ -44,5 +44,5 @@ def import_(
     """
     from speechscale.jobs.interchange import import_run
 
-    record = import_run(source, out, code_book=code_book, tokens=tokens)
+    record = import_run(source, out, codebook=code_book, tokens=tokens)
     typer.echo(f"{out}: {record.params:,} parameters (non-embedding).")

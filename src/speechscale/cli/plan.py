@@ -53,7 +53,7 @@ def plan(
     from speechscale.cli.format_plan import format_further_runs, format_plan
     from speechscale.errors import UserError
     from speechscale.laws.draws import LawDraws
-    from speechscale.plan import Constraints, parse_goal, plan_budget, plan_next, plan_target
+    from speechscale.plan import Constraints, parse_score_target, plan_budget, plan_next, plan_target
     from speechscale.records.law import read_law
     from speechscale.records.plan import write_plan
 
@@ -75,7 +75,7 @@ def plan(
             write_plan(runs, output)
         return
     found = (
-        plan_target(drawn, *parse_goal(target), limits)
+        plan_target(drawn, *parse_score_target(target), limits)
         if target
         else plan_budget(drawn, flops or 0.0, limits)
     )

@@ -27,7 +27,7 @@ def train(
 ) -> None:
     """Train one model: OUT/model.safetensors and OUT/record.json. An interrupted training continues when run again.
 
-    For example:
+    Examples:
 
         speechscale train studies/runs/one.toml --shards work/nano/units/train --test work/nano/units/test -o one-run
 

@@ -1,4 +1,4 @@
-"""`speechscale verify`: a full check of shards, manifests, code books and sealed folders."""
+"""`speechscale verify`: a full check of shards, manifests, codebooks and sealed folders."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 
 def verify(
     paths: Annotated[
-        list[Path], typer.Argument(help="Manifests, code books, and folders of shards and sealed folders.")
+        list[Path], typer.Argument(help="Manifests, codebooks, and folders of shards and sealed folders.")
     ],
 ) -> None:
     """Read every byte and report problems, one per line; status 1 if there is any.

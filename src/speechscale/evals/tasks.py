@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -48,10 +49,18 @@ class Benchmarks:
     """Labelled shards of several folders. `unpaired` and `unlabelled` are complete after `pairs` has been read."""
 
     folders: list[list[Shard]]
-    tasks_of_folders: list[set[str]]  # in the order of `folders`
     pairs: Iterator[Pair]
     unpaired: list[str] = field(default_factory=list)  # task/pair_id of pairs that lack a member
     unlabelled: Counter[str] = field(default_factory=Counter)  # pairs with an inferred prompt, by task
+
+    @cached_property
+    def tasks_of_folders(self) -> list[set[str]]:
+        """Names of the tasks of each folder, in the order of `folders`; reads every label.
+
+        Raises:
+            UserError: an utterance without labels, named.
+        """
+        return [_task_names(folder) for folder in self.folders]
 
     @property
     def tasks(self) -> set[str]:
@@ -78,7 +87,7 @@ def open_benchmarks(
         given: see `Convention`; with "prompt", prompts that no label states are inferred.
 
     Raises:
-        UserError: no shards, an utterance without labels, or no pair with a prompt where prompts are given.
+        UserError: no shards, or no pair with a prompt where prompts are given.
     """
     opened = [open_shards(folder) for folder in folders]
     shards = [shard for folder in opened for shard in folder]
@@ -87,7 +96,7 @@ def open_benchmarks(
     if given == "prompt":
         _require_prompt(with_inferred_prompts(read_pairs(shards, []), Counter()))
         pairs = with_inferred_prompts(pairs, unlabelled)
-    return Benchmarks(opened, [_task_names(folder) for folder in opened], pairs, unpaired, unlabelled)
+    return Benchmarks(opened, pairs, unpaired, unlabelled)
 
 
 def _require_prompt(pairs: Iterable[Pair]) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from speechscale.compute import choose_device, choose_dtype
 from speechscale.errors import UserError
-from speechscale.jobs.load_model import check_same_units
+from speechscale.jobs.load_model import require_same_units
 from speechscale.model.generate import Sampling, generate
 from speechscale.model.shape import ModelShape
 from speechscale.records.seal import sealed_folder, sha256_file, write_file
@@ -50,21 +50,21 @@ class VocoderOptions:
     """How units become sound: log-mel units by Griffin-Lim, HuBERT units by a neural vocoder; neither: no sound.
 
     Attributes:
-        code_book: code book of log-mel units, whose centroids are inverted.
-        duration_shards: with a code book, shards whose mean durations are used; a constant rate when None.
+        codebook: codebook of log-mel units, whose centroids are inverted.
+        duration_shards: with a codebook, shards whose mean durations are used; a constant rate when None.
         checkpoint: CodeHiFiGAN checkpoint, which predicts durations itself.
         config: configuration of the checkpoint, JSON.
         sha256: expected hash of the checkpoint.
     """
 
-    code_book: Path | None = None
+    codebook: Path | None = None
     duration_shards: Path | None = None
     checkpoint: Path | None = None
     config: Path | None = None
     sha256: str = PUBLISHED_SHA256
 
     def __post_init__(self) -> None:
-        if self.code_book and self.checkpoint:
+        if self.codebook and self.checkpoint:
             raise UserError("give --code-book (log-mel units) or --vocoder (HuBERT units), not both.")
         if self.checkpoint and not self.config:
             raise UserError("--vocoder needs --vocoder-config, the JSON file that was published beside it.")
@@ -118,13 +118,13 @@ def write_continuations(
         vocoder: how units become sound. A continuation without units has none.
 
     Raises:
-        UserError: the folder exists, or prompt, code book or vocoder do not fit the model's units.
+        UserError: the folder exists, or prompt, codebook or vocoder do not fit the model's units.
     """
     with spinner("generating"):
         model, provenance = load_model(run / MODEL)
-        shape, code_book = model.shape, provenance["kmeans"]
-        first = _prompt_units(prompt, run / MODEL, shape, code_book) if prompt else np.empty(0, np.int64)
-        converter = _load_vocoder(vocoder, shape, code_book)
+        shape, codebook = model.shape, provenance["kmeans"]
+        first = _prompt_units(prompt, run / MODEL, shape, codebook) if prompt else np.empty(0, np.int64)
+        converter = _load_vocoder(vocoder, shape, codebook)
         max_new_tokens = shape.context - len(first) if max_new_tokens is None else max_new_tokens
         device = choose_device()
         spec = {
@@ -170,10 +170,10 @@ def _write_continuation(
     }
 
 
-def _prompt_units(prompt: Prompt, model: Path, shape: ModelShape, code_book: str | None) -> np.ndarray:
+def _prompt_units(prompt: Prompt, model: Path, shape: ModelShape, codebook: str | None) -> np.ndarray:
     shards = open_shards(prompt.shards)
-    if code_book is not None:
-        check_same_units(model, code_book, shards[0].preprocessing)
+    if codebook is not None:
+        require_same_units(model, codebook, shards[0].preprocessing)
     _check_vocabulary(prompt.shards, shards, shape)
     for shard in shards:
         for row, units in zip(shard.rows(), shard.samples(), strict=True):
@@ -182,7 +182,7 @@ def _prompt_units(prompt: Prompt, model: Path, shape: ModelShape, code_book: str
     raise UserError(f"{prompt.shards}: no sample {prompt.sample!r} here; samples.jsonl lists the ids.")
 
 
-def _load_vocoder(options: VocoderOptions, shape: ModelShape, code_book: str | None) -> _Vocoder | None:
+def _load_vocoder(options: VocoderOptions, shape: ModelShape, codebook: str | None) -> _Vocoder | None:
     if options.checkpoint and options.config:
         vocoder = load_vocoder(options.checkpoint, options.config, options.sha256)
         if vocoder.spec.num_embeddings < shape.eos:
@@ -190,13 +190,13 @@ def _load_vocoder(options: VocoderOptions, shape: ModelShape, code_book: str | N
                 f"{options.checkpoint}: has {vocoder.spec.num_embeddings} units, the model has {shape.eos}."
             )
         return _Vocoder(vocoder.synthesize, "predicted by the vocoder")
-    if options.code_book is None:
+    if options.codebook is None:
         return None
-    book = load_codebook(options.code_book)
-    if len(book.centroids) != shape.eos or code_book not in (None, sha256_file(options.code_book)):
+    book = load_codebook(options.codebook)
+    if len(book.centroids) != shape.eos or codebook not in (None, sha256_file(options.codebook)):
         raise UserError(
-            f"{options.code_book}: is not the code book of the model's units "
-            f"({shape.eos} units, SHA-256 {code_book or 'not known'})."
+            f"{options.codebook}: is not the codebook of the model's units "
+            f"({shape.eos} units, SHA-256 {codebook or 'not known'})."
         )
     if options.duration_shards is None:
         return _Vocoder(

@@ -24,27 +24,27 @@ def export_run(run: Path, out: Path, to: CheckpointFormat) -> None:
     export_model(model, out, to, {key: provenance.get(key) for key in ("encoder", "kmeans")})
 
 
-def import_run(source: Path, out: Path, *, code_book: Path | None, tokens: int) -> RunRecord:
+def import_run(source: Path, out: Path, *, codebook: Path | None, tokens: int) -> RunRecord:
     """Write a foreign model as a run: `model.safetensors` and `record.json`.
 
     Args:
         source: folder of the model.
         out: folder of the run.
-        code_book: the code book of the model's units; scoring needs it, unless the config of the model names it.
+        codebook: the codebook of the model's units; scoring needs it, unless the config of the model names it.
         tokens: tokens seen in training; 0 where unknown.
 
     Returns:
         The record of the run.
 
     Raises:
-        UserError: `out` has a model already, `source` is of no known format, or the code book is not the model's.
+        UserError: `out` has a model already, `source` is of no known format, or the codebook is not the model's.
     """
     if (out / MODEL).exists():
         raise UserError(f"{out / MODEL}: exists already; choose another folder.")
     model, named_units = import_model(source)
     units = {"encoder": named_units.get("encoder"), "kmeans": named_units.get("kmeans")}
-    if code_book:
-        units = _units_of(code_book, model.shape, named_units.get("kmeans"))
+    if codebook:
+        units = _units_of(codebook, model.shape, named_units.get("kmeans"))
     record = RunRecord.of(
         model.shape,
         ImportedRecipe(out.name, "imported", tokens),
@@ -59,13 +59,13 @@ def import_run(source: Path, out: Path, *, code_book: Path | None, tokens: int) 
     return record
 
 
-def _units_of(code_book: Path, shape: ModelShape, named_sha256: str | None) -> dict[str, Any]:
-    book, sha256 = load_codebook(code_book), codebook_identity(code_book)["sha256"]
+def _units_of(codebook: Path, shape: ModelShape, named_sha256: str | None) -> dict[str, Any]:
+    book, sha256 = load_codebook(codebook), codebook_identity(codebook)["sha256"]
     if len(book.centroids) != shape.eos:
         raise UserError(
-            f"{code_book}: has {len(book.centroids)} units; the model's vocabulary of {shape.vocabulary} wants "
+            f"{codebook}: has {len(book.centroids)} units; the model's vocabulary of {shape.vocabulary} wants "
             f"{shape.eos} (EOS and padding come on top)."
         )
     if named_sha256 not in (None, sha256):
-        raise UserError(f"{code_book}: is not the code book that the model names ({named_sha256}).")
+        raise UserError(f"{codebook}: is not the codebook that the model names ({named_sha256}).")
     return {"encoder": book.encoder, "kmeans": sha256}

@@ -1,4 +1,4 @@
-"""Loading of unit language models from any source, with the tokens that stand for units and the units' code book."""
+"""Loading of unit language models from any source, with the tokens that stand for units and the units' codebook."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class UnitModel:
     bos: int  # the token before the first unit
     eos: int  # the closing token
     offset: int = 0
-    kmeans: str | None = None  # SHA-256 of the code book, where the model records it
+    kmeans: str | None = None  # SHA-256 of the codebook, where the model records it
     unigram: str | None = None  # SHA-256 of the unigram model, where the model records it
     is_run: bool = False  # a run of this project, which must record its units
 
-    def check_same_units(self, shards: list[Shard]) -> str | None:
+    def require_same_units(self, shards: list[Shard]) -> str | None:
         """Check that the model was trained on the units of shards.
 
         Returns:
@@ -54,9 +54,9 @@ class UnitModel:
                 "model of the run (`speechscale unigram --model`), or give shards of units if it was trained on units."
             )
         if self.is_run or self.kmeans:
-            check_same_units(Path(self.name), self.kmeans, shards[0].preprocessing)
+            require_same_units(Path(self.name), self.kmeans, shards[0].preprocessing)
             return None
-        return "the model does not record the code book of its units; that of the shards is assumed"
+        return "the model does not record the codebook of its units; that of the shards is assumed"
 
     def special_tokens(self, convention: Convention) -> SpecialTokens:
         """The tokens around every sequence that is scored by a convention."""
@@ -68,29 +68,29 @@ class UnitModel:
         return np.append(units[:-1].astype(np.int64) + self.offset, self.eos)
 
 
-def check_same_units(model: Path, code_book: str | None, encoding: Mapping[str, Any]) -> None:
-    """Check that a model was trained on units of the code book that shards were encoded with.
+def require_same_units(model: Path, codebook_sha256: str | None, encoding: Mapping[str, Any]) -> None:
+    """Check that a model was trained on units of the codebook that shards were encoded with.
 
-    Shards and model may both lack the hash of their code book; such a pair passes.
+    Shards and model may both lack the hash of their codebook; such a pair passes.
 
     Args:
         model: path of the model, for error messages.
-        code_book: SHA-256 of the code book of the model's units; None where the model does not record it.
+        codebook_sha256: SHA-256 of the codebook of the model's units; None where the model does not record it.
         encoding: `preprocessing` of the shards.
 
     Raises:
-        UserError: the code books differ, or only one of the two is known.
+        UserError: the codebooks differ, or only one of the two is known.
     """
     theirs = encoding["kmeans"]["sha256"]
-    if theirs == code_book:
+    if theirs == codebook_sha256:
         return
-    if code_book is None:
+    if codebook_sha256 is None:
         raise UserError(
-            f"{model}: does not record the code book of its units; `speechscale import` it again with "
+            f"{model}: does not record the codebook of its units; `speechscale import` it again with "
             f"--code-book (the shards': {str(theirs)[:12]}…)."
         )
     raise UserError(
-        f"{model}: was trained on units of another code book ({code_book[:12]}…) than the shards' "
+        f"{model}: was trained on units of another codebook ({codebook_sha256[:12]}…) than the shards' "
         f"({str(theirs)[:12]}…); encode them with the model's."
     )
 
@@ -114,7 +114,7 @@ def open_model_for_shards(
     from speechscale.compute import choose_device
 
     model = open_unit_model(source, choose_device(), unit_offset)
-    warnings = {warning for shards in folders if (warning := model.check_same_units(shards))}
+    warnings = {warning for shards in folders if (warning := model.require_same_units(shards))}
     return model, sorted(warnings)
 
 

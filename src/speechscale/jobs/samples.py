@@ -16,17 +16,17 @@ from speechscale.units.source import LoadWaveforms
 
 
 def write_samples(
-    root: Path, code_book: Path, utterances: Sequence[Utterance], load_waveforms: LoadWaveforms
+    root: Path, codebook: Path, utterances: Sequence[Utterance], load_waveforms: LoadWaveforms
 ) -> None:
     """Write `samples/*.wav`, and `samples.json` with id, text, voice, seconds, file and units of each.
 
     Args:
         root: the folder to write to; audio paths of the utterances are relative to it.
-        code_book: the k-means file whose encoder and clusters give the units.
+        codebook: the k-means file whose encoder and clusters give the units.
         utterances: those to export; utterances with a fault are left out.
         load_waveforms: yields their waveforms, float32 [samples] at 16 kHz.
     """
-    book = load_codebook(code_book)
+    book = load_codebook(codebook)
     encoder = load_encoder(book.encoder)
     entries = []
     for number, (utterance, waveform) in enumerate(

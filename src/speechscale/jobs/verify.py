@@ -1,4 +1,4 @@
-"""Verification of artefacts on disk: shards, manifests, code books and sealed folders."""
+"""Verification of artefacts on disk: shards, manifests, codebooks and sealed folders."""
 
 from __future__ import annotations
 
@@ -108,4 +108,4 @@ def _code_book_problems(path: Path) -> list[str]:
 
 
 def _nothing_found(path: Path) -> list[str]:
-    return [f"{path}: no shards and no sealed folder here; name a manifest or a code book itself."]
+    return [f"{path}: no shards and no sealed folder here; name a manifest or a codebook itself."]

@@ -17,7 +17,7 @@ MIN_DRAWS = 100
 RESAMPLINGS: tuple[Resampling, ...] = get_args(Resampling)
 
 
-def require_draws(count: int) -> None:
+def require_draw_count(count: int) -> None:
     """Refuse too few draws for an interval.
 
     Raises:

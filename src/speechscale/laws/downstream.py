@@ -17,6 +17,7 @@ from speechscale.laws.scores import (
     fit_line,
     fit_saturating,
 )
+from speechscale.records.seeds import spawn_seed
 
 MIN_RUNS = 5
 NORMAL_975 = 1.959963984540054  # 97.5 % quantile of the standard normal
@@ -121,10 +122,14 @@ def fit_downstream(
     """
     with_loss, line = None, None
     if data.has_losses:
-        with_loss = fit_saturating(data.on_loss(), ceiling=ceiling, draws=resamples, seed=seed)
+        with_loss = fit_saturating(
+            data.on_loss(), ceiling=ceiling, draws=resamples, seed=spawn_seed(seed, "loss")
+        )
         line = fit_line(data.loss, data.score, 1 / data.variance)
-    with_compute = fit_saturating(data.on_compute(), ceiling=ceiling, draws=resamples, seed=seed)
-    power = fit_power(data, resamples, seed)
+    with_compute = fit_saturating(
+        data.on_compute(), ceiling=ceiling, draws=resamples, seed=spawn_seed(seed, "compute")
+    )
+    power = fit_power(data, resamples, spawn_seed(seed, "power law"))
     if line is None:
         emergence = _emergence_with_compute(data, power, with_compute)
     else:
@@ -135,7 +140,7 @@ def fit_downstream(
         line=line,
         with_loss=with_loss,
         with_compute=with_compute,
-        forecast_errors=compare_forms(data, ceiling),
+        forecast_errors=held_out_errors_by_form(data, ceiling),
         emergence=emergence,
     )
 
@@ -164,7 +169,7 @@ def fit_power(data: ScoreData, resamples: int, seed: int) -> ScorePowerLaw:
     return ScorePowerLaw(coefficient, float(gamma[0]), gamma[1:], record[0])
 
 
-def compare_forms(data: ScoreData, ceiling: float | None) -> dict[str, float]:
+def held_out_errors_by_form(data: ScoreData, ceiling: float | None) -> dict[str, float]:
     """Root mean square error of each form on the most expensive third of the runs, when fitted to the others."""
     cheap = int(np.ceil(CHEAP_SHARE * len(data.score)))
     if cheap < 4 or cheap == len(data.score):

@@ -11,6 +11,7 @@ from speechscale.laws.influence import influence
 from speechscale.laws.minimise import Array
 from speechscale.laws.single_epoch import SingleEpochFit
 from speechscale.records.law import FitOptions
+from speechscale.records.seeds import spawn_seed
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,9 @@ class FittedLaw:
     @classmethod
     def of(cls, fit: SingleEpochFit, options: FitOptions) -> FittedLaw:
         """Draw laws around a fit, by the options of the fit, and leave out each run in turn."""
-        draws = draw_laws(fit, options.bootstrap, options.seed, options.resampling)
+        draws = draw_laws(
+            fit, options.bootstrap, spawn_seed(options.seed, "single-epoch law"), options.resampling
+        )
         return cls(fit, draws, influence(fit))
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, get_args
 
 from speechscale.errors import UserError, nearest
-from speechscale.laws.bootstrap import RESAMPLINGS, require_draws
+from speechscale.laws.bootstrap import RESAMPLINGS, require_draw_count
 from speechscale.laws.envelope import DEFINITIONS
 from speechscale.laws.ladder import ParameterConstraint
 from speechscale.laws.single_epoch import require_delta
@@ -33,7 +33,7 @@ def fit_options(**options: Any) -> FitOptions:
             raise UserError(f"{name} {options[name]!r} is unknown; there are {', '.join(known)}.")
     # Every field is set, so that the law file holds the defaults too.
     chosen = FitOptions(**{**FitOptions().model_dump(), **options})
-    require_draws(chosen.bootstrap)
+    require_draw_count(chosen.bootstrap)
     require_delta(chosen.delta)
     ParameterConstraint.of(chosen.tied, chosen.fixed)
     if chosen.seed < 0:

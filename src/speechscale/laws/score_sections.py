@@ -24,6 +24,7 @@ from speechscale.records.law_sections import (
     ScoreEmergence,
     ScoreLaw,
 )
+from speechscale.records.seeds import spawn_seed
 
 _NO_LOSS = "not every run with this score has a loss"
 _NO_RISE = "these scores do not rise above chance"
@@ -52,7 +53,7 @@ def downstream(
             base_law.laws if base_law else None,
             ceiling=options.ceiling,
             resamples=options.bootstrap,
-            seed=options.seed,
+            seed=spawn_seed(options.seed, "score", name),
         )
         content[name] = _score(fits[name])
     return content if names else Missing(missing="the table has no score columns"), fits

@@ -57,6 +57,7 @@ from speechscale.records.law_sections import (
     Split,
     SplitExponents,
 )
+from speechscale.records.seeds import spawn, spawn_seed
 
 ISOFLOP_DRAWS = 200  # enough for a 95 % interval; each fits every budget again
 
@@ -125,7 +126,7 @@ def rollout(single: pl.DataFrame, count: int, options: FitOptions) -> Rollout | 
     forecast = log_loss(base_law.laws, ladder.log_n, ladder.log_d)
     error = forecast[0] - ladder.log_loss
     # A new run carries noise of its own on top of what the law leaves open.
-    own = np.random.default_rng(options.seed).standard_normal(forecast[1:].shape) * base_law.fit.noise
+    own = _rng(options, "rollout").standard_normal(forecast[1:].shape) * base_law.fit.noise
     low, high = np.quantile(forecast[1:] + own, [0.025, 0.975], axis=0)
     held = (low <= ladder.log_loss) & (ladder.log_loss <= high)
     rmse = float(np.sqrt(np.mean(error**2)))
@@ -194,7 +195,9 @@ def envelope(single: pl.DataFrame, curves: pl.DataFrame | None, options: FitOpti
     curve = label.rank("dense").to_numpy().astype(int) - 1
     cloud = CurvePoints.of(points["flops"].to_numpy(), points["loss"].to_numpy(), curve)
     fits = {
-        name: fit_envelope(cloud, name, resamples=options.bootstrap, seed=options.seed)
+        name: fit_envelope(
+            cloud, name, resamples=options.bootstrap, seed=spawn_seed(options.seed, "envelope")
+        )
         for name in DEFINITIONS
     }
     chosen = fits[options.envelope]
@@ -233,7 +236,7 @@ def isoflop(
     params = Split[float](**found.split)
     if base_law is None:
         return IsoflopLaw(params=params, budgets=budgets)
-    a = draw_exponents(ladder, base_law.fit.noise, ISOFLOP_DRAWS, options.seed)
+    a = draw_exponents(ladder, base_law.fit.noise, ISOFLOP_DRAWS, spawn_seed(options.seed, "isoflop"))
     intervals = SplitExponents(a=percentile_interval(a), b=percentile_interval(1 - a))
     return IsoflopLaw(params=params, budgets=budgets, interval95=intervals)
 
@@ -250,11 +253,16 @@ def _allocation(base_law: FittedLaw) -> Allocation:
     )
 
 
+def _rng(options: FitOptions, stage: str) -> np.random.Generator:
+    """The random stream of a stage."""
+    return np.random.default_rng(spawn(options.seed, stage))
+
+
 def _draw_rates(
     base_law: FittedLaw, fit: RepeatedFit, runs: Ladder, unique: Array, options: FitOptions
 ) -> Array:
     """Ln R_D* and ln R_N* (S, 2): for each draw of the single-epoch law, a refit to resampled residuals."""
-    rng = np.random.default_rng(options.seed + 1)
+    rng = _rng(options, "repeated")
     log_n, log_d = log_effective(fit.theta[None], runs.log_n, runs.log_d, np.log(unique))
     predicted = log_loss(fit.theta[None, :5], log_n, log_d)[0]
     residual = runs.log_loss - predicted

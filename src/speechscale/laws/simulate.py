@@ -10,12 +10,13 @@ import numpy as np
 from speechscale.errors import UserError
 from speechscale.laws import allocation
 from speechscale.laws.allocation import FORECAST_FACTOR
-from speechscale.laws.bootstrap import draw_laws, percentile_interval, require_draws
+from speechscale.laws.bootstrap import draw_laws, percentile_interval, require_draw_count
 from speechscale.laws.forms import log_loss, to_values
 from speechscale.laws.minimise import Array
 from speechscale.laws.single_epoch import fit_single_epoch
 from speechscale.records.flops import training_flops
 from speechscale.records.law import Resampling
+from speechscale.records.seeds import spawn, spawn_seed
 
 # The ladder of Cuervo and Marxer 2024: sizes with tied embeddings counted once, and tokens per parameter.
 PAPER_SIZES = (20.71e6, 85.34e6, 154.68e6, 308.85e6, 823.18e6)
@@ -116,17 +117,17 @@ def simulate(
     """
     if not (np.isfinite(noise.deviation) and noise.deviation > 0) or ladders < 1:
         raise UserError(f"noise {noise.deviation} and {ladders} ladders; both must be above zero.")
-    require_draws(draws.count)
+    require_draw_count(draws.count)
     if draws.seed < 0:
         raise UserError(f"seed is {draws.seed}; a whole number from zero on is wanted.")
-    rng = np.random.default_rng(draws.seed)
+    rng = np.random.default_rng(spawn(draws.seed, "ladders"))
     forecast_flops = FORECAST_FACTOR * float(np.max(training_flops(params, tokens)))
     exact = log_loss(theta, np.log(params), np.log(tokens))
     truth = law_quantities(theta, forecast_flops)
     found: dict[str, list[tuple[float, tuple[float, float]]]] = {name: [] for name in truth}
     for number in range(ladders):
         fit = fit_single_epoch(params, tokens, np.exp(exact + noise.draw(len(params), rng)))
-        drawn_laws = draw_laws(fit, draws.count, draws.seed + number, draws.resampling)
+        drawn_laws = draw_laws(fit, draws.count, spawn_seed(draws.seed, "fit", str(number)), draws.resampling)
         drawn = law_quantities(drawn_laws, forecast_flops)
         for name, value in law_quantities(fit.theta, forecast_flops).items():
             found[name].append((float(value), percentile_interval(drawn[name]) or (np.nan, np.nan)))

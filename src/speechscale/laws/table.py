@@ -23,6 +23,7 @@ from speechscale.records.law_sections import (
     SeriesLaw,
 )
 from speechscale.records.runs_table import canonical_table, is_single_epoch, score_names
+from speechscale.records.seeds import spawn_seed
 
 # Runs whose scores count: a model that others trained may have scores without a loss on our test set.
 SCORED = ("done", "imported")
@@ -65,7 +66,9 @@ def fit_table(
         progress(name)
         own = table.filter(pl.col("series") == name)
         own_curves = curves.filter(pl.col("series") == name) if curves is not None else None
-        laws[name], fitted[name] = _fit_series(own, own_curves, chosen)
+        # Each series has random streams of its own, so that comparisons of series draw them independently.
+        own_options = chosen.model_copy(update={"seed": spawn_seed(chosen.seed, name)})
+        laws[name], fitted[name] = _fit_series(own, own_curves, own_options)
     return LawFile(options=chosen, series=laws, efficiency=_efficiency(names, fitted, chosen))
 
 

@@ -88,7 +88,7 @@ def sequence_problem(sequence: np.ndarray, vocabulary: int) -> str | None:
     if sequence.min() < 0 or sequence.max() >= vocabulary:
         return (
             f"has units from {sequence.min()} to {sequence.max()}; the model's vocabulary ends at {vocabulary - 1}: "
-            "was it encoded with another code book?"
+            "was it encoded with another codebook?"
         )
     return None
 

@@ -39,10 +39,10 @@ STAGE_REVISIONS: dict[Stage, int] = {
     "unigram tokens": 1,  # units to tokens
     "text tokens": 1,  # transcripts to characters
     "subset": 1,  # selection of one dataset of shards
-    "train": 1,
+    "train": 2,  # 2: every run and every corpus of a mixture has a random stream of its own
     "score": 1,
     "generate": 1,  # units and waveforms drawn from a model
-    "fit": 1,  # laws
+    "fit": 2,  # laws; 2: every series, stage and score has a random stream of its own
 }
 
 

@@ -97,14 +97,9 @@ def _with_names_and_units_of(table: pl.DataFrame, row: dict[str, object]) -> dic
     """A row under the column names of a table, with scores in percent where the table's are."""
     short = {long: short for short, long in ALIASES.items() if short in table.columns}
     for name in set(row) & set(table.columns):
-        percent = table[name].cast(pl.Float64, strict=False).max()
-        score = row[name]
-        if (
-            not _is_not_score(name)
-            and isinstance(score, float)
-            and isinstance(percent, float)
-            and percent > 1
-        ):
+        largest, score = table[name].cast(pl.Float64, strict=False).max(), row[name]
+        in_percent = isinstance(largest, float) and largest > 1
+        if in_percent and isinstance(score, float) and not _is_not_score(name):
             row[name] = 100 * score
     return {short.get(name, name): value for name, value in row.items()}
 

@@ -394,8 +394,6 @@ def _with_labels(scores: pl.DataFrame) -> pl.DataFrame:
 
 
 def _interval(row: Mapping[str, Any]) -> str:
-    return (
-        "unknown"
-        if row["low"] is None
-        else f"{formatting.share(row['low'])} to {formatting.share(row['high'])}"
-    )
+    if row["low"] is None:
+        return "unknown"
+    return f"{formatting.share(row['low'])} to {formatting.share(row['high'])}"

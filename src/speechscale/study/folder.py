@@ -48,7 +48,7 @@ class StudyFolder:
         return self.root / "corpus"
 
     @property
-    def code_book(self) -> Path:
+    def codebook(self) -> Path:
         """The k-means centroids of the units."""
         return self.root / "units" / "code_book.safetensors"
 

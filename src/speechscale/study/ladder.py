@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pydantic import ValidationError
 
 from speechscale.errors import UserError
+from speechscale.records.seeds import spawn_seed
 from speechscale.study.spec import SPEECH, BudgetSpec, SeriesSpec, SizeSpec, StudySpec
 from speechscale.train.branches import assign_trunks
 from speechscale.train.spec import RunSpec
@@ -79,12 +80,22 @@ def _run(study: StudySpec, series: SeriesSpec, size: SizeSpec, tokens: int, uniq
             unique_tokens=unique,
             processes=size.processes or study.ladder.processes,
             corpora=study.corpus.mixture if study.corpus else (),
-            **study.ladder.model_dump(exclude={"sizes", "budgets", "keep_trunks", "processes"}),
+            seed=_seed(study, series, size, unique, name),
+            **study.ladder.model_dump(exclude={"sizes", "budgets", "keep_trunks", "processes", "seed"}),
             **size.model_dump(exclude={"steps", "processes"}),
         )
     except ValidationError as error:
         reason = error.errors()[0]["msg"].removeprefix("Value error, ")
         raise UserError(f"ladder: the run {name} is impossible: {reason}.") from error
+
+
+def _seed(study: StudySpec, series: SeriesSpec, size: SizeSpec, unique: int | None, name: str) -> int:
+    """A random stream of its own for each run, so that the errors of a ladder are independent, as its laws assume.
+
+    Runs of schedule `wsd` that may share a trunk share its stream.
+    """
+    family = f"{study.shape(size).params} of {unique}" if study.ladder.schedule == "wsd" else name
+    return spawn_seed(study.ladder.seed, series.name, family)
 
 
 def run_name(params: int, tokens: int, unique: int | None) -> str:

@@ -137,16 +137,16 @@ def learn_units(spec: StudySpec, folder: StudyFolder) -> None:
     Raises:
         UserError: there is a codebook that another revision of k-means made.
     """
-    if folder.code_book.exists():
-        found = load_codebook(folder.code_book).revisions
+    if folder.codebook.exists():
+        found = load_codebook(folder.codebook).revisions
         if found:  # codebooks of other tools have none
-            require_revisions(folder.code_book, found, revisions_of("k-means"))
+            require_revisions(folder.codebook, found, revisions_of("k-means"))
     else:
         task = CodebookTask(
             SpeechSource(folder.corpus / TRAIN, folder.corpus, load_waveforms),
             spec.units.encoder(),
             spec.units.kmeans,
-            folder.code_book,
+            folder.codebook,
             align_phones=phone_alignments,
         )
         learn_codebook(task)
@@ -161,7 +161,7 @@ def encode_parts(spec: StudySpec, folder: StudyFolder, backend: Backend, log: Lo
     for part, manifest in MANIFESTS.items():
         tasks = plan_shards(
             SpeechSource(folder.corpus / manifest, folder.corpus, load_waveforms),
-            folder.code_book,
+            folder.codebook,
             folder.units(part),
             seconds=60 * spec.units.minutes_per_shard,
         )
@@ -250,7 +250,7 @@ def fit_laws(spec: StudySpec, folder: StudyFolder, records: Sequence[RunRecord])
 def make_report(spec: StudySpec, folder: StudyFolder, seconds: dict[str, float]) -> Path:
     """Write the audio samples, study.json with its facts, and the report; returns the path of the report."""
     if spec.world:
-        write_samples(folder.root, folder.code_book, _utterances_to_listen_to(folder), load_waveforms)
+        write_samples(folder.root, folder.codebook, _utterances_to_listen_to(folder), load_waveforms)
     folder.write_study(spec, study_facts(spec, folder), seconds)
     return write_report(folder.root)
 

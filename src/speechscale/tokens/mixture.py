@@ -9,10 +9,9 @@ from fractions import Fraction
 import numpy as np
 
 from speechscale.errors import UserError
+from speechscale.records.seeds import spawn_seed
 from speechscale.records.shards import Shard, require_same_encoding
 from speechscale.tokens.batches import Windows
-
-_SEED_STRIDE = 2**32  # between the seeds of two corpora, so that they are shuffled differently
 
 
 @dataclass(frozen=True)
@@ -97,7 +96,7 @@ class Mixture:
     def _window(self, seed: int, number: int) -> np.ndarray:
         before, after = self.windows_per_corpus(number), self.windows_per_corpus(number + 1)
         corpus = next(k for k in range(len(before)) if after[k] > before[k])
-        return self.windows[corpus].batch(seed + corpus * _SEED_STRIDE, before[corpus], 1)
+        return self.windows[corpus].batch(spawn_seed(seed, "corpus", str(corpus)), before[corpus], 1)
 
 
 def _require_disjoint(corpora: Sequence[TrainingCorpus]) -> None:

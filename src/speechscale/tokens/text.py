@@ -19,7 +19,7 @@ from speechscale.tokens.derived import copied_row, copied_skips, write_derived_s
 
 NUM_BYTES = 256  # without EOS and PAD
 TEXT_VOCABULARY = vocabulary_of(NUM_BYTES)["vocab_size"]
-# Shards of speech name their encoder and their code book in these fields. Shards of text name UTF-8 there, so every
+# Shards of speech name their encoder and their codebook in these fields. Shards of text name UTF-8 there, so every
 # comparison of encodings tells the two apart.
 _ENCODING = {
     "unit_extractor": {"name": "utf-8"},

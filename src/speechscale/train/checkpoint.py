@@ -80,7 +80,7 @@ def load_model(path: Path) -> tuple[Transformer, dict[str, Any]]:
     return model.eval(), header["provenance"]
 
 
-def read_finished_record(path: Path, provenance: dict[str, Any]) -> RunRecord | None:
+def read_record_if_finished(path: Path, provenance: dict[str, Any]) -> RunRecord | None:
     """The record in the header of the model at `path`; None where there is no model.
 
     Raises:

@@ -32,7 +32,7 @@ from speechscale.train.checkpoint import (
     load_checkpoint,
     load_trunk_checkpoint,
     prune_checkpoints,
-    read_finished_record,
+    read_record_if_finished,
     save_checkpoint,
     save_model,
 )
@@ -89,7 +89,7 @@ def train_mixture(
     with distributed_context(device) as context, stop_on_signals() as stop:
         require_world_size(spec.processes, context)
         local_batch_size(spec.batch, context)
-        finished = read_finished_record(folder / MODEL, provenance)
+        finished = read_record_if_finished(folder / MODEL, provenance)
         if finished:
             return finished
         require_held_out([shard for corpus in corpora for shard in corpus.shards], test)

@@ -70,10 +70,11 @@ def save_codebook(codebook: Codebook, path: Path) -> None:
         "scale": np.array([codebook.scale], dtype=np.float64),
     }
     # The code identity is in the quality report: it must not change the hash of this file, which names its units.
-    metadata = {"encoder": json.dumps(codebook.encoder, sort_keys=True)}
+    content: dict[str, Any] = {"encoder": codebook.encoder}
     if codebook.revisions:
-        metadata["revisions"] = json.dumps(dict(codebook.revisions), sort_keys=True)
-    write_file(path, save(tensors, metadata=metadata))
+        content["revisions"] = dict(codebook.revisions)
+    # One key: safetensors writes several in no fixed order, and equal codebooks are equal files.
+    write_file(path, save(tensors, metadata={"codebook": json.dumps(content, sort_keys=True)}))
 
 
 def load_codebook(path: Path) -> Codebook:
@@ -86,11 +87,10 @@ def load_codebook(path: Path) -> Codebook:
 
     try:
         with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            encoder = json.loads(metadata["encoder"])
-            revisions = json.loads(metadata.get("revisions", "{}"))
+            content = json.loads((file.metadata() or {})["codebook"])
+            encoder, revisions = content["encoder"], content.get("revisions", {})
             centroids, mean, scale = (file.get_tensor(name) for name in ("centroids", "mean", "scale"))
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path}: not a codebook of speechscale kmeans ({error}).") from error
     return Codebook(centroids, mean, float(scale[0]), encoder, revisions)
 

@@ -4,7 +4,6 @@
 - `textless` (textlesslib): `name<TAB>71 93 82`, or units alone; run lengths in a second file, `.durations`.
 - `slamkit`: JSON Lines of `units`, `duration` (in frames) and `file_name`: slamkit's features.
 - `slamkit-tokens`: JSON Lines of `audio_repr`, `<Un71><Un93>…`, and `file_name`. Read only.
-
 Files are read line by line; of previous utterances only the ids are kept in memory.
 """
 
@@ -343,10 +342,8 @@ def write_units(shards: Sequence[Shard], format: str, out: Path, *, expand: bool
             raise UserError(
                 f"{out}: is the name of the durations file; choose another name for the units, for example .units."
             )
-        _write_lines(
-            durations_path,
-            (_textless_line(name, durations) for name, _, durations in _sequences(shards, expand=False)),
-        )
+        durations = (_textless_line(name, frames) for name, _, frames in _sequences(shards, expand=False))
+        _write_lines(durations_path, durations)
     return _write_lines(out, (line(*sequence) for sequence in _sequences(shards, expand)))
 
 
@@ -391,8 +388,8 @@ def _textless_line(name: str, units: np.ndarray | None, durations: np.ndarray | 
 
 
 def _slamkit_line(name: str, units: np.ndarray, durations: np.ndarray | None) -> str:
-    known = {} if durations is None else {"duration": durations.tolist()}
-    return json.dumps({"units": units.tolist(), **known, "file_name": name})
+    duration = {} if durations is None else {"duration": durations.tolist()}
+    return json.dumps({"units": units.tolist(), **duration, "file_name": name})
 
 
 WRITERS: dict[str, Callable[[str, np.ndarray, np.ndarray | None], str]] = {

@@ -27,7 +27,7 @@ BENCHMARK_LAYOUTS = {
     "salmon": BenchmarkLayout(salmon.read, salmon.matches),
     "slamkit": BenchmarkLayout(slamkit.read, slamkit.matches),
     "jsonl": BenchmarkLayout(jsonlines.read, jsonlines.matches),
-    "slm": BenchmarkLayout(jsonlines.read_slm, jsonlines.matches_slm),
+    "slm": BenchmarkLayout(jsonlines.read_slm_scaling, jsonlines.matches_slm_scaling),
 }
 
 

@@ -40,7 +40,7 @@ def matches(path: Path) -> bool:
     return path.is_file() and path.name.endswith(ENDINGS) and detect_nesting(path) != "slm"
 
 
-def matches_slm(path: Path) -> bool:
+def matches_slm_scaling(path: Path) -> bool:
     """Whether the path is a file of JSON Lines in which pairs hold several groups, as in the study's evaluation."""
     return path.is_file() and path.name.endswith(ENDINGS) and detect_nesting(path) == "slm"
 
@@ -59,7 +59,7 @@ def read(source: BenchmarkSource, note: Callable[[str], None]) -> Iterator[Membe
     yield from _read_lines(source, group_and_pair)
 
 
-def read_slm(source: BenchmarkSource, note: Callable[[str], None]) -> Iterator[Member | MemberFault]:
+def read_slm_scaling(source: BenchmarkSource, note: Callable[[str], None]) -> Iterator[Member | MemberFault]:
     """Read lines with the fields of the study's evaluation.
 
     Raises:
