@@ -12,6 +12,8 @@ import typer
 from typer.testing import CliRunner
 
 from speechscale.cli.report import report
+from speechscale.records.code import code_identity
+from speechscale.records.law import read_law, write_law
 from speechscale.records.runs_table import write_table
 from speechscale.report import write_report
 
@@ -120,6 +122,18 @@ def test_tables_show_runs_with_intervals_and_lost_runs_with_their_note(html, rec
     score = records[0].scores["lexical"]
     assert f"{100 * score.accuracy:.1f} % [{100 * score.low:.1f}, {100 * score.high:.1f}]" in text
     assert "loss was nan at step 17; lower the learning rate." in text
+
+
+def test_intervals_name_the_resampling_of_the_law(html, study_folder):
+    assert "over 100 bootstrap fits with resampled noise, at the same runs" in Page(html).text
+    law = read_law(study_folder / "law.json")
+    options = law.options.model_copy(update={"resampling": "runs"})
+    write_law(law.model_copy(update={"options": options}), study_folder / "law.json")
+    assert "over 100 bootstrap fits to resampled runs" in Page(write_report(study_folder).read_text()).text
+
+
+def test_page_names_the_code_that_wrote_it(html):
+    assert f"Written by {code_identity()}." in Page(html).text
 
 
 def test_published_laws_stand_beside_the_fitted_one(html):

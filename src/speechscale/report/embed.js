@@ -1,4 +1,4 @@
-// Draw every figure of the page from the JSON that stands beside it. Nothing is loaded from anywhere.
+// Draw every figure of the page from the JSON element beside the script. No requests are made.
 const page = JSON.parse(document.getElementById("figures-data").textContent);
 for (const panel of page.panels) {
   const place = document.getElementById(panel.id);

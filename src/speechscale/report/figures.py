@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -115,7 +115,7 @@ def tasks_in_order(scores: pl.DataFrame) -> list[str]:
     )
 
 
-def largest_run(runs: pl.DataFrame) -> dict[str, Any]:
+def largest_run(runs: pl.DataFrame) -> Mapping[str, Any]:
     """The run with most compute."""
     return runs.sort("flops", "params").row(-1, named=True)
 
