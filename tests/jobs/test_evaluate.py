@@ -18,7 +18,7 @@ from unit_models import ENCODING, EOS, export_release, units_of, write_labelled_
 from speechscale.errors import UserError
 from speechscale.evals.conventions import PRESETS, convention_from_preset
 from speechscale.jobs.evaluate import evaluate, score_run
-from speechscale.jobs.evaluate_loss import evaluate_loss
+from speechscale.jobs.evaluate_loss import evaluate_corpus_losses
 from speechscale.jobs.train_run import TrainingTask, train_and_score_run
 from speechscale.model.shape import ModelShape
 from speechscale.model.transformer import Transformer
@@ -82,7 +82,7 @@ def test_model_with_a_unit_offset_scores_as_in_transformers(shards: Path, tmp_pa
     config.save_pretrained(tmp_path / "twist")
     for failing in (
         lambda: evaluate(str(tmp_path / "twist"), [shards], tmp_path / "o", convention),
-        lambda: evaluate_loss(str(tmp_path / "twist"), shards),
+        lambda: evaluate_corpus_losses(str(tmp_path / "twist"), shards),
     ):
         with pytest.raises(UserError, match=r"^token 40 is to open or close every sequence.* ends at 39"):
             failing()

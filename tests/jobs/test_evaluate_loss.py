@@ -9,13 +9,13 @@ import pytest
 import torch
 from unit_models import EOS, export_release, units_of, write_labelled_shards
 
-from speechscale.jobs.evaluate_loss import evaluate_loss
+from speechscale.jobs.evaluate_loss import evaluate_corpus_losses
 
 
 def test_losses_are_weighted_by_tokens(tmp_path: Path) -> None:
     shards = write_labelled_shards(tmp_path / "shards")
     model = export_release(tmp_path / "slm")
-    found, _ = evaluate_loss(str(tmp_path / "slm"), shards, precision="float32")
+    found, _ = evaluate_corpus_losses(str(tmp_path / "slm"), shards, precision="float32")
     nats = {"a": 0.0, "b": 0.0}
     count = dict.fromkeys(nats, 0)
     for name, units in units_of(shards).items():

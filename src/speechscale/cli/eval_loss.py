@@ -25,11 +25,11 @@ def loss(
     Example:
         speechscale eval loss one-run --test work/nano/units/test
     """
-    from speechscale.jobs.evaluate_loss import evaluate_loss
+    from speechscale.jobs.evaluate_loss import evaluate_corpus_losses
     from speechscale.workers.progress import spinner
 
     with spinner("computing the loss"):
-        losses, warnings = evaluate_loss(model, test, unit_offset=unit_offset, precision=precision)
+        losses, warnings = evaluate_corpus_losses(model, test, unit_offset=unit_offset, precision=precision)
     for warning in warnings:
         typer.echo(f"{warning}.")
     for corpus, each in losses.items():

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from speechscale.train.validate import LossEstimate
 
 
-def evaluate_loss(
+def evaluate_corpus_losses(
     source: str, test: Path, *, unit_offset: int | None = None, precision: Precision = "auto"
 ) -> tuple[dict[str, LossEstimate], list[str]]:
     """The test loss of each corpus (`dataset` of the rows) and, under "", of all; and warnings.
