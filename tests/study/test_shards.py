@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
+from toy_shards import PREPROCESSING
 
 from speechscale.errors import UserError
 from speechscale.jobs.train_run import TrainingTask, is_done, train_and_score_run
@@ -25,13 +26,6 @@ from speechscale.workers.choose import choose_backend
 from speechscale.workers.local import LocalBackend
 from speechscale.workers.pool import Backend
 
-MADE = {
-    "vocab_size": 18,
-    "eos_token": 16,
-    "pad_token": 17,
-    "unit_extractor": {"name": "mel"},
-    "kmeans": {"name": "k", "sha256": "k"},
-}
 STUDY = """
 name = "given"
 title = "Given"
@@ -58,7 +52,7 @@ bootstrap = 100
 Write = Callable[..., StudySpec]
 
 
-def counters(name: str, seed: int, made: dict[str, Any] = MADE, seconds: float | None = 1.0) -> None:
+def counters(name: str, seed: int, made: dict[str, Any] = PREPROCESSING, seconds: float | None = 1.0) -> None:
     rng = np.random.default_rng(seed)
     samples = []
     for number in range(100):
@@ -147,7 +141,7 @@ def test_mixture_is_trained_with_its_weights(write: Write) -> None:
 def test_input_shards_that_differ_from_the_spec_are_refused(
     write: Write, old: str, new: str, said: str
 ) -> None:
-    counters("other", 7, {**MADE, "kmeans": {"name": "k", "sha256": "x"}})
+    counters("other", 7, {**PREPROCESSING, "kmeans": {"name": "k", "sha256": "x"}})
     with pytest.raises(UserError, match=said):
         run_study(write((old, new)), Path("out"), backend=LocalBackend(1))
     assert not Path("out").exists()
