@@ -80,8 +80,13 @@ def test_second_run_repeats_no_stage(study: Path, spec: Path) -> None:
 @pytest.mark.parametrize(
     ("how", "progress", "unfinished"),
     [
-        (signal.SIGINT, "units/train/shard-*/meta.json", "units/benchmarks/shard-*/meta.json"),
-        (signal.SIGTERM, "runs/*/progress.json", "runs.csv"),
+        pytest.param(
+            signal.SIGINT,
+            "units/train/shard-*/meta.json",
+            "units/benchmarks/shard-*/meta.json",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(signal.SIGTERM, "runs/*/progress.json", "runs.csv", marks=pytest.mark.slow),
         (signal.SIGKILL, "runs/*/record.json", "runs.csv"),
     ],
 )

@@ -20,6 +20,8 @@ from speechscale.study.ladder import ladder_runs
 from speechscale.study.spec import read_study
 from speechscale.train.loop import train_run
 
+pytestmark = pytest.mark.slow
+
 BUDGETS = "budgets = [{ tokens = 60_000 }, { tokens = 30_000 }, { tokens = 15_000 }]"
 
 
