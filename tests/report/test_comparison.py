@@ -61,7 +61,7 @@ def folder(finished_study: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return folder
 
 
-def test_the_ratio_of_simulated_ladders_is_told_with_its_interval_and_its_meaning(folder: Path) -> None:
+def test_efficiency_ratio_of_simulated_ladders_has_interval_and_explanation(folder: Path) -> None:
     found = read_law(folder / "law.json").efficiency["text/speech"]["sblimp"]
     low, high = found.interval95
     assert low < EXPONENTS["text"] / EXPONENTS["speech"] < high and high - low < 4
@@ -69,7 +69,7 @@ def test_the_ratio_of_simulated_ladders_is_told_with_its_interval_and_its_meanin
     (only,) = efficiency_comparisons(
         study
     )  # the later series against the earlier, of the scores that both have
-    assert (only.one, only.other, only.name) == ("text", "speech", "sBLIMP")
+    assert (only.series, only.reference, only.name) == ("text", "speech", "sBLIMP")
     (sentence,) = [said for said in findings(study) if "ratio of exponents" in said]
     for said in (
         f"{found.ratio:.2f}",
@@ -81,7 +81,7 @@ def test_the_ratio_of_simulated_ladders_is_told_with_its_interval_and_its_meanin
     assert "text against speech" in whole and "A ratio of exponents is a rate per decade" in whole
 
 
-def test_a_ratio_that_may_be_one_decides_nothing(folder: Path) -> None:
+def test_ratio_whose_interval_contains_one_is_inconclusive(folder: Path) -> None:
     study = read_study_results(folder)
     scores = study.law.efficiency["text/speech"]
     found = scores["sblimp"]
@@ -91,7 +91,7 @@ def test_a_ratio_that_may_be_one_decides_nothing(folder: Path) -> None:
         assert ("do not tell which of the two is the faster" in sentence) == told
 
 
-def test_what_cannot_be_compared_says_why(folder: Path) -> None:
+def test_missing_comparison_gives_its_reason(folder: Path) -> None:
     study = read_study_results(folder)
     missing = Missing(missing="the exponent of speech is not certain")
     study.law.efficiency["text/speech"]["sblimp"] = missing
@@ -99,7 +99,7 @@ def test_what_cannot_be_compared_says_why(folder: Path) -> None:
     assert not [said for said in findings(study) if "ratio of exponents" in said]
 
 
-def test_series_share_their_figures(folder: Path) -> None:
+def test_all_series_are_drawn_in_the_comparison_figures(folder: Path) -> None:
     figures = {figure.name: figure for figure in study_figures(read_study_results(folder))}
     for name, column in (("series-bits", "bits_per_second"), ("series-scores", "accuracy")):
         (panel,) = figures[name].panels  # new voices: of one series alone
@@ -115,6 +115,6 @@ def test_series_share_their_figures(folder: Path) -> None:
         assert len(falling) > 1 and falling == sorted(falling, reverse=True)
 
 
-def test_one_series_is_compared_with_nothing(finished_study: Path) -> None:
+def test_single_series_has_no_comparison(finished_study: Path) -> None:
     study = read_study_results(finished_study)
     assert not list(efficiency_comparisons(study)) and "Series against series" not in page(study)

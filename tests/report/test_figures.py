@@ -24,7 +24,7 @@ def drawn(panel, *columns: str, but_not: str = "") -> list[dict]:
     return [row for rows in fitting for row in rows]
 
 
-def test_every_finished_run_is_a_point_and_no_other(figures, records):
+def test_points_are_exactly_the_finished_runs(figures, records):
     done = {record.run: (record.flops, record.loss) for record in records if record.status == "done"}
     for name in ("loss-against-compute", "loss-against-data"):
         points = drawn(figures[name].panels[0], "run", "data")
@@ -32,7 +32,7 @@ def test_every_finished_run_is_a_point_and_no_other(figures, records):
         assert all((row["data"] == "repeated") == (row["epochs"] > 1.001) for row in points)
 
 
-def test_run_that_ends_within_a_rounded_step_of_its_data_is_drawn_as_seen_once(make_study, records):
+def test_run_within_single_epoch_tolerance_is_drawn_as_seen_once(make_study, records):
     """The figures and the law share `is_single_epoch`."""
     rounded = records[0].model_copy(update={"unique_tokens": round(records[0].tokens / 1.0005)})
     folder = make_study([rounded, *records[1:]])
@@ -40,7 +40,7 @@ def test_run_that_ends_within_a_rounded_step_of_its_data_is_drawn_as_seen_once(m
     assert [row["data"] for row in points if row["run"] == rounded.run] == ["seen once"]
 
 
-def test_every_reading_of_a_learning_curve_is_drawn(figures, records):
+def test_learning_curves_have_all_evaluations(figures, records):
     lines = drawn(figures["loss-against-compute"].panels[0], "run", "size", "loss", but_not="data")
     wanted = sorted(
         (record.run, point.loss) for record in records if record.status == "done" for point in record.curve
@@ -48,7 +48,7 @@ def test_every_reading_of_a_learning_curve_is_drawn(figures, records):
     assert sorted((row["run"], row["loss"]) for row in lines) == wanted
 
 
-def test_every_score_is_drawn_with_its_interval(figures, records):
+def test_scores_are_drawn_with_their_intervals(figures, records):
     for name in ("scores-against-compute", "scores-against-loss"):
         assert [panel.title for panel in figures[name].panels] == [
             "Lexical (word or non-word)",
@@ -66,7 +66,7 @@ def test_every_score_is_drawn_with_its_interval(figures, records):
         assert sorted((row["run"], row["accuracy"], row["low"], row["high"]) for row in rows) == wanted
 
 
-def test_phenomena_are_those_of_the_run_with_most_compute(figures, records):
+def test_phenomena_are_drawn_for_the_run_with_most_compute(figures, records):
     largest = max((record for record in records if record.status == "done"), key=lambda record: record.flops)
     rows = drawn(figures["phenomena"].panels[0], "interval")
     assert {row["run"] for row in rows} == {largest.run}
@@ -76,7 +76,7 @@ def test_phenomena_are_those_of_the_run_with_most_compute(figures, records):
     assert largest.run in figures["phenomena"].caption
 
 
-def test_the_drawn_law_is_the_fitted_law(figures, finished_study):
+def test_law_lines_have_the_losses_of_the_fitted_law(figures, finished_study):
     lines = pl.DataFrame(drawn(figures["loss-against-data"].panels[0], "law"))
     smallest = lines.filter((pl.col("law") == "single epoch") & (pl.col("size") == "50.3 k"))
     law = read_law(finished_study / "law.json").series["speech"].single_epoch.params
@@ -84,7 +84,7 @@ def test_the_drawn_law_is_the_fitted_law(figures, finished_study):
     assert smallest["loss"].to_list() == pytest.approx(wanted.to_list())
 
 
-def test_repetition_is_drawn_as_worth_less_than_new_data(study_folder):
+def test_repeated_data_line_is_above_the_single_epoch_line(study_folder):
     law = read_law(study_folder / "law.json")
     rates = Rates[float](R_D=2.0, R_N=1e6)
     write_law(with_fields(law, "speech", "repeated", params=rates), study_folder / "law.json")
@@ -96,7 +96,7 @@ def test_repetition_is_drawn_as_worth_less_than_new_data(study_folder):
     assert repeated["loss"][-1] > 1.02 * once["loss"][-1]
 
 
-def test_laws_of_a_score_are_drawn_where_they_are_fitted(figures, finished_study):
+def test_score_laws_are_drawn_only_for_fitted_scores(figures, finished_study):
     fits = read_law(finished_study / "law.json").series["speech"].downstream
     lexical, sstorycloze = (
         figures["scores-against-compute"].panels[0],
@@ -111,13 +111,13 @@ def test_laws_of_a_score_are_drawn_where_they_are_fitted(figures, finished_study
     assert not drawn(sstorycloze, "flops", "accuracy", but_not="run")
 
 
-def test_better_losses_are_drawn_with_better_scores(figures):
+def test_score_law_rises_as_the_loss_falls(figures):
     line = pl.DataFrame(drawn(figures["scores-against-loss"].panels[0], "loss", "accuracy", but_not="run"))
     assert line.sort("loss")["accuracy"].is_sorted(descending=True)
     assert line["accuracy"].min() >= 0.5
 
 
-def test_what_cannot_be_drawn_says_why(study_folder, tmp_path, records):
+def test_figures_without_data_give_the_reason(study_folder, tmp_path, records):
     law = read_law(study_folder / "law.json")
     missing = Missing(missing="3 points of single-epoch runs; 4 are the least")
     write_law(with_sections(law, "speech", envelope=missing), study_folder / "law.json")
@@ -134,7 +134,7 @@ def test_what_cannot_be_drawn_says_why(study_folder, tmp_path, records):
     assert by_name["loss-against-compute"].panels
 
 
-def test_two_series_do_not_share_a_loss_axis(make_study, records):
+def test_each_series_has_its_own_loss_axis(make_study, records):
     coarser = [
         record.model_copy(update={"series": "speech-unigram", "run": f"unigram-{record.run}"})
         for record in records
@@ -146,7 +146,7 @@ def test_two_series_do_not_share_a_loss_axis(make_study, records):
     assert "no law for the series 'speech-unigram'" in " ".join(by_name["loss-against-compute"].missing)
 
 
-def test_long_curves_are_thinned_to_what_can_be_seen(study_folder, records):
+def test_long_curves_are_thinned(study_folder, records):
     long = [
         record.model_copy(
             update={
@@ -183,7 +183,7 @@ def test_unknown_formats_are_refused_before_any_work(tmp_path):
 
 
 @pytest.mark.parametrize(("low", "high"), [(1e9, 1e14), (0.9, 1.3), (0.94, 5.2), (1e5, 1.7e7), (1.0, 1.04)])
-def test_log_ticks_lie_inside_and_are_few(low, high):
+def test_log_ticks_are_few_and_inside_the_axis(low, high):
     ticks = theme.log_ticks(low, high)
     assert 1 <= len(ticks) <= 8
     assert ticks == sorted(set(ticks))

@@ -27,7 +27,7 @@ def test_scores_are_rows_with_the_intervals_of_their_records(study_folder, recor
     assert study.scores.height == sum(len(record.scores) for record in records)
 
 
-def test_runs_that_did_not_finish_are_kept_apart_with_their_note(study_folder):
+def test_unfinished_runs_are_separate_and_have_their_note(study_folder):
     study = read_study_results(study_folder)
     assert study.runs.height == 21
     assert study.done.height == 20
@@ -55,14 +55,14 @@ def test_json_of_the_wrong_kind_is_refused(study_folder):
         read_study_results(study_folder)
 
 
-def test_the_runs_table_alone_is_enough(tmp_path, records):
+def test_folder_with_only_a_runs_table_is_read(tmp_path, records):
     write_table(records, tmp_path / "runs.csv")
     study = read_study_results(tmp_path)
     assert study.scores["low"].null_count() == study.scores.height  # accuracies are known, intervals are not
     assert "law.json" in study.envelope("speech").missing
 
 
-def test_a_run_name_cannot_point_out_of_the_study(make_study, records, tmp_path):
+def test_run_name_with_path_outside_the_study_is_not_followed(make_study, records, tmp_path):
     outside = tmp_path / "record.json"
     folder = make_study(records)
     outside.write_text("not a record: reading it would fail")

@@ -43,6 +43,6 @@ def test_bounds_may_be_open_or_unknown():
     assert formatting.bounds(None) == ""
 
 
-def test_phenomena_lose_their_prefix():
+def test_short_task_names_have_no_prefix():
     assert formatting.task("minimal_pairs.npi_licensing") == "NPI licensing"
     assert formatting.task("minimal_pairs") == "Minimal pairs (grammar)"

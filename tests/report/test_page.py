@@ -12,7 +12,7 @@ import typer
 from typer.testing import CliRunner
 
 from speechscale.cli.report import report
-from speechscale.records.code import code_identity
+from speechscale.records.code import CodeIdentity, code_identity
 from speechscale.records.law import read_law, write_law
 from speechscale.records.runs_table import write_table
 from speechscale.report import write_report
@@ -54,12 +54,12 @@ def html(finished_study) -> str:
     return write_report(finished_study).read_text(encoding="utf-8")
 
 
-def test_the_page_stands_in_the_study_and_is_small(html, finished_study):
+def test_page_is_written_to_the_study_folder_and_is_small(html, finished_study):
     assert (finished_study / "report.html").read_text(encoding="utf-8") == html
     assert len(html.encode()) < 3_000_000
 
 
-def test_nothing_is_loaded_from_anywhere(html):
+def test_page_makes_no_network_request(html):
     page = Page(html)
     assert all(link.startswith(("#", "data:audio/wav;base64,")) for link in page.links)
     assert "default-src 'none'" in page.policy
@@ -69,7 +69,7 @@ def test_nothing_is_loaded_from_anywhere(html):
     assert "@import" not in style
 
 
-def test_only_the_scripts_of_the_package_may_run(html):
+def test_content_security_policy_allows_only_the_scripts_of_the_package(html):
     page = Page(html)
     run = [text for kind, text in page.scripts if kind is None]
     hashes = {base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in run}
@@ -78,7 +78,7 @@ def test_only_the_scripts_of_the_package_may_run(html):
     assert "unsafe-eval" not in page.policy
 
 
-def test_figures_carry_their_data_and_ask_for_no_url(html):
+def test_figures_contain_their_data_and_no_url(html):
     (data,) = (text for kind, text in Page(html).scripts if kind == "application/json")
     figures = json.loads(data)
     assert len(figures["panels"]) == 12
@@ -88,7 +88,7 @@ def test_figures_carry_their_data_and_ask_for_no_url(html):
         assert f'id="{panel["id"]}"' in html
 
 
-def test_data_cannot_become_markup(make_study, records):
+def test_hostile_names_and_notes_are_escaped(make_study, records):
     hostile = "</script><script>alert(1)</script>"
     renamed = records[0].model_copy(update={"run": hostile})
     lost = records[-1].model_copy(update={"note": "<img src=x onerror=alert(2)>"})
@@ -106,7 +106,7 @@ def test_data_cannot_become_markup(make_study, records):
     assert "<img src=x onerror=alert(2)>" in page.text
 
 
-def test_a_bare_runs_table_still_makes_a_page_that_names_its_gaps(study_folder, tmp_path):
+def test_page_of_a_runs_table_alone_names_the_missing_files(study_folder, tmp_path):
     bare = tmp_path / "bare"
     bare.mkdir()
     shutil.copy(study_folder / "runs.csv", bare)
@@ -115,7 +115,7 @@ def test_a_bare_runs_table_still_makes_a_page_that_names_its_gaps(study_folder, 
         assert gap in text
 
 
-def test_tables_show_runs_with_intervals_and_lost_runs_with_their_note(html, records):
+def test_tables_show_runs_with_intervals_and_failed_runs_with_their_note(html, records):
     text = Page(html).text
     for record in records:
         assert record.run in text
@@ -133,23 +133,42 @@ def test_intervals_name_the_resampling_of_the_law(html, study_folder):
 
 
 def test_page_names_the_code_that_wrote_it(html):
-    assert f"Written by {code_identity()}." in Page(html).text
+    assert f"This page was written by {code_identity()}." in Page(html).text
 
 
-def test_published_laws_stand_beside_the_fitted_one(html):
+def test_page_compares_the_code_of_study_and_law_with_its_own(study_folder):
+    def sentences(part: str, code: CodeIdentity | None) -> str:
+        if part == "law":
+            law = read_law(study_folder / "law.json")
+            write_law(law.model_copy(update={"code": code}), study_folder / "law.json")
+        else:
+            about = json.loads((study_folder / "study.json").read_text())
+            (study_folder / "study.json").write_text(json.dumps(about | {"code": code and code.model_dump()}))
+        return Page(write_report(study_folder).read_text()).text
+
+    other = code_identity().model_copy(
+        update={"source": "0" * 64, "commit": "abcdef0123456789", "clean": True}
+    )
+    for part in ("law", "study"):
+        assert f"The {part} file was written by the same code." in sentences(part, code_identity())
+        assert f"The {part} file was written by other code: {other}." in sentences(part, other)
+        assert f"The {part} file does not say which code wrote it." in sentences(part, None)
+
+
+def test_published_laws_are_columns_of_the_law_table(html):
     text = Page(html).text
     assert "speech, Cuervo and Marxer 2024" in text
     assert "text, Muennighoff et al. 2023" in text
     assert "1,488" in text
 
 
-def test_samples_can_be_heard_and_their_units_seen(html, finished_study):
+def test_samples_have_audio_players_and_units(html, finished_study):
     sound = base64.b64encode((finished_study / "samples" / "0.wav").read_bytes()).decode()
     assert f"data:audio/wav;base64,{sound}" in html
     assert html.count("<rect ") == 28 + 47
 
 
-def test_the_command_writes_page_and_figures(finished_study, tmp_path):
+def test_report_command_writes_page_and_figures(finished_study, tmp_path):
     shutil.copy(finished_study / "runs.csv", tmp_path)
     app = typer.Typer()
     app.command()(report)
@@ -160,14 +179,14 @@ def test_the_command_writes_page_and_figures(finished_study, tmp_path):
     assert {file.suffix for file in figures.glob("loss-against-compute.*")} == {".svg", ".png"}
 
 
-def test_no_torch():
+def test_report_does_not_import_torch():
     code = "import sys, speechscale.report; print('torch' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "False"
 
 
 @pytest.mark.skipif(not shutil.which("chromium"), reason="needs a browser")
-def test_a_browser_draws_every_panel(finished_study, tmp_path):
+def test_browser_draws_every_panel(finished_study, tmp_path):
     quiet = (
         "--headless",
         "--no-sandbox",

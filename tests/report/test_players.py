@@ -19,13 +19,13 @@ def test_a_link_out_of_the_study_is_refused(study_folder):
         players([AudioSample(id="x", text="x", seconds=1.0, file="samples/link.wav")], study_folder)
 
 
-def test_samples_that_are_no_sound_are_refused(study_folder):
+def test_samples_that_are_not_audio_are_refused(study_folder):
     (study_folder / "samples" / "0.wav").write_text("<script>")
     with pytest.raises(UserError, match="not a WAV file"):
         players([AudioSample(id="x", text="x", seconds=1.0, file="samples/0.wav")], study_folder)
 
 
-def test_long_sounds_are_named_instead_of_carried(study_folder):
+def test_long_audio_is_named_but_not_embedded(study_folder):
     sound = study_folder / "samples" / "0.wav"
     sound.write_bytes(sound.read_bytes() + bytes(MAX_AUDIO_BYTES))
     html = players([AudioSample(id="x", text="x", seconds=1.0, file="samples/0.wav")], study_folder)
@@ -33,7 +33,7 @@ def test_long_sounds_are_named_instead_of_carried(study_folder):
     assert "<audio" not in html
 
 
-def test_what_is_spoken_is_text(study_folder):
+def test_transcript_is_escaped_text(study_folder):
     html = players(
         [AudioSample(id="x", text="<b>x</b>", voice="<i>", seconds=1.0, file="samples/0.wav")], study_folder
     )

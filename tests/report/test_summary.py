@@ -6,7 +6,7 @@ from speechscale.report.folder import read_study_results
 from speechscale.report.summary import findings, relation_to_chance
 
 
-def test_sentences_say_what_the_tables_say(finished_study):
+def test_findings_agree_with_the_tables(finished_study):
     text = "\n".join(findings(read_study_results(finished_study)))
     assert "20 models of 50.3 k to 811 k parameters (N, non-embedding)" in text
     assert "1 more diverged or failed and is listed below" in text
@@ -23,19 +23,19 @@ def test_sentences_say_what_the_tables_say(finished_study):
         assert f"{symbol} = {getattr(fitted.params, name):#.3g} [{low:#.3g}, {high:#.3g}]" in text
 
 
-def test_what_stays_at_chance_is_said_with_what_the_law_expects(study_folder):
+def test_score_at_chance_is_reported_with_the_forecast_of_the_law(study_folder):
     text = "\n".join(findings(read_study_results(study_folder)))
     assert "sStoryCloze stays at chance; the law cannot say: these scores do not rise above chance." in text
     assert "Lexical stays at chance" not in text
 
 
-def test_a_loss_that_rises_is_counted_as_such(make_study, records):
+def test_rising_losses_are_counted(make_study, records):
     worse = records[3].model_copy(update={"loss": 5.0})
     text = "\n".join(findings(read_study_results(make_study([*records[:3], worse, *records[4:]]))))
     assert "Loss falls with D at the same N in 14 of 15 comparisons." in text
 
 
-def test_a_fit_that_did_not_converge_gives_no_numbers(study_folder):
+def test_unconverged_fit_gives_no_numbers(study_folder):
     law = read_law(study_folder / "law.json")
     write_law(with_fields(law, "speech", "single_epoch", converged=False), study_folder / "law.json")
     text = "\n".join(findings(read_study_results(study_folder)))
@@ -43,7 +43,7 @@ def test_a_fit_that_did_not_converge_gives_no_numbers(study_folder):
     assert "α =" not in text
 
 
-def test_scores_are_sorted_by_where_their_whole_interval_lies(study_folder, records):
+def test_scores_are_grouped_by_their_interval_against_chance(study_folder, records):
     (sentence,) = (line for line in findings(read_study_results(study_folder)) if "a training voice" in line)
     above, _, rest = sentence.partition("not distinguishable from chance:")
     largest = max((record for record in records if record.loss), key=lambda record: record.flops)
@@ -59,17 +59,17 @@ def test_scores_are_sorted_by_where_their_whole_interval_lies(study_folder, reco
     ("low", "high", "wanted"),
     [(0.51, 0.6, "above"), (0.5, 0.6, "at"), (0.4, 0.49, "below"), (None, None, "unknown")],
 )
-def test_standing(low, high, wanted):
+def test_comparison_of_an_interval_with_chance(low, high, wanted):
     assert relation_to_chance({"low": low, "high": high, "chance": 0.5}) == wanted
 
 
-def test_missing_parts_are_said_and_not_passed_over(study_folder):
+def test_missing_parts_are_reported(study_folder):
     (study_folder / "law.json").unlink()
     text = "\n".join(findings(read_study_results(study_folder)))
     assert "The law L(N, D) = E + A/Nᵅ + B/Dᵝ is missing: this study folder has no law.json" in text
 
 
-def test_one_budget_a_size_is_not_called_falling(make_study, records):
+def test_one_budget_per_size_gives_no_finding_about_tokens(make_study, records):
     single = [record for record in records if record.run.endswith("-x2")]
     text = "\n".join(findings(read_study_results(make_study(single))))
     assert "No size was trained with two budgets" in text

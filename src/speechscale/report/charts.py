@@ -46,27 +46,21 @@ def loss_against_compute(
         envelope: `flops` and `loss` along the fitted envelope; empty when there is none.
         sizes: every N of the study, so that colours agree between figures.
     """
-    x = log_axis([*runs["flops"], *curves["flops"]], _COMPUTE, formatting.power)
-    y = log_axis([*runs["loss"], *curves["loss"]], _LOSS, formatting.tick)
-    near = _highlight()
-    lines = (
-        alt.Chart(_with_formatted_sizes(curves).select("run", "size", "flops", "loss"))
-        .mark_line(strokeWidth=1.1, clip=True)
-        .encode(
-            x=alt.X("flops:Q", **x),
-            y=alt.Y("loss:Q", **y),
-            stroke=_size(alt.Stroke, sizes),
-            detail="run:N",
-            opacity=alt.condition(near, alt.value(0.55), alt.value(0.08)),
-        )
+    x = alt.X("flops:Q", **log_axis([*runs["flops"], *curves["flops"]], _COMPUTE, formatting.power))
+    y = alt.Y("loss:Q", **log_axis([*runs["loss"], *curves["loss"]], _LOSS, formatting.tick))
+    hover = _highlight()
+    base = _size_lines(_with_formatted_sizes(curves).select("run", "size", "flops", "loss"), x, y, sizes)
+    lines = base.mark_line(strokeWidth=1.1, clip=True).encode(
+        detail="run:N", opacity=alt.condition(hover, alt.value(0.55), alt.value(0.08))
     )
     law = (
         alt.Chart(envelope)
         .mark_line(color=FIT_COLOUR, strokeWidth=2, strokeDash=[7, 4], clip=True)
-        .encode(x=alt.X("flops:Q", **x), y=alt.Y("loss:Q", **y))
+        .encode(x=x, y=y)
     )
-    ends = _run_points(runs, alt.X("flops:Q", **x), alt.Y("loss:Q", **y), sizes, near)
-    return alt.LayerChart(layer=[lines, law, ends]).properties(height=_PANEL_HEIGHT)
+    return alt.LayerChart(layer=[lines, law, _run_points(runs, x, y, sizes, hover)]).properties(
+        height=_PANEL_HEIGHT
+    )
 
 
 def loss_against_tokens(
@@ -80,62 +74,55 @@ def loss_against_tokens(
         unique_tokens: where the data begin to repeat, marked by a vertical line.
         sizes: every N of the study.
     """
-    x = log_axis([*runs["tokens"], *predicted["tokens"]], "D, tokens seen", formatting.quantity_tick)
-    y = log_axis([*runs["loss"], *predicted["loss"]], _LOSS, formatting.tick)
-    near = _highlight()
-    law = (
-        alt.Chart(_with_formatted_sizes(predicted).select("law", "size", "tokens", "loss"))
-        .mark_line(strokeWidth=1.6, clip=True)
-        .encode(
-            x=alt.X("tokens:Q", **x),
-            y=alt.Y("loss:Q", **y),
-            stroke=_size(alt.Stroke, sizes),
-            strokeDash=alt.StrokeDash(
-                "law:N",
-                scale=alt.Scale(domain=list(_LAWS), range=[[1, 0], [2, 3]]),
-            ),
-            opacity=alt.condition(near, alt.value(0.8), alt.value(0.08)),
-        )
+    tokens, losses = [*runs["tokens"], *predicted["tokens"]], [*runs["loss"], *predicted["loss"]]
+    x = alt.X("tokens:Q", **log_axis(tokens, "D, tokens seen", formatting.quantity_tick))
+    y = alt.Y("loss:Q", **log_axis(losses, _LOSS, formatting.tick))
+    hover = _highlight()
+    base = _size_lines(_with_formatted_sizes(predicted).select("law", "size", "tokens", "loss"), x, y, sizes)
+    law = base.mark_line(strokeWidth=1.6, clip=True).encode(
+        strokeDash=alt.StrokeDash("law:N", scale=alt.Scale(domain=list(_LAWS), range=[[1, 0], [2, 3]])),
+        opacity=alt.condition(hover, alt.value(0.8), alt.value(0.08)),
     )
-    once = pl.DataFrame({"tokens": [unique_tokens] if unique_tokens else []}, schema={"tokens": pl.Float64})
+    unique = [unique_tokens] if unique_tokens else []
     rule = (
-        alt.Chart(once)
+        alt.Chart(pl.DataFrame({"tokens": unique}, schema={"tokens": pl.Float64}))
         .mark_rule(color=REFERENCE_COLOUR, strokeDash=[2, 3], clip=True)
-        .encode(x=alt.X("tokens:Q", **x))
+        .encode(x=x)
     )
-    points = _run_points(runs, alt.X("tokens:Q", **x), alt.Y("loss:Q", **y), sizes, near)
-    return alt.LayerChart(layer=[rule, law, points]).properties(height=_PANEL_HEIGHT)
+    return alt.LayerChart(layer=[rule, law, _run_points(runs, x, y, sizes, hover)]).properties(
+        height=_PANEL_HEIGHT
+    )
 
 
 def score_against_compute(
-    scores: pl.DataFrame, every: pl.DataFrame, fitted: pl.DataFrame, sizes: Sequence[float]
+    scores: pl.DataFrame, shared: pl.DataFrame, fitted: pl.DataFrame, sizes: Sequence[float]
 ) -> alt.LayerChart:
     """Accuracy of one task against compute, in both speaker conditions.
 
     Args:
         scores: the rows of one task.
-        every: the rows of all tasks of the figure, which share their axes so that facets compare by eye.
+        shared: the rows of all tasks of the figure, from which the facets take their common axes.
         fitted: `flops` and `accuracy` along the fitted law of this task; empty when there is none.
         sizes: every N of the study.
     """
-    x = alt.X("flops:Q", **log_axis(every["flops"].to_list(), _COMPUTE, formatting.power))
-    return _score_facet(scores, x, _accuracy_axis(every), sizes, fitted)
+    x = alt.X("flops:Q", **log_axis(shared["flops"].to_list(), _COMPUTE, formatting.power))
+    return _score_facet(scores, x, _accuracy_axis(shared), sizes, fitted)
 
 
 def score_against_loss(
-    scores: pl.DataFrame, every: pl.DataFrame, fitted: pl.DataFrame, sizes: Sequence[float]
+    scores: pl.DataFrame, shared: pl.DataFrame, fitted: pl.DataFrame, sizes: Sequence[float]
 ) -> alt.LayerChart:
     """Accuracy of one task against test loss, better models to the right.
 
     Args:
         scores: the rows of one task.
-        every: the rows of all tasks of the figure.
+        shared: the rows of all tasks of the figure.
         fitted: `loss` and `accuracy` along the fitted law of this task; empty when there is none.
         sizes: every N of the study.
     """
-    axis = log_axis(every["loss"].to_list(), f"{_LOSS}, falling", formatting.tick)
+    axis = log_axis(shared["loss"].to_list(), f"{_LOSS}, falling", formatting.tick)
     axis["scale"].reverse = True
-    return _score_facet(scores, alt.X("loss:Q", **axis), _accuracy_axis(every), sizes, fitted)
+    return _score_facet(scores, alt.X("loss:Q", **axis), _accuracy_axis(shared), sizes, fitted)
 
 
 def series_bits_against_compute(
@@ -166,18 +153,18 @@ def series_bits_against_compute(
 
 
 def series_scores_against_compute(
-    scores: pl.DataFrame, every: pl.DataFrame, fitted: pl.DataFrame, names: Sequence[str]
+    scores: pl.DataFrame, shared: pl.DataFrame, fitted: pl.DataFrame, names: Sequence[str]
 ) -> alt.LayerChart:
     """Accuracy of one task, series against series.
 
     Args:
         scores: the rows of one task and condition.
-        every: the rows of all facets, which share their axes.
+        shared: the rows of all facets, from which they take their common axes.
         fitted: `series`, `flops`, `accuracy` along the laws; may be empty.
         names: the series, in their order.
     """
-    x = alt.X("flops:Q", **log_axis(every["flops"].to_list(), _COMPUTE, formatting.power))
-    y = _accuracy_axis(every)
+    x = alt.X("flops:Q", **log_axis(shared["flops"].to_list(), _COMPUTE, formatting.power))
+    y = _accuracy_axis(shared)
     rows = _with_formatted_sizes(scores).with_columns(
         pl.Series("interval", [_interval(row) for row in scores.iter_rows(named=True)], pl.String)
     )
@@ -278,11 +265,17 @@ def _highlight() -> alt.Parameter:
     return alt.selection_point(fields=["size"], on="pointerover", clear="pointerout")
 
 
+def _size_lines(table: pl.DataFrame, x: alt.X, y: alt.Y, sizes: Sequence[float]) -> alt.Chart:
+    """The base of lines coloured by model size; the caller chooses the mark."""
+    base: alt.Chart = alt.Chart(table).encode(x=x, y=y, stroke=_size(alt.Stroke, sizes))
+    return base
+
+
 def _run_points(
-    runs: pl.DataFrame, x: alt.X, y: alt.Y, sizes: Sequence[float], near: alt.Parameter
+    runs: pl.DataFrame, x: alt.X, y: alt.Y, sizes: Sequence[float], hover: alt.Parameter
 ) -> alt.Chart:
-    once, repeated = _CATEGORIES["data"]
-    data = pl.when(is_single_epoch()).then(pl.lit(once)).otherwise(pl.lit(repeated))
+    single_epoch, repeated = _CATEGORIES["data"]
+    data = pl.when(is_single_epoch()).then(pl.lit(single_epoch)).otherwise(pl.lit(repeated))
     rows = _with_formatted_sizes(runs).with_columns(data.alias("data"))
     points: alt.Chart = (
         alt.Chart(rows.select("run", "size", "seen", "epochs", "compute", "tokens", "flops", "loss", "data"))
@@ -293,10 +286,10 @@ def _run_points(
             stroke=_size(alt.Stroke, sizes),
             fill=_size(alt.Fill, sizes),
             **_shape_and_fill("data"),
-            opacity=alt.condition(near, alt.value(1), alt.value(0.15)),
+            opacity=alt.condition(hover, alt.value(1), alt.value(0.15)),
             tooltip=_RUN_TOOLTIP,
         )
-        .add_params(near)
+        .add_params(hover)
     )
     return points
 
@@ -310,7 +303,7 @@ def _score_facet(
         _chance(rows, lambda field: {"y": alt.Y(field, **y)}),
         law.encode(x=x, y=alt.Y("accuracy:Q", **y)),
     ]
-    # Both conditions share x exactly; they stand side by side so that both intervals can be seen.
+    # Both conditions share x exactly; they are drawn side by side so that both intervals can be seen.
     for voices, offset in zip(_CATEGORIES["voices"], (-3, 3), strict=True):
         base = alt.Chart(rows.filter(pl.col("voices") == voices)).encode(x=x, stroke=_size(alt.Stroke, sizes))
         layers.append(
@@ -366,14 +359,14 @@ def _extent(rows: pl.DataFrame) -> list[float]:
 
 def _with_formatted_sizes(table: pl.DataFrame) -> pl.DataFrame:
     """The table with N, D and compute as text, for colours and tooltips."""
-    worded = {
+    formats = {
         "size": ("params", formatting.quantity),
         "seen": ("tokens", formatting.quantity),
         "compute": ("flops", formatting.power),
     }
     return table.with_columns(
-        pl.Series(name, [say(value) for value in table[column]], pl.String)
-        for name, (column, say) in worded.items()
+        pl.Series(name, [format_value(value) for value in table[column]], pl.String)
+        for name, (column, format_value) in formats.items()
         if column in table.columns
     )
 

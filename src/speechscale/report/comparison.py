@@ -12,8 +12,8 @@ from speechscale.report.folder import UNSEEN, StudyResults
 
 PHENOMENON_SEPARATOR = "."  # separates a task from one of its phenomena, as in `minimal_pairs.agreement`
 RATIO_EXPLANATION = (
-    "A ratio of exponents is a rate per decade: where it is 2, a tenfold step of compute for the first series buys "
-    "what a hundredfold step buys the second. It does not say that the second needs so many times the compute."
+    "A ratio of exponents is a rate per decade: where it is 2, ten times the compute improves the first series as much "
+    "as a hundred times the compute improves the second. It does not say that the second needs so many times the compute."
 )
 
 
@@ -21,8 +21,8 @@ RATIO_EXPLANATION = (
 class EfficiencyComparison:
     """One score of two series."""
 
-    one: str
-    other: str
+    series: str
+    reference: str
     score: str
     found: EfficiencyRatio | Missing
 
@@ -55,7 +55,7 @@ def efficiency_comparisons(study: StudyResults) -> Iterator[EfficiencyComparison
     efficiency = study.law.efficiency if study.law else {}
     if isinstance(efficiency, Missing):
         return
-    for other, one in combinations(study.series, 2):
-        for score, found in efficiency.get(f"{one}/{other}", {}).items():
+    for reference, series in combinations(study.series, 2):
+        for score, found in efficiency.get(f"{series}/{reference}", {}).items():
             if PHENOMENON_SEPARATOR not in score:
-                yield EfficiencyComparison(one, other, score, found)
+                yield EfficiencyComparison(series, reference, score, found)

@@ -253,13 +253,13 @@ def _phenomena(study: StudyResults) -> Figure:
     scores = study.scores.filter(pl.col("task").str.contains(PHENOMENON_SEPARATOR, literal=True))
     panels, names = [], []
     for series in study.series:
-        of_series = scores.filter(pl.col("series") == series)
-        if of_series.height:
-            run = largest_run(of_series)
+        series_scores = scores.filter(pl.col("series") == series)
+        if series_scores.height:
+            run = largest_run(series_scores)
             names.append(
                 f"{run['run']} (N = {formatting.quantity(run['params'])}, D = {formatting.quantity(run['tokens'])})"
             )
-            panel = charts.phenomena(of_series.filter(pl.col("run") == run["run"]))
+            panel = charts.phenomena(series_scores.filter(pl.col("run") == run["run"]))
             panels.append(_with_series_title(panel, study, series))
     return Figure(
         "phenomena",
@@ -325,17 +325,17 @@ def _sizes(study: StudyResults) -> list[float]:
 
 
 def _missing_law_sentences(study: StudyResults, series: str, part: str) -> list[str]:
-    why = study.missing(series, part)
-    return [f"{formatting.PARTS[part]} of {series!r} is missing: {why}"] if why else []
+    reason = study.missing(series).get(part)
+    return [f"{formatting.PARTS[part]} of {series!r} is missing: {reason}"] if reason else []
 
 
 def _thin(curves: pl.DataFrame) -> pl.DataFrame:
-    """Every so many readings of each curve, and its last, when there are more than a page should carry."""
-    every = -(-curves.height // _MAX_CURVE_POINTS)
-    if every <= 1:
+    """A part of the evaluations of each curve, the last one included, where there are too many for a page."""
+    stride = -(-curves.height // _MAX_CURVE_POINTS)
+    if stride <= 1:
         return curves
-    back = pl.int_range(pl.len()).reverse().over("run")
-    return curves.filter(back % every == 0)
+    from_last = pl.int_range(pl.len()).reverse().over("run")
+    return curves.filter(from_last % stride == 0)
 
 
 def _render(whole: VegaSpec, kind: str) -> bytes | str:

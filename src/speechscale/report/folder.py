@@ -105,10 +105,15 @@ class StudyResults:
         laws = self.downstream(series)
         return None if isinstance(laws, Missing) else laws.get(score)
 
-    def missing(self, series: str, part: str) -> str | None:
-        """Why one of the laws `single_epoch`, `repeated`, `envelope`, `downstream` is missing; None if it is there."""
-        law = getattr(self, part)(series)
-        return law.missing if isinstance(law, Missing) else None
+    def missing(self, series: str) -> dict[str, str]:
+        """Why laws of one series are missing: sections of the law file and their reasons."""
+        laws = {
+            "single_epoch": self.single_epoch(series),
+            "repeated": self.repeated(series),
+            "envelope": self.envelope(series),
+            "downstream": self.downstream(series),
+        }
+        return {section: law.missing for section, law in laws.items() if isinstance(law, Missing)}
 
 
 def _not_fitted(part: str, series: str) -> Missing:

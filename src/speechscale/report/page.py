@@ -44,7 +44,7 @@ _GLOSSARY = (
     ("N, model size", "Parameters without embeddings and output projection. Colour stands for N everywhere."),
     (
         "D, tokens",
-        "Tokens seen in training, repeats counted. Epochs = D / unique tokens; one epoch sees all data once.",
+        "Tokens seen in training, repeats counted. Epochs = D / unique tokens; up to 1.001 epochs count as one.",
     ),
     ("Compute", "6·N·D FLOPs, the usual approximation, without attention and output projection."),
     (
@@ -54,8 +54,8 @@ _GLOSSARY = (
     ),
     (
         "Scores",
-        "Zero-shot: the share of pairs in which the model finds the better utterance likelier. Nothing is "
-        "trained for the tasks. New voices speak the same items.",
+        "Zero-shot: the share of pairs in which the model assigns the higher likelihood to the better utterance. "
+        "Nothing is trained for the tasks. New voices speak the same items.",
     ),
     (
         "Intervals",
@@ -64,7 +64,7 @@ _GLOSSARY = (
     ),
     (
         "Laws",
-        "Fitted between the smallest and the largest run of this study. Beyond them they are forecasts.",
+        "Fitted to the runs of this study. Outside the range of their N and D, the laws are forecasts.",
     ),
 )
 
@@ -103,14 +103,29 @@ def page(study: StudyResults) -> str:
         "body",
         _header(study, title),
         element("main", *_sections(study, figures)),
-        element(
-            "footer",
-            f"Written by {code_identity()}. This page is self-contained and needs no other file.",
-        ),
+        element("footer", *(element("p", sentence) for sentence in _code_sentences(study))),
         element("script", _panels_json(figures), type="application/json", id="figures-data"),
         *(element("script", script) for script in scripts),
     )
     return f"<!doctype html>\n{element('html', head, body, lang='en')}\n"
+
+
+def _code_sentences(study: StudyResults) -> list[str]:
+    """Which code wrote the page, the study file and the law file, and which of them is not that of the page."""
+    page_code = code_identity()
+    codes = {
+        "The study file": study.about.code if study.about else None,
+        "The law file": study.law.code if study.law else None,
+    }
+    sentences = [f"This page was written by {page_code}. It is self-contained and needs no other file."]
+    for file, code in codes.items():
+        if code is None:
+            sentences.append(f"{file} does not say which code wrote it.")
+        elif code.source == page_code.source:
+            sentences.append(f"{file} was written by the same code.")
+        else:
+            sentences.append(f"{file} was written by other code: {code}.")
+    return sentences
 
 
 def _header(study: StudyResults, title: str) -> Markup:
@@ -166,7 +181,9 @@ def _findings_list(study: StudyResults) -> Markup:
 
 def _figure(figure: Figure, study: StudyResults) -> Markup:
     """A figure's caption, key and empty panels, which `embed.js` fills."""
-    panels = (element("div", class_="panel", id=_panel_id(figure, at)) for at in range(len(figure.panels)))
+    panels = (
+        element("div", class_="panel", id=_panel_id(figure, index)) for index in range(len(figure.panels))
+    )
     return element(
         "figure",
         element("figcaption", figure.caption),
@@ -218,7 +235,7 @@ def _reading_guide(study: StudyResults) -> Markup:
 def _resampling(study: StudyResults) -> str:
     """How the intervals of the laws were computed, from the options of the law file."""
     if study.law is None:
-        return "no law was fitted"
+        return "there are none, because no law was fitted"
     draws = f"{study.law.options.bootstrap:,} bootstrap fits"
     if study.law.options.resampling == "runs":
         return f"over {draws} to resampled runs"
@@ -230,18 +247,18 @@ def _panels_json(figures: Sequence[Figure]) -> Markup:
     datasets: VegaSpec = {}
     panels = []
     for figure in figures:
-        for at, panel in enumerate(figure.panels):
+        for index, panel in enumerate(figure.panels):
             spec = specification(panel)
             own = spec.pop("datasets", {})
             datasets |= own
-            panels.append({"id": _panel_id(figure, at), "spec": spec, "datasets": list(own)})
+            panels.append({"id": _panel_id(figure, index), "spec": spec, "datasets": list(own)})
     config = configuration(PAGE_TEXT_COLOUR)
     config["legend"] |= {"disable": True}  # the page has its own key
     return safe_json({"config": config, "datasets": datasets, "panels": panels})
 
 
-def _panel_id(figure: Figure, at: int) -> str:
-    return f"panel-{figure.name}-{at + 1}"
+def _panel_id(figure: Figure, index: int) -> str:
+    return f"panel-{figure.name}-{index + 1}"
 
 
 def _anchor(title: str) -> str:

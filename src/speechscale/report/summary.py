@@ -20,7 +20,7 @@ VANISHED_IRREDUCIBLE_LOSS = (
 )
 SAME_TOKENS_FACTOR = 1.1  # two runs whose D differ by less than this factor are compared as if at the same D
 
-_VOICES = {"seen": "a training voice", "unseen": "voices never heard in training"}
+_VOICES = {"seen": "a training voice", "unseen": "voices that are not in the training data"}
 _RELATIONS = {
     "above": "above chance with the whole 95 % interval:",
     "at": "not distinguishable from chance:",
@@ -34,8 +34,8 @@ def findings(study: StudyResults) -> list[str]:
     sentences = [_extent(study)]
     for series in study.series:
         runs = study.done.filter(pl.col("series") == series)
-        of_series = f"In the series {series!r}: " if len(study.series) > 1 else ""
-        sentences.append(of_series + _best(runs))
+        prefix = f"In the series {series!r}: " if len(study.series) > 1 else ""
+        sentences.append(prefix + _best(runs))
         sentences.append(_loss_trends(runs))
         sentences += _law(study, series) + _envelope(study, series)
         scores = main_scores(study).filter(pl.col("series") == series)
@@ -180,17 +180,19 @@ def _emergence(study: StudyResults, scores: pl.DataFrame) -> list[str]:
 def _efficiency(study: StudyResults) -> list[str]:
     """Ratios of the efficiency exponents of two series, for every score."""
     return [
-        f"{each.name}, {each.one} against {each.other}: the ratio of exponents is {each.ratio}; {_meaning(each.found)}."
-        for each in efficiency_comparisons(study)
-        if isinstance(each.found, EfficiencyRatio)
+        f"{pair.name}, {pair.series} against {pair.reference}: the ratio of exponents is {pair.ratio}; "
+        f"{_meaning(pair.found)}."
+        for pair in efficiency_comparisons(study)
+        if isinstance(pair.found, EfficiencyRatio)
     ]
 
 
 def _meaning(found: EfficiencyRatio) -> str:
     """What a ratio says; one whose interval holds 1 does not say which series is the faster."""
     low, high = found.interval95 or (0.0, math.inf)
-    open_ = low <= 1 <= high
-    return f"{found.message}{'. These runs do not tell which of the two is the faster' * open_}"
+    if not low <= 1 <= high:
+        return found.message
+    return f"{found.message}. These runs do not tell which of the two is the faster"
 
 
 def relation_to_chance(score: Mapping[str, Any]) -> str:

@@ -8,25 +8,25 @@ from typing import Any
 import polars as pl
 
 from speechscale.laws.published_laws import PUBLISHED_LAWS
-from speechscale.records.law_sections import Missing, Rows, ScoreLaw
+from speechscale.records.law_sections import Missing, OpenInterval, Rows, ScoreLaw
 from speechscale.report import formatting
 from speechscale.report.comparison import PHENOMENON_SEPARATOR, RATIO_EXPLANATION, efficiency_comparisons
 from speechscale.report.figures import main_scores, tasks_in_order
 from speechscale.report.folder import UNSEEN, StudyResults
 from speechscale.report.markup import Markup, element, joined
 
-_PARAMETERS = (  # part of the law file, key in it, symbol, meaning
-    ("single_epoch", "E", "E", "irreducible loss, nats/token"),
-    ("single_epoch", "A", "A", "of the term A/Nᵅ"),
-    ("single_epoch", "alpha", "α", "how fast loss falls with N"),
-    ("single_epoch", "B", "B", "of the term B/Dᵝ"),
-    ("single_epoch", "beta", "β", "how fast loss falls with D"),
-    ("allocation", "a", "a", "best N ∝ Cᵃ"),
-    ("allocation", "b", "b", "best D ∝ Cᵇ"),
-    ("repeated", "R_D", "R_D", "repetitions after which data are used up"),
-    ("repeated", "R_N", "R_N", "the same for excess parameters"),
-    ("envelope", "coefficient", "k", "of the envelope L = k·Cᵞ"),
-    ("envelope", "gamma", "γ", "how fast the least loss falls with C"),
+_PARAMETERS = (  # key, symbol, meaning
+    ("E", "E", "irreducible loss, nats/token"),
+    ("A", "A", "of the term A/Nᵅ"),
+    ("alpha", "α", "how fast loss falls with N"),
+    ("B", "B", "of the term B/Dᵝ"),
+    ("beta", "β", "how fast loss falls with D"),
+    ("a", "a", "best N ∝ Cᵃ"),
+    ("b", "b", "best D ∝ Cᵇ"),
+    ("R_D", "R_D", "repetitions after which data are used up"),
+    ("R_N", "R_N", "the same for excess parameters"),
+    ("coefficient", "k", "of the envelope L = k·Cᵞ"),
+    ("gamma", "γ", "how fast the least loss falls with C"),
 )
 _PLACE = ("series", "run", "task", "condition")  # what one score belongs to
 
@@ -66,15 +66,15 @@ def runs_table(study: StudyResults) -> Markup:
 
 def unfinished_runs(study: StudyResults) -> Markup:
     """The runs that diverged or failed, with their note; they enter neither figures nor fits."""
-    lost = study.runs.filter(pl.col("status") != "done")
-    if lost.is_empty():
+    unfinished = study.runs.filter(pl.col("status") != "done")
+    if unfinished.is_empty():
         return element("p", "Every run finished.")
     rows = [
         [run["run"], formatting.quantity(run["params"]), formatting.quantity(run["tokens"]), run["status"],
          study.notes.get(run["run"], "no note was kept")]
-        for run in lost.iter_rows(named=True)
+        for run in unfinished.iter_rows(named=True)
     ]  # fmt: skip
-    return table(["run", "N", "D", "status", "note"], rows, remarked=True)
+    return table(["run", "N", "D", "status", "note"], rows, last_is_prose=True)
 
 
 def law_table(study: StudyResults) -> Markup:
@@ -83,16 +83,17 @@ def law_table(study: StudyResults) -> Markup:
         f"{name}, {law.source}": law.params | (law.rates or {}) for name, law in PUBLISHED_LAWS.items()
     }
     head = ["", *study.series, *published, "meaning"]
+    fitted = [_law_parameters(study, series) for series in study.series]
     rows = [
         [
             symbol,
-            *(_parameter(study, series, part, key) for series in study.series),
+            *(cells.get(key, formatting.digits(None)) for cells in fitted),
             *(formatting.digits(values.get(key)) for values in published.values()),
             meaning,
         ]
-        for part, key, symbol, meaning in _PARAMETERS
+        for key, symbol, meaning in _PARAMETERS
     ]
-    return joined(table(head, rows, remarked=True), *_law_remarks(study))
+    return joined(table(head, rows, last_is_prose=True), *_law_remarks(study))
 
 
 def downstream_table(study: StudyResults) -> Markup:
@@ -108,36 +109,41 @@ def downstream_table(study: StudyResults) -> Markup:
         ]  # single phenomena have too few items
         rows += [[series, _score_name(name), *_downstream(fits[name])] for name in names]
     head = ["series", "score", "γ of Q ∝ Cᵞ", "slope against loss", "r²", "emergence"]
-    return table(head, rows, remarked=True)
+    return table(head, rows, last_is_prose=True)
 
 
 def efficiency_table(study: StudyResults) -> Markup:
     """Ratios of the efficiency exponents of every two series, with an explanation."""
     rows = [
-        [f"{each.one} against {each.other}", each.name, each.ratio, each.crossing]
-        for each in efficiency_comparisons(study)
+        [
+            f"{comparison.series} against {comparison.reference}",
+            comparison.name,
+            comparison.ratio,
+            comparison.crossing,
+        ]
+        for comparison in efficiency_comparisons(study)
     ]
     if not rows:
         return element("p", "No score was taken of two series, so they cannot be compared.")
     head = ["series", "score", "ratio of exponents γ", "where the second gets as far"]
-    return joined(table(head, rows, remarked=True), element("p", RATIO_EXPLANATION, class_="gap"))
+    return joined(table(head, rows, last_is_prose=True), element("p", RATIO_EXPLANATION, class_="gap"))
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, remarked: bool = False) -> Markup:
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, last_is_prose: bool = False) -> Markup:
     """A table that scrolls by itself when the page is narrow; the first cell of a row is its heading.
 
     Args:
         head: titles of the columns.
         rows: cells, one sequence per row.
-        remarked: whether the last column is prose, with the style of prose.
+        last_is_prose: whether the last column is prose, with the style of prose.
     """
     header = element("tr", *(element("th", cell, scope="col") for cell in head))
     body = (
         element("tr", element("th", row[0], scope="row"), *(element("td", cell) for cell in row[1:]))
         for row in rows
     )
-    kind = "remarked" if remarked else None
-    whole = element("table", element("thead", header), element("tbody", *body), class_=kind)
+    style = "remarked" if last_is_prose else None
+    whole = element("table", element("thead", header), element("tbody", *body), class_=style)
     return element("div", whole, class_="scroll", tabindex=0)
 
 
@@ -155,13 +161,25 @@ def _with_note(value: str, note: str) -> Markup:
     return joined(value, " ", element("small", note)) if note else joined(value)
 
 
-def _parameter(study: StudyResults, series: str, part: str, key: str) -> Markup | str:
-    law = getattr(study, "single_epoch" if part == "allocation" else part)(series)
-    if isinstance(law, Missing):
-        return formatting.digits(None)
-    values = law.allocation if part == "allocation" else law.params
-    intervals = (law.allocation if part == "allocation" else law).interval95
-    return _with_note(formatting.digits(getattr(values, key)), formatting.bounds(getattr(intervals, key)))
+def _law_parameters(study: StudyResults, series: str) -> dict[str, Markup]:
+    """Every fitted parameter of one series with its interval, by the keys of `_PARAMETERS`."""
+    values: dict[str, tuple[float | None, OpenInterval | None]] = {}
+    law, repeated, envelope = study.single_epoch(series), study.repeated(series), study.envelope(series)
+    if not isinstance(law, Missing):
+        split = law.allocation
+        values |= {
+            name: (value, bounds)
+            for (name, value), (_, bounds) in zip(law.params, law.interval95, strict=True)
+        }
+        values |= {"a": (split.a, split.interval95.a), "b": (split.b, split.interval95.b)}
+    for section in (repeated, envelope):
+        if not isinstance(section, Missing):
+            pairs = zip(section.params, section.interval95, strict=True)
+            values |= {name: (value, bounds) for (name, value), (_, bounds) in pairs}
+    return {
+        name: _with_note(formatting.digits(value), formatting.bounds(bounds))
+        for name, (value, bounds) in values.items()
+    }
 
 
 def _score_name(name: str) -> str:
@@ -185,9 +203,13 @@ def _law_remarks(study: StudyResults) -> list[Markup]:
     """Remarks on the parameters: the runs used, the checks, and missing laws."""
     remarks = []
     for series in study.series:
-        of_series = f"{series}: " if len(study.series) > 1 else ""
-        missing = {name: study.missing(series, part) for part, name in formatting.PARTS.items()}
-        sentences = [f"{name} is missing: {reason}" for name, reason in missing.items() if reason]
+        prefix = f"{series}: " if len(study.series) > 1 else ""
+        missing = study.missing(series)
+        sentences = [
+            f"{name} is missing: {missing[part]}"
+            for part, name in formatting.PARTS.items()
+            if part in missing
+        ]
         single_epoch, repeated = study.single_epoch(series), study.repeated(series)
         if not isinstance(single_epoch, Missing) and not single_epoch.converged:
             sentences.append("The single-epoch law did not converge: its parameters are not a result.")
@@ -198,15 +220,15 @@ def _law_remarks(study: StudyResults) -> list[Markup]:
         fitted = study.series_law(series)
         if not isinstance(fitted, Missing):
             sentences += [check.message for check in fitted.checks]
-        remarks += [element("p", f"{of_series}{sentence}", class_="gap") for sentence in sentences]
+        remarks += [element("p", f"{prefix}{sentence}", class_="gap") for sentence in sentences]
         if not isinstance(fitted, Missing):
-            remarks.append(_rows_used(of_series, fitted.rows))
+            remarks.append(_rows_used(prefix, fitted.rows))
     return remarks
 
 
-def _rows_used(of_series: str, rows: Rows) -> Markup:
+def _rows_used(prefix: str, rows: Rows) -> Markup:
     dropped = [element("li", f"{row.run}: {row.reason}") for row in rows.dropped]
     summary = (
-        f"{of_series}The single-epoch law rests on {rows.used} runs; {len(dropped)} were left out of it."
+        f"{prefix}The single-epoch law is fitted to {rows.used} runs; {len(dropped)} were left out of it."
     )
     return element("details", element("summary", summary), element("ul", *dropped), class_="gap")
