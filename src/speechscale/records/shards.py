@@ -10,7 +10,7 @@ stages that made the shard.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError, fie
 
 from speechscale.errors import UserError
 from speechscale.records.code import CodeIdentity, code_identity
+from speechscale.records.json_objects import JsonObject
 from speechscale.records.revisions import require_revisions
 from speechscale.records.seal import atomic_directory, differing_fields, sha256_file, sha256_json, write_json
 from speechscale.records.validation import first_fault
@@ -62,7 +63,7 @@ class ShardMeta(BaseModel):
     keep_audio: bool = False
     seconds: float | None = None
     code: CodeIdentity | None = None
-    preprocessing: dict[str, Any]
+    preprocessing: JsonObject
     checksums: dict[str, str]
 
     @field_validator("schema_version")
@@ -74,7 +75,7 @@ class ShardMeta(BaseModel):
 
     @field_validator("preprocessing")
     @classmethod
-    def _has_vocabulary(cls, found: dict[str, Any]) -> dict[str, Any]:
+    def _has_vocabulary(cls, found: JsonObject) -> JsonObject:
         for name in ("vocab_size", "eos_token"):
             value = found.get(name)
             if type(value) is not int or value < 0:  # bool is a subclass of int
@@ -97,7 +98,7 @@ class Sample:
     id: str
     units: np.ndarray
     seconds: float | None
-    row: Mapping[str, Any]
+    row: Mapping[str, object]
     durations: np.ndarray | None = None
 
 
@@ -161,7 +162,7 @@ def write_shard(
         write_json(staging / "meta.json", meta.model_dump())
 
 
-def _row(sample: Sample) -> dict[str, Any]:
+def _row(sample: Sample) -> dict[str, object]:
     seconds = {} if sample.seconds is None else {"seconds": round(sample.seconds, 6)}
     return {**sample.row, "id": sample.id, "audio_steps": len(sample.units), **seconds}
 
@@ -195,7 +196,7 @@ def check_units(sample: Sample, preprocessing: Mapping[str, Any]) -> None:
         )
 
 
-def _write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
+def _write_lines(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     lines = [json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n" for row in rows]
     path.write_text("".join(lines), encoding="utf-8")
 
@@ -250,7 +251,7 @@ class Shard:
     def _split(self, flat: np.ndarray) -> list[np.ndarray]:
         return np.split(flat, np.cumsum(self.lengths)[:-1]) if len(self.lengths) else []
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[JsonObject]:
         """The rows of `samples.jsonl`, aligned with `samples`.
 
         Raises:
@@ -258,7 +259,7 @@ class Shard:
         """
         return list(self.iterate_rows())
 
-    def iterate_rows(self) -> Iterator[dict[str, Any]]:
+    def iterate_rows(self) -> Iterator[JsonObject]:
         """The rows one by one, without holding all of them.
 
         Raises:
@@ -266,13 +267,20 @@ class Shard:
         """
         return _read_lines(self.folder / "samples.jsonl")
 
-    def skips(self) -> list[dict[str, Any]]:
-        """The rows of `skips.jsonl`: id, reason and detail of utterances left out.
+    def skips(self) -> list[Skip]:
+        """The utterances left out, from `skips.jsonl`.
 
         Raises:
-            UserError: the file cannot be read as JSON Lines.
+            UserError: the file cannot be read as JSON Lines, or a row lacks id, reason or detail.
         """
-        return list(_read_lines(self.folder / "skips.jsonl"))
+        return [Skip(row["id"], row["reason"], row["detail"]) for row in self._skip_rows()]
+
+    def _skip_rows(self) -> Iterator[JsonObject]:
+        path = self.folder / "skips.jsonl"
+        for row in _read_lines(path):
+            if not isinstance(row, dict) or not {"id", "reason", "detail"} <= row.keys():
+                raise UserError(f"{path}: a row lacks id, reason or detail; {REMEDY}.")
+            yield row
 
 
 def _memory_map(path: Path, kind: str) -> np.ndarray:
@@ -360,7 +368,7 @@ _PLAN_FIELDS = (
 )
 
 
-def encoding_of(shard: Shard) -> dict[str, Any]:
+def encoding_of(shard: Shard) -> JsonObject:
     """The part of `preprocessing` that says how units were made, without the assignment of utterances to shards."""
     return {key: value for key, value in shard.preprocessing.items() if key not in _PLAN_FIELDS}
 
@@ -389,7 +397,7 @@ def shards_identity(shards: list[Shard]) -> str:
     return sha256_json([shard.meta.checksums for shard in shards])
 
 
-def _read_lines(path: Path) -> Iterator[dict[str, Any]]:
+def _read_lines(path: Path) -> Iterator[JsonObject]:
     try:
         with path.open(encoding="utf-8") as stream:
             yield from (json.loads(line) for line in stream if line.strip())

@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from itertools import pairwise, repeat
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from speechscale.errors import UserError
+from speechscale.records.json_objects import JsonObject
 from speechscale.records.revisions import revisions_of
 from speechscale.records.seal import (
     differing_fields,
@@ -79,7 +79,7 @@ class UnigramTrainingTask:
     spec: UnigramSpec
     folder: Path
 
-    def provenance(self) -> tuple[dict[str, Any], dict[str, str]]:
+    def provenance(self) -> tuple[JsonObject, dict[str, str]]:
         """Spec and parents, as the seal of the model records them."""
         shards = _open_unit_shards(self.shards)
         spec = {**self.spec.model_dump(), "encoding": encoding_of(shards[0])}
@@ -103,7 +103,7 @@ def train_unigram_task(task: UnigramTrainingTask) -> int:
         UserError: the vocabulary is larger than the sample allows, or smaller than the number of units.
     """
     shards = _open_unit_shards(task.shards)
-    clusters = shards[0].preprocessing["eos_token"]
+    clusters = shards[0].eos
     sample = sample_utterances(shards, task.spec.units, task.spec.seed)
     model = train_unigram(sample, clusters, task.spec)
     spec, parents = task.provenance()
@@ -331,7 +331,7 @@ class TokenShardTask:
     folder: Path
     source: Path
     unigram: Path
-    preprocessing: dict[str, Any]
+    preprocessing: JsonObject
 
 
 def plan_token_shards(shards: Path, unigram: Path, out: Path) -> list[TokenShardTask]:
