@@ -133,8 +133,8 @@ def open_unit_model(source: str, device: torch.device, unit_offset: int | None =
     if not path.exists():
         path = _download(source)
     folder = path.parent if path.is_file() else path
-    path_of_config = folder / "config.json"
-    config = read_json_object(path_of_config) if path_of_config.exists() else {}
+    config_file = folder / "config.json"
+    config = read_json_object(config_file) if config_file.exists() else {}
     kind = config.get("model_type")
     if not config:
         return _open_run(source, path, device)

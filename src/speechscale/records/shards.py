@@ -10,7 +10,7 @@ stages that made the shard.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -138,7 +138,6 @@ def write_shard(
     files = list(FILES)
     if samples and all(sample.durations is not None for sample in samples):
         files.append(DURATIONS)
-    rows = [_row(sample) for sample in samples]
     units = [sample.units.astype("<i2") for sample in samples]
     lengths = np.array([len(sample) for sample in units], dtype="<i8")
     with atomic_directory(folder) as staging:
@@ -147,8 +146,8 @@ def write_shard(
         if DURATIONS in files:
             durations = [np.asarray(sample.durations, dtype="<i4") for sample in samples]
             (staging / DURATIONS).write_bytes(b"".join(sample.tobytes() for sample in durations))
-        _write_lines(staging / "samples.jsonl", rows)
-        _write_lines(staging / "skips.jsonl", [vars(skip) for skip in skips])
+        _write_lines(staging / "samples.jsonl", map(_row, samples))
+        _write_lines(staging / "skips.jsonl", map(vars, skips))
         meta = ShardMeta(
             schema_version=SCHEMA_VERSION,
             num_samples=len(samples),
@@ -196,7 +195,7 @@ def check_units(sample: Sample, preprocessing: Mapping[str, Any]) -> None:
         )
 
 
-def _write_lines(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
+def _write_lines(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
     lines = [json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n" for row in rows]
     path.write_text("".join(lines), encoding="utf-8")
 
@@ -273,14 +272,11 @@ class Shard:
         Raises:
             UserError: the file cannot be read as JSON Lines, or a row lacks id, reason or detail.
         """
-        return [Skip(row["id"], row["reason"], row["detail"]) for row in self._skip_rows()]
-
-    def _skip_rows(self) -> Iterator[JsonObject]:
         path = self.folder / "skips.jsonl"
-        for row in _read_lines(path):
-            if not isinstance(row, dict) or not {"id", "reason", "detail"} <= row.keys():
-                raise UserError(f"{path}: a row lacks id, reason or detail; {REMEDY}.")
-            yield row
+        try:
+            return [Skip(row["id"], row["reason"], row["detail"]) for row in _read_lines(path)]
+        except (KeyError, TypeError) as error:
+            raise UserError(f"{path}: a row lacks id, reason or detail; {REMEDY}.") from error
 
 
 def _memory_map(path: Path, kind: str) -> np.ndarray:
@@ -345,8 +341,7 @@ def open_shards(folder: Path) -> list[Shard]:
     Raises:
         UserError: no shards, some missing, or shards that were encoded differently.
     """
-    names = sorted(path.parent for path in Path(folder).glob("[!.]*/meta.json"))
-    shards = [open_shard(name) for name in names]
+    shards = [open_shard(path.parent) for path in sorted(Path(folder).glob("[!.]*/meta.json"))]
     if not shards:
         raise UserError(f"{folder}: no shards of units here; `speechscale encode` makes them.")
     planned = shards[0].preprocessing.get("plan_num_shards", len(shards))

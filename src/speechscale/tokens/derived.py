@@ -54,8 +54,3 @@ def derived_preprocessing(source: Shard, changes: Mapping[str, Any]) -> JsonObje
 def copied_row(row: Mapping[str, Any]) -> JsonObject:
     """The fields of a source row that a derived sample keeps; `Sample` has a field of its own for the seconds."""
     return {key: value for key, value in row.items() if key != "seconds"}
-
-
-def copied_skips(source: Shard) -> list[Skip]:
-    """The utterances that the source left out, with their reasons."""
-    return source.skips()
