@@ -365,7 +365,7 @@ def plan_token_shards(shards: Path, unigram: Path, out: Path) -> list[TokenShard
 def write_token_shard(task: TokenShardTask) -> None:
     """Write one shard of tokens, with the utterances, seconds, durations and skips of the shard of units."""
     source, unigram = open_shard(task.source), load_unigram(task.unigram)
-    write_shard(task.folder, _token_samples(source, unigram)(source), task.preprocessing)
+    write_shard(task.folder, _token_samples(source, unigram), source.skips(), task.preprocessing)
 
 
 def _token_samples(source: Shard, unigram: UnigramTokenizer) -> Iterator[Sample]:
