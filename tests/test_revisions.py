@@ -273,7 +273,7 @@ def shard_content(folder: Path) -> dict[str, Any]:
         "units": [units.tolist() for units in shard.samples()],
         "durations": None if durations is None else [frames.tolist() for frames in durations],
         "rows": hashlib.sha256((folder / "samples.jsonl").read_bytes()).hexdigest(),
-        "skips": shard.skips(),
+        "skips": [vars(skip) for skip in shard.skips()],
     }
 
 

@@ -50,7 +50,7 @@ def test_failed_shard_is_reported_and_made_by_the_next_call(plan: Plan, tmp_path
     assert not (out / "failures.json").exists()
     for shard in open_shards(out):
         verify_shard(shard.folder)
-    assert [skip["id"] for shard in open_shards(out) for skip in shard.skips()] == ["bad1"]
+    assert [skip.id for shard in open_shards(out) for skip in shard.skips()] == ["bad1"]
 
 
 def test_programming_error_in_one_shard_does_not_stop_the_others(plan: Plan, tmp_path: Path) -> None:

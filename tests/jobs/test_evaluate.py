@@ -26,6 +26,7 @@ from speechscale.records.runs import RECORD, RunRecord, read_record, write_recor
 from speechscale.records.scores import SpecialTokens, read_scores_file
 from speechscale.records.shards import Sample, write_shard
 from speechscale.train.checkpoint import MODEL, save_model
+from speechscale.train.provenance import TrainingProvenance
 from speechscale.train.spec import RunSpec
 
 LONE = {"task": "lexical", "group_id": "9", "pair_id": "9", "correct": True}
@@ -161,7 +162,7 @@ def scored_run(folder: Path) -> RunRecord:
     )
     old = {"lexical": {"accuracy": 0.6, "low": 0.5, "high": 0.7, "items": 9}}
     record = RunRecord(run="r", series="s", status="done", preset="paper", **counts, **reals, scores=old)
-    save_model(Transformer(shape).eval(), folder / MODEL, {"kmeans": "k"}, record)
+    save_model(Transformer(shape).eval(), folder / MODEL, TrainingProvenance(kmeans="k"), record)
     write_record(record, folder / RECORD)
     return record
 

@@ -48,7 +48,7 @@ def test_imported_model_is_scored_like_any_run(
     import_run(tmp_path / "llama", tmp_path / "again", codebook=None, tokens=0)  # the config names its units
     again = score_run(record, tmp_path / "again", shards)
     assert again.scores == scored.scores
-    assert load_model(tmp_path / "again" / "model.safetensors")[1]["kmeans"] == sha256_file(codebook)
+    assert load_model(tmp_path / "again" / "model.safetensors")[1].kmeans == sha256_file(codebook)
 
 
 def test_scoring_needs_a_codebook(foreign: Path, shards: Path, tmp_path: Path) -> None:

@@ -16,13 +16,13 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from speechscale.errors import UserError
-from speechscale.model.interchange import export_model, import_model
+from speechscale.model.interchange import ModelUnits, export_model, import_model
 from speechscale.model.shape import ModelShape
 from speechscale.model.transformer import Transformer
 
 SHAPE = ModelShape(layers=2, dim=48, heads=3, vocabulary=22, context=40, hidden_multiple=32)
 TOKENS = torch.randint(0, 22, (3, 40), generator=torch.Generator().manual_seed(0))
-UNITS = {"encoder": {"name": "mel"}, "kmeans": "abc"}
+UNITS = ModelUnits(encoder={"name": "mel"}, kmeans="abc")
 
 
 @pytest.fixture
@@ -138,7 +138,7 @@ def test_import_of_a_transformers_model(tmp_path: Path) -> None:
     ours, units = import_model(folder)
     with torch.no_grad():
         assert (theirs(TOKENS).logits - logits_of(ours)).abs().max() < 1e-5
-    assert ours.shape.hidden == 160 and units == {}
+    assert ours.shape.hidden == 160 and units == ModelUnits()
 
 
 def test_bfloat16_weights_become_float32(tmp_path: Path) -> None:

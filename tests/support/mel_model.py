@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from random_models import random_transformer
 
-from speechscale.model.interchange import export_model
+from speechscale.model.interchange import ModelUnits, export_model
 from speechscale.model.shape import ModelShape
 from speechscale.records.seal import sha256_file
 from speechscale.records.shards import Sample, vocabulary_of, write_shard
@@ -34,7 +34,7 @@ def write_other_codebook(path: Path, units: int = 10) -> Path:
 
 def write_foreign_model(folder: Path) -> Path:
     """The model in the format of the release, which does not name its units."""
-    export_model(random_transformer(SHAPE, 0.1), folder, "official", {})
+    export_model(random_transformer(SHAPE, 0.1), folder, "official", ModelUnits())
     return folder
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from random_models import random_transformer
 
-from speechscale.model.interchange import export_model
+from speechscale.model.interchange import ModelUnits, export_model
 from speechscale.model.shape import ModelShape
 from speechscale.model.transformer import Transformer
 from speechscale.records.shards import Sample, open_shards, write_shard
@@ -44,7 +44,7 @@ def export_release(folder: Path) -> Transformer:
     """A random model in the layout of the study's release."""
     shape = ModelShape(layers=1, dim=16, heads=2, vocabulary=12, context=32, hidden_multiple=8)
     model = random_transformer(shape, 0.2)
-    export_model(model, folder, "official", {})
+    export_model(model, folder, "official", ModelUnits())
     return model
 
 

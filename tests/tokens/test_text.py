@@ -32,7 +32,7 @@ def test_transcripts_become_bytes(tmp_path: Path) -> None:
     assert all(units[-1] == NUM_BYTES == first.preprocessing["eos_token"] for units in first.samples())
     assert first.preprocessing["vocab_size"] == TEXT_VOCABULARY == 258
     assert first.seconds == 3.75 and second.seconds == 1.5 and first.durations is None
-    assert first.rows()[1]["extra"] == {"note": "kept"} and first.skips()[0]["id"] == "c"
+    assert first.rows()[1]["extra"] == {"note": "kept"} and first.skips()[0].id == "c"
     verify_shard(first.folder)
 
 
@@ -65,9 +65,7 @@ def test_samples_without_a_spelling_are_skipped(tmp_path: Path) -> None:
     write_text_shards(tmp_path / "units", tmp_path / "text")
     (shard,) = open_shards(tmp_path / "text")
     assert [row["id"] for row in shard.rows()] == ["d"]
-    assert [(skip["id"], skip["reason"]) for skip in shard.skips()] == [
-        (name, "no spelling") for name in "abc"
-    ]
+    assert [(skip.id, skip.reason) for skip in shard.skips()] == [(name, "no spelling") for name in "abc"]
 
 
 def test_text_differs_from_units_in_encoding_and_is_written_once(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def losses(
 
     shards, test = open_shards(data / "train"), open_shards(data / "test")
     record = train_run(spec, shards, test, folder, stop)
-    return [line["loss"] for line in read_metrics(folder)], record.loss
+    return [line.loss for line in read_metrics(folder)], record.loss
 
 
 @pytest.fixture

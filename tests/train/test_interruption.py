@@ -17,7 +17,8 @@ from speechscale.errors import UserError
 from speechscale.records.shards import open_shards
 from speechscale.train.checkpoint import MODEL, list_checkpoints, load_model, read_record_if_finished
 from speechscale.train.loop import train_run
-from speechscale.train.metrics import METRICS, read_metrics
+from speechscale.train.metrics import METRICS, MetricsLine, read_metrics
+from speechscale.train.provenance import TrainingProvenance
 from speechscale.train.spec import RunSpec
 
 
@@ -103,12 +104,12 @@ def test_metrics_of_repeated_steps_are_not_written_twice(spec: RunSpec, data: Pa
     assert exit_code(train_with_signal, spec, data, data / "run", signal.SIGKILL, 7) == -signal.SIGKILL
     with (data / "run" / METRICS).open("a") as stream:
         stream.write('{"step": 7, "los')  # cut off
-    assert [line["step"] for line in read_metrics(data / "run")] == list(range(7))
+    assert [line.step for line in read_metrics(data / "run")] == list(range(7))
     train(spec, data, data / "run")
     lines = read_metrics(data / "run")
-    assert [line["step"] for line in lines] == list(range(10))
-    assert {"loss", "rate", "gradient_norm", "tokens_per_second", "mfu", "data_wait"} <= lines[0].keys()
-    assert all(0 <= line["data_wait"] <= 1 and 0 < line["mfu"] < 1 for line in lines)
+    assert [line.step for line in lines] == list(range(10))
+    assert lines[0].model_fields_set == set(MetricsLine.model_fields)
+    assert all(0 <= line.data_wait <= 1 and 0 < line.mfu < 1 for line in lines)
 
 
 def test_last_checkpoints_and_those_to_keep_are_kept(spec: RunSpec, data: Path) -> None:
@@ -145,7 +146,7 @@ def test_checkpoint_under_the_name_of_a_model_is_refused(spec: RunSpec, data: Pa
     folder = data / "run"
     train(spec.model_copy(update={"keep": (4,)}), data, folder)
     shutil.copy(list_checkpoints(folder)[4], folder / MODEL)
-    for read in (load_model, lambda path: read_record_if_finished(path, {})):
+    for read in (load_model, lambda path: read_record_if_finished(path, TrainingProvenance())):
         with pytest.raises(UserError, match=r"is no model but a checkpoint of its training"):
             read(folder / MODEL)
     (folder / "training-old.safetensors").touch()  # somebody else's

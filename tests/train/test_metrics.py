@@ -10,7 +10,7 @@ import pytest
 from speechscale.errors import UserError
 from speechscale.records.shards import Shard
 from speechscale.train.loop import train_run
-from speechscale.train.metrics import METRICS, Throughput, latest_metrics, read_metrics
+from speechscale.train.metrics import METRICS, MetricsLine, Throughput, latest_metrics, read_metrics
 from speechscale.train.spec import RunSpec
 
 
@@ -53,7 +53,7 @@ def test_throughput_counts_from_the_last_measurement_without_pauses(monkeypatch:
 
 
 def test_line_cut_off_by_a_kill_is_not_read(tmp_path: Path) -> None:
-    assert read_metrics(tmp_path) == [] and latest_metrics(tmp_path) == {}
+    assert read_metrics(tmp_path) == [] and latest_metrics(tmp_path) is None
     (tmp_path / METRICS).write_text('{"step": 0, "loss": 3.0}\n{"step": 1, "loss": 2.5}\n{"step": 2, "lo')
-    assert [line["step"] for line in read_metrics(tmp_path)] == [0, 1]
-    assert latest_metrics(tmp_path) == {"step": 1, "loss": 2.5}
+    assert [line.step for line in read_metrics(tmp_path)] == [0, 1]
+    assert latest_metrics(tmp_path) == MetricsLine(step=1, loss=2.5)

@@ -69,7 +69,7 @@ def test_shards_hold_units_and_name_the_skipped_utterances(tmp_path: Path, codeb
     assert [encode_shard(task) for task in tasks] == [(1, 2), (2, 0)]
     first, second = open_shards(tmp_path / "out")
     verify_shard(first.folder)
-    assert [(skip["id"], skip["reason"]) for skip in first.skips()] == [
+    assert [(skip.id, skip.reason) for skip in first.skips()] == [
         ("bad", "corrupt"),
         ("short", "too short"),
     ]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from speechscale.errors import UserError
 from speechscale.records.shard_verification import verify_shard
-from speechscale.records.shards import Shard, open_shards
+from speechscale.records.shards import Shard, Skip, open_shards
 from speechscale.units.formats import UnitFileInfo, read_units, write_units
 
 # As quantize_with_kmeans (fairseq), transcribe (textlesslib), extract_features and prepare_tokens (slamkit) write it.
@@ -101,7 +101,7 @@ def test_durations_of_equal_neighbours_add_up(tmp_path: Path) -> None:
 def test_empty_utterances_are_skipped_and_recorded(tmp_path: Path) -> None:
     (shard,) = read(tmp_path / "units.txt", "a|1 2\nb|\nc|3\n", "fairseq")
     assert [row["id"] for row in shard.rows()] == ["a", "c"]
-    assert shard.skips() == [{"id": "b", "reason": "empty", "detail": "units.txt:2: no units"}]
+    assert shard.skips() == [Skip("b", "empty", "units.txt:2: no units")]
 
 
 @pytest.mark.parametrize(

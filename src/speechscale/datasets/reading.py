@@ -7,9 +7,10 @@ import json
 import zlib
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from speechscale.errors import UserError, nearest
+from speechscale.records.json_objects import JsonObject
 
 Item = TypeVar("Item")
 
@@ -43,7 +44,7 @@ def with_read_errors(items: Iterator[Item], path: Path) -> Iterator[Item]:
         ) from error
 
 
-def read_json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any] | str]]:
+def read_json_lines(path: Path) -> Iterator[tuple[str, JsonObject | str]]:
     """Yield `file:line` and the JSON object of every line that is not blank, or what is wrong with the line.
 
     A file that ends in `.gz` is decompressed.
@@ -60,7 +61,7 @@ def read_json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any] | str]]:
         raise UserError(f"{path}: is not whole ({error}); copy it again.") from error
 
 
-def _parse_object(line: bytes) -> dict[str, Any] | str:
+def _parse_object(line: bytes) -> JsonObject | str:
     try:
         value = json.loads(line)
     except (ValueError, RecursionError) as error:

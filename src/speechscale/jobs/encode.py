@@ -201,7 +201,7 @@ def encoding_status(tasks: Sequence[ShardTask]) -> EncodingStatus:
     names = {task.folder.name for task in completed}
     return EncodingStatus(
         completed=summarize_shards(shards),
-        skip_reasons=Counter(skip["reason"] for shard in shards for skip in shard.skips()),
+        skip_reasons=Counter(skip.reason for shard in shards for skip in shard.skips()),
         remaining=[task for task in tasks if task.folder.name not in names],
         failures={name: why for name, why in _read_failures(out).items() if name not in names},
         running=is_locked(out),

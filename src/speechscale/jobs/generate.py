@@ -122,7 +122,7 @@ def write_continuations(
     """
     with spinner("generating"):
         model, provenance = load_model(run / MODEL)
-        shape, codebook = model.shape, provenance["kmeans"]
+        shape, codebook = model.shape, provenance.kmeans
         first = _prompt_units(prompt, run / MODEL, shape, codebook) if prompt else np.empty(0, np.int64)
         converter = _load_vocoder(vocoder, shape, codebook)
         max_new_tokens = shape.context - len(first) if max_new_tokens is None else max_new_tokens
@@ -213,7 +213,7 @@ def _load_vocoder(options: VocoderOptions, shape: ModelShape, codebook: str | No
 
 
 def _check_vocabulary(folder: Path, shards: Sequence[Shard], shape: ModelShape) -> None:
-    found = shards[0].preprocessing["vocab_size"], shards[0].preprocessing["eos_token"]
+    found = shards[0].vocabulary_size, shards[0].eos
     if found != (shape.vocabulary, shape.eos):
         raise UserError(
             f"{folder}: vocabulary and EOS are {found}, the model's ({shape.vocabulary}, {shape.eos}); "

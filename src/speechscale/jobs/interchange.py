@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from speechscale.errors import UserError
 from speechscale.model.checkpoint_configs import CheckpointFormat
-from speechscale.model.interchange import export_model, import_model
+from speechscale.model.interchange import ModelUnits, export_model, import_model
 from speechscale.model.shape import ModelShape
 from speechscale.records.runs import RECORD, ImportedRecipe, RunRecord, write_record
 from speechscale.train.checkpoint import MODEL, load_model, save_model
+from speechscale.train.provenance import TrainingProvenance
 from speechscale.units.codebook import codebook_identity, load_codebook
 
 
@@ -21,7 +21,7 @@ def export_run(run: Path, out: Path, to: CheckpointFormat) -> None:
         UserError: no model there, or the folder exists.
     """
     model, provenance = load_model(run / MODEL)
-    export_model(model, out, to, {key: provenance.get(key) for key in ("encoder", "kmeans")})
+    export_model(model, out, to, ModelUnits(provenance.encoder, provenance.kmeans))
 
 
 def import_run(source: Path, out: Path, *, codebook: Path | None, tokens: int) -> RunRecord:
@@ -41,10 +41,9 @@ def import_run(source: Path, out: Path, *, codebook: Path | None, tokens: int) -
     """
     if (out / MODEL).exists():
         raise UserError(f"{out / MODEL}: exists already; choose another folder.")
-    model, named_units = import_model(source)
-    units = {"encoder": named_units.get("encoder"), "kmeans": named_units.get("kmeans")}
+    model, units = import_model(source)
     if codebook:
-        units = _units_of(codebook, model.shape, named_units.get("kmeans"))
+        units = _units_of(codebook, model.shape, units.kmeans)
     record = RunRecord.of(
         model.shape,
         ImportedRecipe(out.name, "imported", tokens),
@@ -54,12 +53,13 @@ def import_run(source: Path, out: Path, *, codebook: Path | None, tokens: int) -
         seconds=0.0,
         note=f"imported from {source}",
     )
-    save_model(model, out / MODEL, {"imported_from": str(source), **units}, record)
+    provenance = TrainingProvenance(imported_from=str(source), encoder=units.encoder, kmeans=units.kmeans)
+    save_model(model, out / MODEL, provenance, record)
     write_record(record, out / RECORD)
     return record
 
 
-def _units_of(codebook: Path, shape: ModelShape, named_sha256: str | None) -> dict[str, Any]:
+def _units_of(codebook: Path, shape: ModelShape, named_sha256: str | None) -> ModelUnits:
     book, sha256 = load_codebook(codebook), codebook_identity(codebook)["sha256"]
     if len(book.centroids) != shape.eos:
         raise UserError(
@@ -68,4 +68,4 @@ def _units_of(codebook: Path, shape: ModelShape, named_sha256: str | None) -> di
         )
     if named_sha256 not in (None, sha256):
         raise UserError(f"{codebook}: is not the codebook that the model names ({named_sha256}).")
-    return {"encoder": book.encoder, "kmeans": sha256}
+    return ModelUnits(book.encoder, sha256)

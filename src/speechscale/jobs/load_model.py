@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from speechscale.errors import UserError
+from speechscale.records.json_objects import read_json_object
 from speechscale.records.scores import Convention, SpecialTokens
 from speechscale.records.shards import Shard, unigram_identity
 
@@ -133,7 +133,8 @@ def open_unit_model(source: str, device: torch.device, unit_offset: int | None =
     if not path.exists():
         path = _download(source)
     folder = path.parent if path.is_file() else path
-    config = _config(folder)
+    config_file = folder / "config.json"
+    config = read_json_object(config_file) if config_file.exists() else {}
     kind = config.get("model_type")
     if not config:
         return _open_run(source, path, device)
@@ -153,8 +154,8 @@ def _open_run(source: str, path: Path, device: torch.device) -> UnitModel:
         eos,
         eos,
         0,
-        provenance.get("kmeans"),
-        provenance.get("unigram"),
+        provenance.kmeans,
+        provenance.unigram,
         is_run=True,
     )
 
@@ -162,9 +163,9 @@ def _open_run(source: str, path: Path, device: torch.device) -> UnitModel:
 def _open_interchange(source: str, folder: Path, device: torch.device) -> UnitModel:
     from speechscale.model.interchange import import_model
 
-    model, recorded = import_model(folder)
+    model, units = import_model(folder)
     eos = model.shape.eos
-    return UnitModel(source, model.to(device), eos, eos, 0, recorded.get("kmeans"))
+    return UnitModel(source, model.to(device), eos, eos, 0, units.kmeans)
 
 
 def _open_hugging_face(
@@ -191,19 +192,6 @@ def _open_hugging_face(
         )
     bos, eos = named[0], named[-1]
     return UnitModel(source, load_causal_model(str(folder), None, device), bos, eos, offset)
-
-
-def _config(folder: Path) -> dict[str, Any]:
-    path = folder / "config.json"
-    if not path.exists():
-        return {}
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path}: cannot be read as JSON ({error}).") from error
-    if not isinstance(config, dict):
-        raise UserError(f"{path}: a JSON object is wanted.")
-    return config
 
 
 def parse_hub_id(source: str) -> tuple[str, str]:

@@ -200,7 +200,7 @@ def _unfinished(
     spec, corpora = open_corpora(task.spec, Path(), task.train)
     unique = sum(corpus.num_tokens for corpus in corpora)
     return RunRecord.of(
-        spec.shape(corpora[0].shards[0].preprocessing["vocab_size"]),
+        spec.shape(corpora[0].shards[0].vocabulary_size),
         spec,
         unique_tokens=min(spec.tokens_seen, unique),
         epoch_tokens=unique,

@@ -11,13 +11,14 @@ from pydantic import ValidationError
 from speechscale.errors import UserError
 from speechscale.model.shape import ModelShape
 from speechscale.model.transformer import NORM_EPS, ROPE_THETA
+from speechscale.records.json_objects import JsonObject
 
 CheckpointFormat = Literal["hugging-face", "official"]
 # The format of each `model_type` in a `config.json`.
 MODEL_TYPES: dict[str, CheckpointFormat] = {"llama": "hugging-face", "slm": "official"}
 
 
-def hugging_face_config(shape: ModelShape) -> dict[str, Any]:
+def hugging_face_config(shape: ModelShape) -> JsonObject:
     """The configuration of a `LlamaForCausalLM`."""
     return {
         "architectures": ["LlamaForCausalLM"],
@@ -44,7 +45,7 @@ def hugging_face_config(shape: ModelShape) -> dict[str, Any]:
     }
 
 
-def official_config(shape: ModelShape) -> dict[str, Any]:
+def official_config(shape: ModelShape) -> JsonObject:
     """The configuration of the study's release."""
     return {
         "format_version": 1,

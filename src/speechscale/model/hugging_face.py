@@ -84,7 +84,7 @@ class HuggingFaceModel:
         positions_S: Tensor | None = None,
     ) -> Tensor:
         """Logits of the next token, as `LanguageModel.__call__` describes them."""
-        inputs: dict[str, Any] = {"input_ids": tokens_BT, "use_cache": False}
+        inputs: dict[str, Tensor | bool] = {"input_ids": tokens_BT, "use_cache": False}
         if position_ids_BT is not None:
             inputs["position_ids"] = position_ids_BT
         if attention_mask is not None:

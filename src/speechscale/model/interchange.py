@@ -7,10 +7,11 @@ this package does. The release rotates neighbours, 2i and 2i + 1, so its query a
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
+from pydantic import JsonValue
 from safetensors.torch import save
 from torch import Tensor
 
@@ -23,7 +24,8 @@ from speechscale.model.checkpoint_configs import (
     shape_from_config,
 )
 from speechscale.model.transformer import Transformer
-from speechscale.model.weight_files import CONFIG, WEIGHTS, read_json_object, read_weights, require_folder
+from speechscale.model.weight_files import CONFIG, WEIGHTS, read_weights, require_folder
+from speechscale.records.json_objects import read_json_object
 from speechscale.records.seal import atomic_directory, write_file, write_json
 
 _UNITS_KEY = "speechscale"  # key of config.json under which an export records the units of the model
@@ -49,27 +51,40 @@ _LAYER_PREFIX = {"hugging-face": "model.layers", "official": "layers"}
 _OUTPUT_PROJECTION = {"hugging-face": "lm_head.weight", "official": "output.weight"}  # absent if tied
 
 
-def export_model(model: Transformer, folder: Path, to: CheckpointFormat, units: Mapping[str, Any]) -> None:
+@dataclass(frozen=True)
+class ModelUnits:
+    """The units of a model, as its config records them.
+
+    Attributes:
+        encoder: identity of the encoder; None where it is unknown.
+        kmeans: SHA-256 of the codebook; None where it is unknown.
+    """
+
+    encoder: JsonValue = None
+    kmeans: str | None = None
+
+
+def export_model(model: Transformer, folder: Path, to: CheckpointFormat, units: ModelUnits) -> None:
     """Write `config.json` and `model.safetensors` (float32) to a new folder, atomically.
 
     Args:
         model: the model to export.
         folder: the folder to create.
         to: the format.
-        units: the units of the model (`encoder`, `kmeans`), which the config keeps for a later import.
+        units: the units of the model, which the config keeps for a later import.
     """
     config = hugging_face_config(model.shape) if to == "hugging-face" else official_config(model.shape)
     weights = {name: value.float().cpu().contiguous() for name, value in _to_format(model, to).items()}
     with atomic_directory(folder) as staging:
-        write_json(staging / CONFIG, {**config, _UNITS_KEY: dict(units)})
+        write_json(staging / CONFIG, {**config, _UNITS_KEY: asdict(units)})
         write_file(staging / WEIGHTS, save(weights, metadata={"format": "pt"}))
 
 
-def import_model(folder: Path) -> tuple[Transformer, dict[str, Any]]:
+def import_model(folder: Path) -> tuple[Transformer, ModelUnits]:
     """Read a model of either format.
 
     Returns:
-        The model in evaluation mode, and what its config says of its units (`encoder`, `kmeans`), possibly nothing.
+        The model in evaluation mode, and what its config says of its units, possibly nothing.
 
     Raises:
         UserError: a pickle, an unknown format, another architecture (the key is named), or tensors that are missing,
@@ -83,7 +98,15 @@ def import_model(folder: Path) -> tuple[Transformer, dict[str, Any]]:
         raise UserError(f"{path}: model_type is {model_type!r}; 'llama' or 'slm' is wanted.")
     model = Transformer(shape_from_config(config, path))
     model.load_state_dict(_from_format(model, read_weights(folder), MODEL_TYPES[model_type], folder))
-    return model.eval(), config.get(_UNITS_KEY, {})
+    return model.eval(), _recorded_units(path, config.get(_UNITS_KEY, {}))
+
+
+def _recorded_units(path: Path, value: object) -> ModelUnits:
+    if not isinstance(value, dict) or not isinstance(value.get("kmeans"), str | None):
+        raise UserError(
+            f"{path}: {_UNITS_KEY} is {value!r:.80}; an object with encoder and kmeans is wanted."
+        )
+    return ModelUnits(value.get("encoder"), value.get("kmeans"))
 
 
 def _tensor_names(format: CheckpointFormat, layers: int) -> dict[str, list[str]]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from speechscale.errors import UserError
+from speechscale.records.json_objects import read_json_object
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 _PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
@@ -18,21 +17,6 @@ _PICKLE_ERROR = (
     "a pickle, which can run code when it is opened; only safetensors are read, so convert it where you "
     "trust it"
 )
-
-
-def read_json_object(path: Path) -> dict[str, Any]:
-    """Read a JSON file that holds an object.
-
-    Raises:
-        UserError: no such file, no JSON, or another JSON value.
-    """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read as JSON ({error}).") from error
-    if not isinstance(value, dict):
-        raise UserError(f"{path}: a JSON object is wanted.")
-    return value
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:

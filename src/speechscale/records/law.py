@@ -21,6 +21,7 @@ from speechscale.records.law_sections import (
 )
 from speechscale.records.revisions import made_by
 from speechscale.records.seal import sha256_json, write_file
+from speechscale.records.validation import first_fault
 
 SCHEMA = "speechscale.law/1"
 LawName = Literal["single_epoch", "repeated", "envelope", "isoflop", "downstream", "efficiency"]
@@ -103,10 +104,8 @@ def read_law(path: Path) -> LawFile:
     try:
         return LawFile.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
         raise UserError(
-            f"{path}: {place}: {first['msg']}; this is not the law file of this version; {again}."
+            f"{path}: {first_fault(error, 'the whole')}; this is not the law file of this version; {again}."
         ) from None
 
 

@@ -17,12 +17,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from heapq import nsmallest
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from speechscale.errors import UserError
+from speechscale.records.json_objects import JsonObject
 from speechscale.records.seal import atomic_write
 from speechscale.records.validation import first_fault, shortened
 
@@ -60,7 +61,7 @@ class Utterance(BaseModel):
     speaker: str | None = None
     source_revision: str | None = None
     synthesis: Synthesis | None = None
-    extra: dict[str, Any] = {}
+    extra: JsonObject = {}
 
 
 def write_manifest(utterances: Iterable[Utterance], path: Path, source: str | None = None) -> int:

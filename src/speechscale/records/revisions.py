@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from speechscale.errors import UserError
 from speechscale.records.code import CodeIdentity, code_identity
@@ -51,7 +51,7 @@ def revisions_of(*stages: Stage) -> dict[str, int]:
     return {stage: STAGE_REVISIONS[stage] for stage in stages}
 
 
-def made_by(*stages: Stage) -> dict[str, Any]:
+def made_by(*stages: Stage) -> dict[str, object]:
     """`code` and `revisions`, as JSON, for the header of an artefact that these stages make."""
     return {"code": code_identity().model_dump(), "revisions": revisions_of(*stages)}
 

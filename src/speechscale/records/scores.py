@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
@@ -71,9 +71,9 @@ class _Sparse(_Model):
     """A model whose optional fields are left out of JSON where they do not apply."""
 
     @model_serializer(mode="wrap")
-    def _without_absent(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _without_absent(self, handler: SerializerFunctionWrapHandler) -> dict[str, object]:
         fields = type(self).model_fields
-        values: dict[str, Any] = handler(self)
+        values: dict[str, object] = handler(self)
         return {key: value for key, value in values.items() if value is not None or fields[key].is_required()}
 
 

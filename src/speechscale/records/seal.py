@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from speechscale.errors import CannotWrite, UserError
 from speechscale.records.code import CodeIdentity, code_identity
+from speechscale.records.json_objects import JsonObject
 from speechscale.records.revisions import Stage, require_revisions, revisions_of
 from speechscale.records.validation import first_fault
 
@@ -46,7 +47,7 @@ class Seal(BaseModel):
     schema_name: str = Field(alias="schema")
     code: CodeIdentity
     revisions: dict[str, int]
-    spec: dict[str, Any]
+    spec: JsonObject
     parents: dict[str, str]
     files: dict[str, str]
 

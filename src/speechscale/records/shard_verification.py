@@ -34,7 +34,7 @@ def shard_problems(folder: Path) -> Iterator[str]:
         changed = list(_changed_files(shard))
         yield from changed
         if not changed:
-            yield from _content_problems(shard, shard.rows(), shard.skips())
+            yield from _content_problems(shard, shard.rows())
     except UserError as error:
         yield str(error)
 
@@ -51,8 +51,8 @@ def _changed_files(shard: Shard) -> Iterator[str]:
             yield f"{path}: missing or changed since the shard was sealed; {REMEDY}."
 
 
-def _content_problems(shard: Shard, rows: list[Any], skips: list[Any]) -> Iterator[str]:
-    listed, skipped = shard.folder / "samples.jsonl", shard.folder / "skips.jsonl"
+def _content_problems(shard: Shard, rows: list[Any]) -> Iterator[str]:
+    listed = shard.folder / "samples.jsonl"
     if not all(isinstance(row, dict) and isinstance(row.get("id"), str) for row in rows):
         yield f"{listed}: a row is no object with an id; {REMEDY}."
         return
@@ -61,10 +61,7 @@ def _content_problems(shard: Shard, rows: list[Any], skips: list[Any]) -> Iterat
         return
     if len({row["id"] for row in rows}) != len(rows):
         yield f"{listed}: repeats an id; {REMEDY}."
-    if len(skips) != shard.meta.num_skipped:
-        yield f"{skipped}: has {len(skips)} rows, meta.json says {shard.meta.num_skipped}; {REMEDY}."
-    if not all(isinstance(skip, dict) and {"id", "reason", "detail"} <= skip.keys() for skip in skips):
-        yield f"{skipped}: a row lacks id, reason or detail; {REMEDY}."
+    yield from _skip_problems(shard)
     if shard.durations is not None and len(shard.durations) != len(shard.units):
         yield f"{shard.folder / DURATIONS}: has another length than audio.bin; {REMEDY}."
         return
@@ -74,3 +71,13 @@ def _content_problems(shard: Shard, rows: list[Any], skips: list[Any]) -> Iterat
             check_units(Sample(row["id"], units, None, row, frames), shard.preprocessing)
         except UserError as error:
             yield f"{shard.folder}: {str(error).rstrip('.')}; {REMEDY}."
+
+
+def _skip_problems(shard: Shard) -> Iterator[str]:
+    try:
+        found, wanted = len(shard.skips()), shard.meta.num_skipped
+    except UserError as error:
+        yield str(error)
+        return
+    if found != wanted:
+        yield f"{shard.folder / 'skips.jsonl'}: has {found} rows, meta.json says {wanted}; {REMEDY}."

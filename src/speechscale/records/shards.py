@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError, fie
 
 from speechscale.errors import UserError
 from speechscale.records.code import CodeIdentity, code_identity
+from speechscale.records.json_objects import JsonObject
 from speechscale.records.revisions import require_revisions
 from speechscale.records.seal import atomic_directory, differing_fields, sha256_file, sha256_json, write_json
 from speechscale.records.validation import first_fault
@@ -62,7 +63,7 @@ class ShardMeta(BaseModel):
     keep_audio: bool = False
     seconds: float | None = None
     code: CodeIdentity | None = None
-    preprocessing: dict[str, Any]
+    preprocessing: JsonObject
     checksums: dict[str, str]
 
     @field_validator("schema_version")
@@ -74,7 +75,7 @@ class ShardMeta(BaseModel):
 
     @field_validator("preprocessing")
     @classmethod
-    def _has_vocabulary(cls, found: dict[str, Any]) -> dict[str, Any]:
+    def _has_vocabulary(cls, found: JsonObject) -> JsonObject:
         for name in ("vocab_size", "eos_token"):
             value = found.get(name)
             if type(value) is not int or value < 0:  # bool is a subclass of int
@@ -97,7 +98,7 @@ class Sample:
     id: str
     units: np.ndarray
     seconds: float | None
-    row: Mapping[str, Any]
+    row: Mapping[str, object]
     durations: np.ndarray | None = None
 
 
@@ -137,7 +138,6 @@ def write_shard(
     files = list(FILES)
     if samples and all(sample.durations is not None for sample in samples):
         files.append(DURATIONS)
-    rows = [_row(sample) for sample in samples]
     units = [sample.units.astype("<i2") for sample in samples]
     lengths = np.array([len(sample) for sample in units], dtype="<i8")
     with atomic_directory(folder) as staging:
@@ -146,8 +146,8 @@ def write_shard(
         if DURATIONS in files:
             durations = [np.asarray(sample.durations, dtype="<i4") for sample in samples]
             (staging / DURATIONS).write_bytes(b"".join(sample.tobytes() for sample in durations))
-        _write_lines(staging / "samples.jsonl", rows)
-        _write_lines(staging / "skips.jsonl", [vars(skip) for skip in skips])
+        _write_lines(staging / "samples.jsonl", map(_row, samples))
+        _write_lines(staging / "skips.jsonl", map(vars, skips))
         meta = ShardMeta(
             schema_version=SCHEMA_VERSION,
             num_samples=len(samples),
@@ -161,7 +161,7 @@ def write_shard(
         write_json(staging / "meta.json", meta.model_dump())
 
 
-def _row(sample: Sample) -> dict[str, Any]:
+def _row(sample: Sample) -> dict[str, object]:
     seconds = {} if sample.seconds is None else {"seconds": round(sample.seconds, 6)}
     return {**sample.row, "id": sample.id, "audio_steps": len(sample.units), **seconds}
 
@@ -195,7 +195,7 @@ def check_units(sample: Sample, preprocessing: Mapping[str, Any]) -> None:
         )
 
 
-def _write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
+def _write_lines(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
     lines = [json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n" for row in rows]
     path.write_text("".join(lines), encoding="utf-8")
 
@@ -250,7 +250,7 @@ class Shard:
     def _split(self, flat: np.ndarray) -> list[np.ndarray]:
         return np.split(flat, np.cumsum(self.lengths)[:-1]) if len(self.lengths) else []
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[JsonObject]:
         """The rows of `samples.jsonl`, aligned with `samples`.
 
         Raises:
@@ -258,7 +258,7 @@ class Shard:
         """
         return list(self.iterate_rows())
 
-    def iterate_rows(self) -> Iterator[dict[str, Any]]:
+    def iterate_rows(self) -> Iterator[JsonObject]:
         """The rows one by one, without holding all of them.
 
         Raises:
@@ -266,13 +266,17 @@ class Shard:
         """
         return _read_lines(self.folder / "samples.jsonl")
 
-    def skips(self) -> list[dict[str, Any]]:
-        """The rows of `skips.jsonl`: id, reason and detail of utterances left out.
+    def skips(self) -> list[Skip]:
+        """The utterances left out, from `skips.jsonl`.
 
         Raises:
-            UserError: the file cannot be read as JSON Lines.
+            UserError: the file cannot be read as JSON Lines, or a row lacks id, reason or detail.
         """
-        return list(_read_lines(self.folder / "skips.jsonl"))
+        path = self.folder / "skips.jsonl"
+        try:
+            return [Skip(row["id"], row["reason"], row["detail"]) for row in _read_lines(path)]
+        except (KeyError, TypeError) as error:
+            raise UserError(f"{path}: a row lacks id, reason or detail; {REMEDY}.") from error
 
 
 def _memory_map(path: Path, kind: str) -> np.ndarray:
@@ -337,8 +341,7 @@ def open_shards(folder: Path) -> list[Shard]:
     Raises:
         UserError: no shards, some missing, or shards that were encoded differently.
     """
-    names = sorted(path.parent for path in Path(folder).glob("[!.]*/meta.json"))
-    shards = [open_shard(name) for name in names]
+    shards = [open_shard(path.parent) for path in sorted(Path(folder).glob("[!.]*/meta.json"))]
     if not shards:
         raise UserError(f"{folder}: no shards of units here; `speechscale encode` makes them.")
     planned = shards[0].preprocessing.get("plan_num_shards", len(shards))
@@ -360,7 +363,7 @@ _PLAN_FIELDS = (
 )
 
 
-def encoding_of(shard: Shard) -> dict[str, Any]:
+def encoding_of(shard: Shard) -> JsonObject:
     """The part of `preprocessing` that says how units were made, without the assignment of utterances to shards."""
     return {key: value for key, value in shard.preprocessing.items() if key not in _PLAN_FIELDS}
 
@@ -389,7 +392,7 @@ def shards_identity(shards: list[Shard]) -> str:
     return sha256_json([shard.meta.checksums for shard in shards])
 
 
-def _read_lines(path: Path) -> Iterator[dict[str, Any]]:
+def _read_lines(path: Path) -> Iterator[JsonObject]:
     try:
         with path.open(encoding="utf-8") as stream:
             yield from (json.loads(line) for line in stream if line.strip())

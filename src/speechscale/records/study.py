@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, Valid
 from speechscale.errors import UserError
 from speechscale.records.code import CodeIdentity
 from speechscale.records.seal import write_json
+from speechscale.records.validation import first_fault
 
 SCHEMA = "speechscale.study/1"
 STUDY_FILE = "study.json"
@@ -119,11 +120,8 @@ def _read(path: Path, adapter: TypeAdapter[Model]) -> Model:
             f"{path}: cannot be opened ({error.strerror or error}); `speechscale study run` makes a study folder."
         ) from error
     except ValidationError as error:
-        fault = error.errors()[0]
-        key = ".".join(str(part) for part in fault["loc"])
         raise UserError(
-            f"{path}: {key or 'the file'}: {fault['msg']}, found {fault['input']!r:.60}; "
-            "run the study again to write the file again."
+            f"{path}: {first_fault(error, 'the file')}; run the study again to write the file again."
         ) from error
     except ValueError as error:
         raise UserError(

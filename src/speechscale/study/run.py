@@ -266,7 +266,7 @@ def study_facts(spec: StudySpec, folder: StudyFolder) -> StudyFacts:
         audio_hours=train.seconds / 3600 or None,
         units=train.units,
         units_per_second=train.units / train.seconds if train.seconds else None,
-        vocabulary=shards[0].preprocessing["vocab_size"],
+        vocabulary=shards[0].vocabulary_size,
         skipped=train.skipped,
     )
 

@@ -89,7 +89,7 @@ def check_input_shards(spec: StudySpec, corpus: InputShardsSpec) -> None:
         for folder, limit in zip(folders.train, limits, strict=True)
     ]
     first = corpora[0].shards[0]
-    vocabulary = first.preprocessing["vocab_size"]
+    vocabulary = first.vocabulary_size
     if vocabulary != corpus.vocabulary:
         raise UserError(
             f"{spec.name}: corpus.vocabulary is {corpus.vocabulary}, but the shards in {folders.train[0]} have "

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from speechscale.compute import Precision
 from speechscale.model.shape import ModelShape, TrainingPreset, check_heads
+from speechscale.records.json_objects import JsonObject
 from speechscale.records.shards import vocabulary_of
 from speechscale.records.toml import read_toml
 from speechscale.speech.storyworld.corpus import WorldSpec
@@ -43,7 +44,7 @@ class UnitsSpec(_Table):
             raise ValueError("[units.mel] and [units.hubert] are two encoders; keep one")
         return self
 
-    def encoder(self) -> dict[str, Any]:
+    def encoder(self) -> JsonObject:
         """The identity of the encoder.
 
         Raises:

@@ -14,7 +14,7 @@ from speechscale.study.folder import read_spec
 from speechscale.study.ladder import flops_trained, ladder_runs
 from speechscale.study.spec import StudySpec
 from speechscale.study.summary import format_table
-from speechscale.train.metrics import latest_metrics
+from speechscale.train.metrics import latest_metrics, logged_steps
 from speechscale.train.spec import RunSpec
 
 _HEADER = ("run", "status", "step", "loss", "tokens/s", "data wait", "left", "note")
@@ -146,7 +146,7 @@ def _run_status(spec: StudySpec, run: RunSpec, folder: Path) -> RunStatus:
     flops = flops_trained(spec, run)
     if (folder / RECORD).exists():
         record = read_record(folder / RECORD)
-        done = run.steps if record.status == "done" else _steps_done(folder)
+        done = run.steps if record.status == "done" else logged_steps(folder)
         return RunStatus(
             run.run,
             record.status,
@@ -160,15 +160,15 @@ def _run_status(spec: StudySpec, run: RunSpec, folder: Path) -> RunStatus:
         )
     first = run.decay_start if run.trunk else 0
     progress = read_progress(folder)
-    done = _steps_done(folder) if progress is None else round(progress * run.steps)
+    done = logged_steps(folder) if progress is None else round(progress * run.steps)
     fraction = max(0, done - first) / (run.steps - first)
     latest = latest_metrics(folder)
-    loss = latest.get("loss")
+    loss = latest.loss if latest else None
     if progress is None:
         return RunStatus(run.run, _WAITING, done, run.steps, loss, flops, fraction)
     if done >= run.steps:
         return RunStatus(run.run, "scoring", done, run.steps, loss, flops, fraction)
-    speed = latest.get("tokens_per_second", 0.0)
+    speed = latest.tokens_per_second if latest else 0.0
     return RunStatus(
         run.run,
         "training",
@@ -178,15 +178,10 @@ def _run_status(spec: StudySpec, run: RunSpec, folder: Path) -> RunStatus:
         flops,
         fraction,
         tokens_per_second=speed,
-        data_wait=latest.get("data_wait", 0.0),
+        data_wait=latest.data_wait if latest else 0.0,
         flops_per_second=speed * run.shape(spec.vocabulary).flops_exact(1),
         seconds=(run.steps - done) * run.batch * run.context / speed if speed else None,
     )
-
-
-def _steps_done(folder: Path) -> int:
-    """Steps in the metrics; an interrupted training continues from an earlier checkpoint."""
-    return int(latest_metrics(folder).get("step", -1)) + 1
 
 
 def _hours(seconds: float) -> str:

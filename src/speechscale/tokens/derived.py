@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from speechscale.records.json_objects import JsonObject
 from speechscale.records.seal import sha256_json
 from speechscale.records.shards import Sample, Shard, Skip, is_written, write_shard
 
@@ -38,7 +39,7 @@ def write_derived_shards(
         write_shard(folder, samples, skips, preprocessing)
 
 
-def derived_preprocessing(source: Shard, changes: Mapping[str, Any]) -> dict[str, Any]:
+def derived_preprocessing(source: Shard, changes: Mapping[str, Any]) -> JsonObject:
     """The `preprocessing` of a derived shard: that of its source with changes, and the identity of the source.
 
     The revisions of the stages are those of the source and of the changes.
@@ -50,11 +51,6 @@ def derived_preprocessing(source: Shard, changes: Mapping[str, Any]) -> dict[str
     return derived
 
 
-def copied_row(row: Mapping[str, Any]) -> dict[str, Any]:
+def copied_row(row: Mapping[str, Any]) -> JsonObject:
     """The fields of a source row that a derived sample keeps; `Sample` has a field of its own for the seconds."""
     return {key: value for key, value in row.items() if key != "seconds"}
-
-
-def copied_skips(source: Shard) -> list[Skip]:
-    """The utterances that the source left out, with their reasons."""
-    return [Skip(row["id"], row["reason"], row["detail"]) for row in source.skips()]

@@ -15,7 +15,7 @@ import numpy as np
 from speechscale.errors import UserError
 from speechscale.records.revisions import revisions_of
 from speechscale.records.shards import Sample, Shard, Skip, open_shards, vocabulary_of
-from speechscale.tokens.derived import copied_row, copied_skips, write_derived_shards
+from speechscale.tokens.derived import copied_row, write_derived_shards
 
 NUM_BYTES = 256  # without EOS and PAD
 TEXT_VOCABULARY = vocabulary_of(NUM_BYTES)["vocab_size"]
@@ -50,7 +50,7 @@ def utf8_bytes(text: str) -> np.ndarray:
 
 
 def _text_samples(shard: Shard, first_pairs: Mapping[tuple[str, str], str]) -> Iterator[Sample | Skip]:
-    yield from copied_skips(shard)
+    yield from shard.skips()
     for row in shard.rows():
         label = row.get("extra") or {}
         group = str(label.get("task")), str(label.get("group_id"))

@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from itertools import pairwise, repeat
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from speechscale.errors import UserError
+from speechscale.records.json_objects import JsonObject
 from speechscale.records.revisions import revisions_of
 from speechscale.records.seal import (
     differing_fields,
@@ -42,7 +42,7 @@ from speechscale.records.shards import (
     vocabulary_of,
     write_shard,
 )
-from speechscale.tokens.derived import copied_row, copied_skips, derived_preprocessing
+from speechscale.tokens.derived import copied_row, derived_preprocessing
 
 SCHEMA = "speechscale.unigram/1"
 MODEL = "unigram.model"  # SentencePiece's own format
@@ -79,7 +79,7 @@ class UnigramTrainingTask:
     spec: UnigramSpec
     folder: Path
 
-    def provenance(self) -> tuple[dict[str, Any], dict[str, str]]:
+    def provenance(self) -> tuple[JsonObject, dict[str, str]]:
         """Spec and parents, as the seal of the model records them."""
         shards = _open_unit_shards(self.shards)
         spec = {**self.spec.model_dump(), "encoding": encoding_of(shards[0])}
@@ -103,7 +103,7 @@ def train_unigram_task(task: UnigramTrainingTask) -> int:
         UserError: the vocabulary is larger than the sample allows, or smaller than the number of units.
     """
     shards = _open_unit_shards(task.shards)
-    clusters = shards[0].preprocessing["eos_token"]
+    clusters = shards[0].eos
     sample = sample_utterances(shards, task.spec.units, task.spec.seed)
     model = train_unigram(sample, clusters, task.spec)
     spec, parents = task.provenance()
@@ -331,7 +331,7 @@ class TokenShardTask:
     folder: Path
     source: Path
     unigram: Path
-    preprocessing: dict[str, Any]
+    preprocessing: JsonObject
 
 
 def plan_token_shards(shards: Path, unigram: Path, out: Path) -> list[TokenShardTask]:
@@ -365,7 +365,7 @@ def plan_token_shards(shards: Path, unigram: Path, out: Path) -> list[TokenShard
 def write_token_shard(task: TokenShardTask) -> None:
     """Write one shard of tokens, with the utterances, seconds, durations and skips of the shard of units."""
     source, unigram = open_shard(task.source), load_unigram(task.unigram)
-    write_shard(task.folder, _token_samples(source, unigram), copied_skips(source), task.preprocessing)
+    write_shard(task.folder, _token_samples(source, unigram), source.skips(), task.preprocessing)
 
 
 def _token_samples(source: Shard, unigram: UnigramTokenizer) -> Iterator[Sample]:

@@ -6,9 +6,10 @@ import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import torch
+from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
@@ -16,17 +17,43 @@ from torch import Tensor, nn
 from speechscale.errors import UserError
 from speechscale.model.shape import ModelShape
 from speechscale.model.transformer import Transformer
-from speechscale.records.code import code_identity
+from speechscale.records.code import CodeIdentity, code_identity
+from speechscale.records.json_objects import JsonObject
 from speechscale.records.runs import RunRecord
 from speechscale.records.seal import differing_fields, write_file
+from speechscale.records.validation import first_fault
 from speechscale.train.distributed import SINGLE_PROCESS, DistributedContext, full_tensor, shard_like
+from speechscale.train.provenance import TrainingProvenance
 
+Header = TypeVar("Header", bound=BaseModel)
 MODEL = "model.safetensors"
 _CHECKPOINT = "training-"  # followed by the number of steps made
 
 
 class TrunkCheckpointMissing(UserError):
     """A trunk has no checkpoint at the step where a branch starts."""
+
+
+class ModelHeader(BaseModel):
+    """Header of `model.safetensors`; the record is parsed where it is needed, for it may be of another version."""
+
+    model_config = ConfigDict(frozen=True)
+
+    shape: ModelShape
+    code: CodeIdentity | None = None
+    provenance: TrainingProvenance
+    record: dict[str, JsonValue]
+
+
+class CheckpointHeader(BaseModel):
+    """Header of a checkpoint: steps made, and the test losses on the way as (step, loss)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    code: CodeIdentity | None = None
+    provenance: TrainingProvenance = TrainingProvenance()
+    step: int
+    curve: list[tuple[int, float]]
 
 
 @dataclass(frozen=True)
@@ -40,7 +67,7 @@ class TrainingProgress:
 def save_model(
     model: Transformer,
     path: Path,
-    provenance: dict[str, Any],
+    provenance: TrainingProvenance,
     record: RunRecord,
     context: DistributedContext = SINGLE_PROCESS,
 ) -> None:
@@ -54,33 +81,32 @@ def save_model(
         context: all processes must call this; the main one writes.
     """
     tensors = {name: _on_main_process(value, context) for name, value in model.state_dict().items()}
-    header = {
-        "shape": model.shape.model_dump(),
-        "code": code_identity().model_dump(),
-        "provenance": provenance,
-        "record": record.model_dump(mode="json"),
-    }
+    header = ModelHeader(
+        shape=model.shape,
+        code=code_identity(),
+        provenance=provenance,
+        record=record.model_dump(mode="json"),
+    )
     if context.is_main:
         _write(tensors, path, header)
 
 
-def load_model(path: Path) -> tuple[Transformer, dict[str, Any]]:
+def load_model(path: Path) -> tuple[Transformer, TrainingProvenance]:
     """A model in evaluation mode on the CPU, and its provenance.
 
     Raises:
         UserError: missing, truncated, not a model of speechscale, or weights of another shape.
     """
-    tensors, header = _read(path)
-    _require_model(path, header)
-    model = Transformer(ModelShape.model_validate(header["shape"]))
+    tensors, header = _read_model(path)
+    model = Transformer(header.shape)
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
         raise UserError(f"{path}: the weights do not fit the shape in the header ({error}).") from error
-    return model.eval(), header["provenance"]
+    return model.eval(), header.provenance
 
 
-def read_record_if_finished(path: Path, provenance: dict[str, Any]) -> RunRecord | None:
+def read_record_if_finished(path: Path, provenance: TrainingProvenance) -> RunRecord | None:
     """The record in the header of the model at `path`; None where there is no model.
 
     Raises:
@@ -88,17 +114,30 @@ def read_record_if_finished(path: Path, provenance: dict[str, Any]) -> RunRecord
     """
     if not path.exists():
         return None
-    _, header = _read(path)
-    _require_model(path, header)
-    _require_same_run(path, header["provenance"], provenance)
-    return RunRecord.model_validate(header["record"])
+    _, header = _read_model(path)
+    _require_same_run(path, header.provenance.model_dump(), provenance.model_dump())
+    return RunRecord.model_validate(header.record)
 
 
-def _require_model(path: Path, header: dict[str, Any]) -> None:
+def _read_model(path: Path) -> tuple[dict[str, Tensor], ModelHeader]:
+    tensors, header = _read(path)
     if not {"shape", "provenance", "record"} <= header.keys():
         raise UserError(
             f"{path}: is no model but a checkpoint of its training; a run writes {MODEL} when it is done."
         )
+    return tensors, _parse_header(path, ModelHeader, header)
+
+
+def _read_checkpoint(path: Path) -> tuple[dict[str, Tensor], CheckpointHeader]:
+    tensors, header = _read(path)
+    return tensors, _parse_header(path, CheckpointHeader, header)
+
+
+def _parse_header(path: Path, kind: type[Header], header: JsonObject) -> Header:
+    try:
+        return kind.model_validate(header)
+    except ValidationError as error:
+        raise _damaged(path, first_fault(error, "the header")) from error
 
 
 def checkpoint_path(folder: Path, step: int) -> Path:
@@ -125,7 +164,7 @@ def save_checkpoint(
     optimizer: torch.optim.Optimizer,
     progress: TrainingProgress,
     folder: Path,
-    provenance: dict[str, Any],
+    provenance: TrainingProvenance,
     context: DistributedContext = SINGLE_PROCESS,
 ) -> None:
     """Write everything that the next step depends on.
@@ -145,12 +184,9 @@ def save_checkpoint(
         for name, value in state.items():
             tensors[f"optimizer.{number}.{name}"] = _on_main_process(torch.as_tensor(value), context)
     if context.is_main:
-        header = {
-            "code": code_identity().model_dump(),
-            "provenance": provenance,
-            "step": progress.step,
-            "curve": progress.curve,
-        }
+        header = CheckpointHeader(
+            code=code_identity(), provenance=provenance, step=progress.step, curve=progress.curve
+        )
         _write(tensors, checkpoint_path(folder, progress.step), header)
 
 
@@ -161,7 +197,7 @@ def _on_main_process(value: Tensor, context: DistributedContext) -> Tensor:
 
 
 def load_checkpoint(
-    model: nn.Module, optimizer: torch.optim.Optimizer, path: Path, provenance: dict[str, Any]
+    model: nn.Module, optimizer: torch.optim.Optimizer, path: Path, provenance: TrainingProvenance
 ) -> TrainingProgress:
     """Restore model and optimiser, each process its shard.
 
@@ -175,10 +211,10 @@ def load_checkpoint(
         UserError: no checkpoint, truncated, of another shape, or of a run with another spec, data or revision of the
             training; the fields are named.
     """
-    tensors, header = _read(path)
-    _require_same_run(path, header.get("provenance"), provenance)
+    tensors, header = _read_checkpoint(path)
+    _require_same_run(path, header.provenance.model_dump(), provenance.model_dump())
     _restore(model, optimizer, tensors, path)
-    return TrainingProgress(header["step"], [(step, loss) for step, loss in header["curve"]])
+    return TrainingProgress(header.step, header.curve)
 
 
 def require_trunk_checkpoint(folder: Path, step: int) -> Path:
@@ -196,7 +232,11 @@ def require_trunk_checkpoint(folder: Path, step: int) -> Path:
 
 
 def load_trunk_checkpoint(
-    model: nn.Module, optimizer: torch.optim.Optimizer, folder: Path, step: int, provenance: dict[str, Any]
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    folder: Path,
+    step: int,
+    provenance: TrainingProvenance,
 ) -> None:
     """Restore model and optimiser as they were in a trunk after `step` steps.
 
@@ -212,14 +252,9 @@ def load_trunk_checkpoint(
         UserError: the first steps of trunk and branch are not the same; the fields are named.
     """
     path = require_trunk_checkpoint(folder, step)
-    tensors, header = _read(path)
-    _require_same_run(path, _without_spec(header.get("provenance")), _without_spec(provenance))
+    tensors, header = _read_checkpoint(path)
+    _require_same_run(path, header.provenance.shared_with_trunk(), provenance.shared_with_trunk())
     _restore(model, optimizer, tensors, path)
-
-
-def _without_spec(provenance: dict[str, Any] | None) -> dict[str, Any] | None:
-    """What trunk and branch must have in common: data, code and the `trunk` part of the spec."""
-    return provenance and {key: value for key, value in provenance.items() if key != "spec"}
 
 
 def _restore(
@@ -253,8 +288,8 @@ def _restore(
     )
 
 
-def _require_same_run(path: Path, found: dict[str, Any] | None, wanted: dict[str, Any] | None) -> None:
-    differing = differing_fields(found or {}, json.loads(json.dumps(wanted)))
+def _require_same_run(path: Path, found: dict[str, JsonValue], wanted: dict[str, JsonValue]) -> None:
+    differing = differing_fields(found, json.loads(json.dumps(wanted)))
     if differing:
         raise UserError(
             f"{path}: belongs to another run; these differ: {'; '.join(differing)}. "
@@ -262,18 +297,22 @@ def _require_same_run(path: Path, found: dict[str, Any] | None, wanted: dict[str
         )
 
 
-def _write(tensors: dict[str, Tensor], path: Path, header: dict[str, Any]) -> None:
+def _write(tensors: dict[str, Tensor], path: Path, header: ModelHeader | CheckpointHeader) -> None:
     contiguous = {name: value.contiguous() for name, value in tensors.items()}
-    write_file(path, save(contiguous, metadata={"speechscale": json.dumps(header)}))
+    write_file(path, save(contiguous, metadata={"speechscale": json.dumps(header.model_dump())}))
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _read(path: Path) -> tuple[dict[str, Tensor], JsonObject]:
     try:
         with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {})["speechscale"])
+            header: JsonObject = json.loads((file.metadata() or {})["speechscale"])
             return {name: file.get_tensor(name) for name in file.keys()}, header  # noqa: SIM118 (no mapping)
     except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise UserError(
-            f"{path}: not a checkpoint of speechscale, or damaged ({error}); remove it, and the same training "
-            "continues from an earlier one, or from its start."
-        ) from error
+        raise _damaged(path, str(error)) from error
+
+
+def _damaged(path: Path, reason: str) -> UserError:
+    return UserError(
+        f"{path}: not a checkpoint of speechscale, or damaged ({reason}); remove it, and the same training "
+        "continues from an earlier one, or from its start."
+    )

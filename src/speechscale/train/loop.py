@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
-from typing import Any, Unpack
+from typing import Unpack
 
 import torch
 
@@ -37,7 +37,8 @@ from speechscale.train.checkpoint import (
     save_model,
 )
 from speechscale.train.distributed import distributed_context, local_batch_size, require_world_size
-from speechscale.train.metrics import MetricsLog, Throughput, require_tracker
+from speechscale.train.metrics import MetricsLine, MetricsLog, Throughput, require_tracker
+from speechscale.train.provenance import TrainingProvenance
 from speechscale.train.spec import OnStep, RunSpec
 from speechscale.train.trainer import NonFiniteError, Trainer
 from speechscale.train.validate import LossEstimate, evaluate_loss, require_held_out
@@ -93,9 +94,9 @@ def train_mixture(
         if finished:
             return finished
         require_held_out([shard for corpus in corpora for shard in corpus.shards], test)
-        encoding = corpora[0].shards[0].preprocessing
-        eos = encoding["eos_token"] if spec.document_masking else None
-        trainer = Trainer(spec, encoding["vocab_size"], mixture, eos=eos, context=context)
+        first = corpora[0].shards[0]
+        eos = first.eos if spec.document_masking else None
+        trainer = Trainer(spec, first.vocabulary_size, mixture, eos=eos, context=context)
         return _TrainingRun(trainer, mixture, test, folder, provenance, started).run(on_step, stop)
 
 
@@ -143,7 +144,7 @@ class _TrainingRun:
         mixture: Mixture,
         test: Sequence[Shard],
         folder: Path,
-        provenance: dict[str, Any],
+        provenance: TrainingProvenance,
         started: float,
     ) -> None:
         self.spec, self.context = trainer.spec, trainer.context
@@ -230,9 +231,15 @@ class _TrainingRun:
                     speed = throughput.measure(tokens, trainer.loader.wait_seconds)
                     logged = done
                     if log:
-                        rate = trainer.learning_rate.at(step)
-                        values = {"loss": metrics.loss, "rate": rate, "gradient_norm": metrics.gradient_norm}
-                        log.log(step, values | speed)
+                        log.log(
+                            MetricsLine(
+                                step=step,
+                                loss=metrics.loss,
+                                rate=trainer.learning_rate.at(step),
+                                gradient_norm=metrics.gradient_norm,
+                                **speed,
+                            )
+                        )
                 if context.is_main:
                     on_step(done, spec.steps)
                 if self._stop_requested(stop, log_now) and done < spec.steps:
@@ -298,12 +305,14 @@ def _evaluation_steps(spec: RunSpec) -> set[int]:
     return {spec.steps >> power for power in range(1, spec.curve + 1)} - {0}
 
 
-def _provenance(spec: RunSpec, corpora: Sequence[TrainingCorpus], test: Sequence[Shard]) -> dict[str, Any]:
+def _provenance(
+    spec: RunSpec, corpora: Sequence[TrainingCorpus], test: Sequence[Shard]
+) -> TrainingProvenance:
     """Everything that the model depends on: spec, revision of the training, and identities of the data."""
     shards = corpora[0].shards
     require_same_encoding(test[0], shards[0])
     identities = [shards_identity(list(corpus.shards)) for corpus in corpora]
-    return {
+    values = {
         "revisions": revisions_of("train"),
         "spec": spec.identity(),
         "train": identities[0] if len(corpora) == 1 else identities,
@@ -313,3 +322,4 @@ def _provenance(spec: RunSpec, corpora: Sequence[TrainingCorpus], test: Sequence
         "unigram": unigram_identity(shards[0]),
         **({"trunk": spec.trunk_identity()} if spec.schedule == "wsd" else {}),
     }
+    return TrainingProvenance.model_validate(values)

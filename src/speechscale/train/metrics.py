@@ -9,7 +9,9 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
+
+from pydantic import BaseModel, ConfigDict
 
 from speechscale.errors import UserError
 from speechscale.records.seal import write_file
@@ -18,6 +20,30 @@ from speechscale.train.spec import RunSpec, Track
 METRICS = "metrics.jsonl"
 _TAIL_BYTES = 4096  # more than one line
 _PACKAGES = {"tensorboard": "tensorboard", "wandb": "wandb"}
+
+
+class MetricsLine(BaseModel):
+    """One line of metrics.jsonl; what later versions add is kept.
+
+    Attributes:
+        step: number of the update, from 0.
+        loss: of the batch, in nats per token.
+        rate: learning rate.
+        gradient_norm: before clipping.
+        tokens_per_second: since the line before, as are the next two.
+        mfu: share of the peak FLOPs.
+        data_wait: share of the time spent waiting for data.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    step: int
+    loss: float | None = None
+    rate: float | None = None
+    gradient_norm: float | None = None
+    tokens_per_second: float = 0.0
+    mfu: float = 0.0
+    data_wait: float = 0.0
 
 
 class Tracker(Protocol):
@@ -88,12 +114,12 @@ class MetricsLog:
         self._file = path.open("a", encoding="utf-8")
         self._tracker = _open_tracker(folder, spec)
 
-    def log(self, step: int, values: Mapping[str, float]) -> None:
+    def log(self, line: MetricsLine) -> None:
         """Write one line."""
-        self._file.write(json.dumps({"step": step, **values}) + "\n")
+        self._file.write(_to_json(line))
         self._file.flush()
         if self._tracker is not None:
-            self._tracker.log(step, values)
+            self._tracker.log(line.step, line.model_dump(exclude={"step"}, exclude_unset=True))
 
     def close(self) -> None:
         """Close file and tracker."""
@@ -102,30 +128,40 @@ class MetricsLog:
             self._tracker.close()
 
 
-def read_metrics(folder: Path) -> list[dict[str, Any]]:
+def read_metrics(folder: Path) -> list[MetricsLine]:
     """The lines of a run's metrics.jsonl; a last line that a kill cut off is left out."""
     path = folder / METRICS
     if not path.exists():
         return []
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n") and line.strip()]
+    return [MetricsLine(**json.loads(line)) for line in lines if line.endswith("\n") and line.strip()]
 
 
-def latest_metrics(folder: Path) -> dict[str, Any]:
-    """The last line of a run's metrics.jsonl, in constant time; {} where there is none."""
+def latest_metrics(folder: Path) -> MetricsLine | None:
+    """The last line of a run's metrics.jsonl, in constant time; None where there is none."""
     try:
         with (folder / METRICS).open("rb") as stream:
             stream.seek(max(0, stream.seek(0, os.SEEK_END) - _TAIL_BYTES))
             lines = stream.read().split(b"\n")
-        return json.loads(lines[-2]) if len(lines) > 1 else {}
-    except (OSError, ValueError):
-        return {}
+        return MetricsLine(**json.loads(lines[-2])) if len(lines) > 1 else None
+    except (OSError, TypeError, ValueError):
+        return None
+
+
+def logged_steps(folder: Path) -> int:
+    """Steps that the metrics tell of; an interrupted training continues from an earlier checkpoint."""
+    latest = latest_metrics(folder)
+    return 0 if latest is None else latest.step + 1
 
 
 def _remove_lines_from(path: Path, start: int) -> None:
     if path.exists():
-        kept = [line for line in read_metrics(path.parent) if line["step"] < start]
-        write_file(path, "".join(json.dumps(line) + "\n" for line in kept))
+        kept = [line for line in read_metrics(path.parent) if line.step < start]
+        write_file(path, "".join(map(_to_json, kept)))
+
+
+def _to_json(line: MetricsLine) -> str:
+    return json.dumps(line.model_dump(exclude_unset=True)) + "\n"
 
 
 def _open_tracker(folder: Path, spec: RunSpec) -> Tracker | None:

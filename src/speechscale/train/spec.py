@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from speechscale.compute import Device, Precision
 from speechscale.errors import UserError
@@ -148,7 +148,7 @@ class RunSpec(BaseModel):
             hidden_multiple=self.hidden_multiple,
         )
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, JsonValue]:
         """The fields that the result depends on, as JSON; corpora without their folders: contents identify them."""
         fields = self.model_dump(mode="json", exclude=set(EXECUTION_FIELDS))
         fields["corpora"] = [
@@ -156,7 +156,7 @@ class RunSpec(BaseModel):
         ]
         return fields
 
-    def trunk_identity(self) -> dict[str, Any]:
+    def trunk_identity(self) -> dict[str, JsonValue]:
         """What the steps before the decay depend on: equal for a trunk and all of its branches."""
         shared = {key: value for key, value in self.identity().items() if key not in _BRANCH_FIELDS}
         return shared | {"warmup_steps": self.warmup_steps}

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from speechscale.records.runs import RECORD, RunRecord, read_record
 from speechscale.records.seal import write_file
-from speechscale.train.metrics import latest_metrics
+from speechscale.train.metrics import logged_steps
 from speechscale.train.spec import OnStep, RunSpec, to_toml
 
 _POLL_SECONDS = 0.5
@@ -50,7 +50,7 @@ def train_with_torchrun(
         try:
             while process.poll() is None:
                 time.sleep(_POLL_SECONDS)
-                on_step(int(latest_metrics(folder).get("step", -1)) + 1, spec.steps)
+                on_step(logged_steps(folder), spec.steps)
         finally:
             _terminate(process)
     record = folder / RECORD

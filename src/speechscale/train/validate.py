@@ -60,7 +60,7 @@ def evaluate_loss(
         if any(shard.seconds is None for shard in shards)
         else sum(shard.seconds or 0 for shard in shards)
     )
-    eos = shards[0].preprocessing["eos_token"]
+    eos = shards[0].eos
     if context.size == 1 or isinstance(model, FSDPModule):
         nll = negative_log_likelihoods(model, samples, bos=eos, dtype=dtype)
     else:

@@ -6,11 +6,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from speechscale.errors import UserError
+from speechscale.records.json_objects import JsonObject
 from speechscale.records.seal import differing_fields, sha256_file, write_file
 from speechscale.units.encoders import Encoder
 
@@ -30,7 +30,7 @@ class Codebook:
     centroids: np.ndarray
     mean: np.ndarray
     scale: float
-    encoder: dict[str, Any]
+    encoder: JsonObject
     revisions: Mapping[str, int] = field(default_factory=dict)
 
     def assign(self, frames: np.ndarray) -> np.ndarray:
@@ -70,7 +70,7 @@ def save_codebook(codebook: Codebook, path: Path) -> None:
         "scale": np.array([codebook.scale], dtype=np.float64),
     }
     # The code identity is in the quality report: it must not change the hash of this file, which names its units.
-    content: dict[str, Any] = {"encoder": codebook.encoder}
+    content: JsonObject = {"encoder": codebook.encoder}
     if codebook.revisions:
         content["revisions"] = dict(codebook.revisions)
     # One key: safetensors writes several in no fixed order, and equal codebooks are equal files.

@@ -17,6 +17,7 @@ import numpy as np
 
 from speechscale.compute import DEFAULT_OPTIONS, ComputeOptions
 from speechscale.errors import SampleFault, UserError
+from speechscale.records.json_objects import JsonObject
 from speechscale.records.manifest import SAMPLE_RATE, ManifestSlice, Utterance, cut_manifest
 from speechscale.records.revisions import STAGE_REVISIONS, revisions_of
 from speechscale.records.seal import sha256_file, sha256_json
@@ -36,7 +37,7 @@ class ShardTask:
     manifest_slice: ManifestSlice
     root: Path  # audio paths are relative to it
     codebook: Path
-    preprocessing: dict[str, Any]
+    preprocessing: JsonObject
     load_waveforms: LoadWaveforms
     compute: ComputeOptions = DEFAULT_OPTIONS
     gpu: bool = False  # whether the task uses a GPU where there is one
@@ -99,7 +100,7 @@ def _slice_fields(part: ManifestSlice) -> dict[str, int]:
     return {"num_assigned_records": part.count, **speech}
 
 
-def encoding_metadata(codebook: Codebook, path: Path) -> dict[str, Any]:
+def encoding_metadata(codebook: Codebook, path: Path) -> JsonObject:
     """How units are made, in the field names of the released `meta.json`; HuBERT's fields are null for log-mel."""
     hubert = codebook.encoder if codebook.encoder["name"] == "hubert" else {}
     return {
@@ -196,7 +197,7 @@ def _to_sample(
     return Sample(utterance.id, units, len(waveform) / SAMPLE_RATE, _metadata_row(utterance), durations)
 
 
-def _metadata_row(utterance: Utterance) -> dict[str, Any]:
+def _metadata_row(utterance: Utterance) -> JsonObject:
     """The fields of the released `samples.jsonl`, and of our own those that the utterance has."""
     row = {
         "dataset": utterance.dataset,

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from speechscale.compute import DEFAULT_OPTIONS, ComputeOptions
 from speechscale.errors import UserError
+from speechscale.records.json_objects import JsonObject
 from speechscale.units.hubert import ENCODER_PRESETS, HubertEncoder, HubertSpec
 from speechscale.units.mel import MelEncoder, MelSpec
 
@@ -32,7 +33,7 @@ class Encoder(Protocol):
     buffer_seconds: float
 
     @property
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> JsonObject:
         """Name and every setting that frames depend on; a codebook applies to one identity."""
         ...
 
@@ -51,7 +52,7 @@ def load_encoder(identity: Mapping[str, Any], compute: ComputeOptions = DEFAULT_
     return HubertEncoder(spec, compute) if isinstance(spec, HubertSpec) else MelEncoder(spec)
 
 
-def encoder_identity(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+def encoder_identity(name: str, settings: Mapping[str, Any]) -> JsonObject:
     """The identity of an encoder, with its model pinned to a revision.
 
     Args:

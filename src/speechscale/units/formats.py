@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from speechscale.errors import SampleFault, UserError, nearest
+from speechscale.records.json_objects import JsonObject
 from speechscale.records.revisions import revisions_of
 from speechscale.records.seal import atomic_directory, atomic_write, sha256_file
 from speechscale.records.shards import Sample, Shard, Skip, is_written, vocabulary_of, write_shard
@@ -52,7 +53,7 @@ class UnitFileInfo:
     keep_repeats: bool = False
     frame_rate: float | None = None
 
-    def preprocessing(self, source: Path) -> dict[str, Any]:
+    def preprocessing(self, source: Path) -> JsonObject:
         """How the units were made, as far as it is known, in the field names of `meta.json`."""
         return {
             "manifest_sha256": sha256_file(source),
@@ -292,14 +293,14 @@ def _read_slamkit_tokens(path: Path) -> Iterator[tuple[int, Parse]]:
     return ((number, partial(parse, line)) for number, line in _lines(path) if line.strip())
 
 
-def _object(line: str) -> dict[str, Any]:
+def _object(line: str) -> JsonObject:
     row = json.loads(line)
     if not isinstance(row, dict):
         raise ValueError(f"found {line[:40]!r}")
     return row
 
 
-def _name(row: dict[str, Any]) -> str:
+def _name(row: JsonObject) -> str:
     name = row["file_name"]
     if not isinstance(name, str) or not name:
         raise ValueError(f"file_name is {name!r}")

@@ -27,7 +27,7 @@ def mean_durations(shards: Sequence[Shard]) -> np.ndarray:
     Raises:
         UserError: shards without durations.
     """
-    count = shards[0].preprocessing["eos_token"]
+    count = shards[0].eos
     runs, frames = np.zeros(count), np.zeros(count)
     for shard in shards:
         if shard.durations is None:

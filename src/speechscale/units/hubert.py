@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from speechscale.compute import ComputeOptions, Device, choose_device
 from speechscale.errors import UserError
+from speechscale.records.json_objects import JsonObject
 from speechscale.records.manifest import SAMPLE_RATE
 from speechscale.records.seal import sha256_file
 
@@ -137,7 +138,7 @@ class HubertEncoder:
         self._batch_samples = compute.batch_seconds * SAMPLE_RATE
 
     @property
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> JsonObject:
         """Name and every setting that frames depend on."""
         return {"name": self.name, **self.spec.model_dump()}
 
@@ -211,7 +212,7 @@ def _load_pretrained(spec: HubertSpec) -> HubertModel:
     from transformers import HubertConfig, HubertModel
     from transformers.utils import logging
 
-    source: dict[str, Any] = {"pretrained_model_name_or_path": spec.model}
+    source: JsonObject = {"pretrained_model_name_or_path": spec.model}
     if not Path(spec.model).is_dir():
         source["revision"] = spec.revision
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
@@ -244,7 +245,7 @@ def _load_pretrained(spec: HubertSpec) -> HubertModel:
     return model
 
 
-def _check_weights(model: str, loading: dict[str, Any]) -> None:
+def _check_weights(model: str, loading: JsonObject) -> None:
     """Refuse what transformers accepts: it initialises missing weights at random and ignores unknown ones."""
     problems = {
         "missing": set(loading["missing_keys"]) - {"masked_spec_embed"},  # used in training only

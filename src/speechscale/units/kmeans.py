@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from speechscale.compute import DEFAULT_OPTIONS, ComputeOptions, available_cores, choose_device
 from speechscale.errors import UserError
+from speechscale.records.json_objects import JsonObject
 from speechscale.records.revisions import revisions_of
 from speechscale.units.codebook import Codebook
 
@@ -48,7 +49,7 @@ class KMeansSpec(BaseModel):
 
 
 def train_kmeans(
-    frames: np.ndarray, spec: KMeansSpec, encoder: dict[str, Any], compute: ComputeOptions = DEFAULT_OPTIONS
+    frames: np.ndarray, spec: KMeansSpec, encoder: JsonObject, compute: ComputeOptions = DEFAULT_OPTIONS
 ) -> Codebook:
     """Learn a codebook by k-means from a k-means++ start.
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from speechscale.compute import DEFAULT_OPTIONS, ComputeOptions
 from speechscale.errors import SampleFault, UserError
+from speechscale.records.json_objects import JsonObject
 from speechscale.records.manifest import SAMPLE_RATE, Utterance, sample_manifest
 from speechscale.units.codebook import Codebook, save_codebook
 from speechscale.units.encoders import Encoder, load_encoder
@@ -46,7 +46,7 @@ class CodebookTask:
     """
 
     source: SpeechSource
-    encoder: dict[str, Any]
+    encoder: JsonObject
     kmeans: KMeansSpec
     path: Path
     compute: ComputeOptions = DEFAULT_OPTIONS

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
 
 import numpy as np
 import scipy.fft
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from speechscale.records.json_objects import JsonObject
 from speechscale.records.manifest import SAMPLE_RATE
 
 
@@ -48,7 +48,7 @@ class MelEncoder:
         self.dimension = spec.bands
 
     @property
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> JsonObject:
         """Name and every setting that frames depend on."""
         return {"name": self.name, **self.spec.model_dump()}
 

@@ -339,7 +339,7 @@ def batch(
         outputs.append(done.output)
         utterances += list(read_manifest(out))
         for skip in map(json.loads, out.with_suffix(".skips.jsonl").read_text().splitlines()):
-            outcomes.append((skip["id"], skip["reason"], skip["detail"]))
+            outcomes.append((skip.id, skip.reason, skip.detail))
 
     everything, book, shards = (
         root.parent / "all.jsonl",
@@ -355,7 +355,7 @@ def batch(
     for shard in open_shards(shards):
         verify_shard(shard.folder)
         outcomes += [(row["id"], FINE, "") for row in shard.rows()]
-        outcomes += [(skip["id"], skip["reason"], skip["detail"]) for skip in shard.skips()]
+        outcomes += [(skip.id, skip.reason, skip.detail) for skip in shard.skips()]
     return expected, outcomes, outputs
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from speechscale.datasets.corpora.utterances import describe_validation_error
 from speechscale.errors import UserError
 from speechscale.records.items import Label
+from speechscale.records.validation import first_fault
 
 SWUGGY, SBLIMP, SSTORYCLOZE, TSTORYCLOZE, SALMON = (
     "swuggy", "sblimp", "sstorycloze", "tstorycloze", "salmon"
@@ -77,7 +77,7 @@ def make_member(
     except ValidationError as error:
         task, pair_id = label.get("task"), label.get("pair_id")
         pair = (str(task), str(pair_id)) if task and pair_id else None
-        return MemberFault(where, "bad entry", f"{describe_validation_error(error)}; correct it", pair)
+        return MemberFault(where, "bad entry", f"{first_fault(error, 'the entry')}; correct it", pair)
     defaults: dict[str, object] = {
         "dataset": validated.task,
         "split": "test",

@@ -8,6 +8,7 @@ from typing import Any
 from speechscale.datasets.corpora.source import TRAIN, CorpusSource, UtteranceOrSkip
 from speechscale.datasets.corpora.utterances import AudioChecker
 from speechscale.datasets.reading import read_json_lines
+from speechscale.records.json_objects import JsonObject
 from speechscale.records.manifest import Utterance
 from speechscale.records.shards import Skip
 
@@ -34,7 +35,7 @@ def read(source: CorpusSource) -> Iterator[UtteranceOrSkip]:
                 yield checker.check(where, utterance_fields(line, source.dataset))
 
 
-def utterance_fields(line: Mapping[str, Any], dataset: str) -> dict[str, Any]:
+def utterance_fields(line: Mapping[str, Any], dataset: str) -> JsonObject:
     """The fields of `Utterance` that a line states under any of their known names, not validated."""
     fields = {
         key: value for key, value in line.items() if key in Utterance.model_fields and value is not None

@@ -11,6 +11,7 @@ from speechscale.datasets.corpora.splits import split_from_name
 from speechscale.datasets.corpora.utterances import AudioChecker
 from speechscale.datasets.reading import read_json_lines
 from speechscale.errors import SampleFault, UserError
+from speechscale.records.json_objects import JsonObject
 from speechscale.records.shards import Skip
 
 _ADVICE = "write the audio out with lhotse first (`CutSet.save_audios`)"
@@ -49,7 +50,7 @@ def _utterance(checker: AudioChecker, split: str, where: str, line: Mapping[str,
     has_id = isinstance(lhotse_id, str) and bool(lhotse_id)
     utterance_id = f"{dataset}/{lhotse_id}" if has_id else ""
     is_recording = "sources" in line
-    parse: Callable[[Mapping[str, Any]], dict[str, Any]] = _recording_fields if is_recording else _cut_fields
+    parse: Callable[[Mapping[str, Any]], JsonObject] = _recording_fields if is_recording else _cut_fields
     try:
         fields = parse(line)
     except SampleFault as fault:
@@ -61,7 +62,7 @@ def _utterance(checker: AudioChecker, split: str, where: str, line: Mapping[str,
     return checker.check(where, fields, is_whole_file=is_recording)
 
 
-def _recording_fields(line: Mapping[str, Any]) -> dict[str, Any]:
+def _recording_fields(line: Mapping[str, Any]) -> JsonObject:
     channels = line.get("channel_ids") or [c for source in line["sources"] for c in source["channels"]]
     audio, channel = _audio_file(line, channels)
     return {
@@ -72,7 +73,7 @@ def _recording_fields(line: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _cut_fields(line: Mapping[str, Any]) -> dict[str, Any]:
+def _cut_fields(line: Mapping[str, Any]) -> JsonObject:
     if line.get("type", "MonoCut") not in ("MonoCut", "MultiCut") or "tracks" in line:
         kind = line.get("type", "MixedCut")
         raise SampleFault("not plain audio", f"a {kind} is mixed or padded when it is loaded; {_ADVICE}")
@@ -88,7 +89,7 @@ def _cut_fields(line: Mapping[str, Any]) -> dict[str, Any]:
     return fields | _transcript_and_speaker(line.get("supervisions") or []) | {"extra": extra}
 
 
-def _transcript_and_speaker(supervisions: list[Mapping[str, Any]]) -> dict[str, Any]:
+def _transcript_and_speaker(supervisions: list[Mapping[str, Any]]) -> JsonObject:
     """Texts of all supervisions in order of time; the speaker where all supervisions have the same."""
     ordered = sorted(supervisions, key=lambda s: s["start"])
     texts = [s["text"] for s in ordered if s.get("text")]
@@ -99,14 +100,14 @@ def _transcript_and_speaker(supervisions: list[Mapping[str, Any]]) -> dict[str, 
     }
 
 
-def _custom_fields(line: Mapping[str, Any]) -> dict[str, Any]:
+def _custom_fields(line: Mapping[str, Any]) -> JsonObject:
     """Fields that a recipe adds to the cut and, where it has only one, to its supervision."""
     supervisions = line.get("supervisions") or []
     of_supervision = (supervisions[0].get("custom") or {}) if len(supervisions) == 1 else {}
     return {**of_supervision, **(line.get("custom") or {})}
 
 
-def _aligned_words(line: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _aligned_words(line: Mapping[str, Any]) -> list[JsonObject]:
     """Words of a cut with their seconds from its start, in the fields of sTinyStories.
 
     Lhotse counts the times of an alignment from the start of the recording, wherever the cut begins.

@@ -12,6 +12,7 @@ from speechscale.datasets.corpora.source import CorpusSource, UtteranceOrSkip
 from speechscale.errors import SampleFault
 from speechscale.records.manifest import Utterance
 from speechscale.records.shards import Skip
+from speechscale.records.validation import first_fault
 from speechscale.speech.audio.decode import END_TOLERANCE_SECONDS, Recording, resolve_inside
 from speechscale.speech.audio.recordings import RecordingCache
 
@@ -85,7 +86,7 @@ def validated_utterance(
         utterance.model_dump_json()  # fails for text that cannot be written, such as a path that is not UTF-8
         return measure(utterance)
     except ValidationError as error:
-        return Skip(str(name), "bad entry", f"{where}: {describe_validation_error(error)}; correct it")
+        return Skip(str(name), "bad entry", f"{where}: {first_fault(error, 'the entry')}; correct it")
     except PydanticSerializationError:
         return Skip(str(name), "bad entry", f"{where}: holds text that is not UTF-8; rename or convert it")
     except SampleFault as fault:
@@ -112,10 +113,3 @@ def with_measured_duration(recording: Recording, stated: Utterance, *, is_whole_
         if duration is None or stated.offset + duration > length:
             duration = (end - start) / recording.sample_rate
     return stated.model_copy(update={"sample_rate": recording.sample_rate, "duration": duration})
-
-
-def describe_validation_error(error: ValidationError) -> str:
-    """The first invalid field, what is wrong with it and what was found."""
-    first = error.errors()[0]
-    field = ".".join(str(part) for part in first["loc"]) or "the entry"
-    return f"{field}: {first['msg']}; found {first.get('input')!r}"

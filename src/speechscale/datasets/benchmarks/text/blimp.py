@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from speechscale.datasets.benchmarks.text.checks import count_note
 from speechscale.datasets.reading import read_json_lines, with_read_errors
 from speechscale.errors import UserError
+from speechscale.records.json_objects import JsonObject
 from speechscale.records.text_pairs import TextBenchmark, TextPair
 
 PAIRS_PER_PARADIGM, NUM_PARADIGMS = 1000, 67
@@ -43,7 +43,7 @@ def read_blimp(path: Path) -> TextBenchmark:
     return TextBenchmark(tuple(pairs.values()), notes)
 
 
-def _pair(where: str, line: dict[str, Any]) -> TextPair:
+def _pair(where: str, line: JsonObject) -> TextPair:
     keys = ("sentence_good", "sentence_bad", "UID", "linguistics_term")
     good, bad, paradigm, term = (_require_text(where, line, key) for key in keys)
     number = line.get("pairID", line.get("pair_id"))  # the second in copies on the Hugging Face hub
@@ -53,7 +53,7 @@ def _pair(where: str, line: dict[str, Any]) -> TextPair:
     return TextPair(name, name, _PHENOMENON_OF_TERM.get(term, term), good, bad)
 
 
-def _require_text(where: str, line: dict[str, Any], key: str) -> str:
+def _require_text(where: str, line: JsonObject, key: str) -> str:
     text = line.get(key)
     if not isinstance(text, str) or not text.strip():
         raise UserError(f"{where} has no text under {key!r}; found {', '.join(line)}.")
