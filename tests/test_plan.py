@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -214,3 +215,18 @@ def test_a_series_must_be_chosen_among_several(law_file):
         LawDraws.from_file(content, None)
     with pytest.raises(UserError, match="no series 'third'"):
         LawDraws.from_file(content, "third")
+
+
+@pytest.mark.parametrize(("column", "name"), [(3, "alpha"), (4, "beta")])
+@pytest.mark.parametrize("exponent", [-0.1, 0.0, np.nan])
+def test_law_without_positive_exponents_is_refused(law, column, name, exponent):
+    theta = law.theta.copy()
+    theta[0, column] = exponent
+    rising = dataclasses.replace(law, theta=theta)
+    for plan in (
+        lambda: plan_budget(rising, 1e21),
+        lambda: plan_target(rising, "sblimp", 0.75),
+        lambda: plan_next(rising, 2, 1e19),
+    ):
+        with pytest.raises(UserError, match=f"has {name} = .*; a finite number above zero is wanted"):
+            plan()

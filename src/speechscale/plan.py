@@ -107,7 +107,12 @@ def plan_target(law: LawDraws, score: str, goal: float, limits: Constraints = Co
 
 @_ignore_nonfinite_draws
 def plan_next(law: LawDraws, count: int, flops: float, forecast_flops: float | None = None) -> FurtherRuns:
-    """The further runs that reduce the error of a forecast most; see `laws.design.choose_runs`."""
+    """The further runs that reduce the error of a forecast most; see `laws.design.choose_runs`.
+
+    Raises:
+        UserError: a law whose loss does not fall with size or data, or a budget that allows no design.
+    """
+    _require_falling(law)
     design = choose_runs(law, count, flops, forecast_flops)
     runs = [
         FurtherRun(params=run.params, tokens=run.tokens, flops=run.flops, forecast_se=after)
@@ -151,7 +156,19 @@ def _require_positive(name: str, value: float) -> None:
         raise UserError(f"{name} of {value:g}; a number above zero is wanted.")
 
 
+def _require_falling(law: LawDraws) -> None:
+    """Refuse a law whose loss does not fall with model size and with data: it has no best split of a budget."""
+    for name, exponent in zip(("alpha", "beta"), law.theta[0, 3:5], strict=True):
+        if not (np.isfinite(exponent) and exponent > 0):
+            raise UserError(
+                f"the law of {law.name} has {name} = {exponent:.4g}; a finite number above zero is wanted, because "
+                "without it no split of a budget is best. Fit runs of more sizes and token counts, or plan with "
+                "--published."
+            )
+
+
 def _require_valid(law: LawDraws, limits: Constraints) -> None:
+    _require_falling(law)
     for name, value in (
         ("unique tokens", limits.unique_tokens),
         ("params", limits.params),

@@ -12,6 +12,7 @@ from toy_study import STUDY
 
 from speechscale.errors import UserError
 from speechscale.records.code import code_identity
+from speechscale.records.law import read_law
 from speechscale.records.revisions import STAGE_REVISIONS
 from speechscale.study import run
 from speechscale.study.folder import StudyFolder
@@ -66,3 +67,16 @@ def test_laws_are_fitted_again_for_a_new_revision_only(
         change()
         fit_laws(spec, StudyFolder(tmp_path), records)
         assert len(fits) == expected
+
+
+def test_laws_are_fitted_again_when_the_law_file_is_unreadable(spec: StudySpec, tmp_path: Path) -> None:
+    (tmp_path / "runs.csv").write_text(TABLE)
+    (tmp_path / "curves.csv").write_text(TABLE)
+    law = StudyFolder(tmp_path).law
+    law.write_text('{"schema": "speechscale.law/0"}')
+    records: Any = [SimpleNamespace(status="done")]
+    lines: list[str] = []
+    fit_laws(spec, StudyFolder(tmp_path), records, lines.append)
+    assert len(lines) == 1 and "schema is 'speechscale.law/0'" in lines[0]
+    assert lines[0].endswith("The laws are fitted again.")
+    assert read_law(law).provenance

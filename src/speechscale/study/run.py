@@ -118,7 +118,7 @@ def _run_stages(
     with timer.stage("ladder: train and score"):
         records = run_ladder(spec, folder, shards, backend, log)
     with timer.stage("laws"), spinner("laws"):
-        fit_laws(spec, folder, records)
+        fit_laws(spec, folder, records, log)
     return records
 
 
@@ -222,8 +222,10 @@ def train_all(tasks: Sequence[TrainingTask], spec: StudySpec, backend: Backend) 
                 yield record_failure(task, str(outcome)) if isinstance(outcome, Failure) else outcome
 
 
-def fit_laws(spec: StudySpec, folder: StudyFolder, records: Sequence[RunRecord]) -> None:
-    """Fit the laws to the runs table, unless the law file has the same provenance.
+def fit_laws(
+    spec: StudySpec, folder: StudyFolder, records: Sequence[RunRecord], log: Log = lambda _: None
+) -> None:
+    """Fit the laws to the runs table, unless a readable law file has the same provenance.
 
     Raises:
         UserError: no run is done.
@@ -236,8 +238,12 @@ def fit_laws(spec: StudySpec, folder: StudyFolder, records: Sequence[RunRecord])
         "curves": sha256_file(folder.curves_table),
         **spec.laws.model_dump(),
     }
-    if folder.law.exists() and read_law(folder.law).provenance == provenance:
-        return
+    if folder.law.exists():
+        try:
+            if read_law(folder.law).provenance == provenance:
+                return
+        except UserError as error:
+            log(f"{error} The laws are fitted again.")
     law = fit_table(
         read_table(folder.runs_table),
         curves=read_curves(folder.curves_table),
