@@ -48,7 +48,7 @@ def test_a_folder_without_a_finished_run_is_refused(tmp_path, records):
 def test_json_of_the_wrong_kind_is_refused(study_folder):
     (study_folder / "samples.json").write_text(json.dumps({"text": "not a list"}))
     sentence = (
-        r"samples\.json: the file: Input should be a valid list, found \{'text': 'not a list'\}; "
+        r"samples\.json: the file: Input should be a valid list; found \{'text': 'not a list'\}; "
         r"run the study again to write the file again\."
     )
     with pytest.raises(UserError, match=sentence):

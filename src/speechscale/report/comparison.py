@@ -13,7 +13,8 @@ from speechscale.report.folder import UNSEEN, StudyResults
 PHENOMENON_SEPARATOR = "."  # separates a task from one of its phenomena, as in `minimal_pairs.agreement`
 RATIO_EXPLANATION = (
     "A ratio of exponents is a rate per decade: where it is 2, ten times the compute improves the first series as much "
-    "as a hundred times the compute improves the second. It does not say that the second needs so many times the compute."
+    "as a hundred times the compute improves the second. It does not say that the second needs so many times the "
+    "compute."
 )
 
 
