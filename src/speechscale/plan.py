@@ -8,19 +8,20 @@ import numpy as np
 
 from speechscale.errors import UserError, nearest
 from speechscale.laws import allocation
-from speechscale.laws.bootstrap import percentile_interval
 from speechscale.laws.design import choose_runs
 from speechscale.laws.draws import LawDraws
+from speechscale.laws.estimates import curve_rows, estimate, loss_estimate, score_estimate, scores_at
 from speechscale.laws.minimise import Array
-from speechscale.laws.scores import SaturatingCurves, logistic
 from speechscale.records.flops import FLOPS_PER_PARAM_TOKEN
 from speechscale.records.gpus import gpu_flops
-from speechscale.records.plan import Estimate, FurtherRun, FurtherRuns, GpuEstimate, Plan
+from speechscale.records.plan import FurtherRun, FurtherRuns, GpuEstimate, Plan
 
 LOG_SIZES = np.linspace(-9.0, 9.0, 361)  # ln N tried, around the best split without repetition
 LOG_BUDGETS = np.log(10.0) * np.linspace(0.0, 36.0, 289)  # ln FLOPs searched for a goal under constraints
-ROUNDING = 1e-9  # relative spread below which all rows hold the same number
-FAR_BEYOND = 10.0  # times the largest fitted run, from which a note calls the forecast far
+FAR_BEYOND = 10.0  # factor beyond the fitted runs from which a note calls the forecast far
+MANY_EPOCHS = (
+    40.0  # from which a note says that repetitions are worth next to nothing (Muennighoff et al. 2023)
+)
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,8 @@ _ignore_nonfinite_draws = np.errstate(over="ignore", invalid="ignore", divide="i
 def plan_budget(law: LawDraws, flops: float, limits: Constraints = Constraints()) -> Plan:
     """The best use of a budget in FLOPs.
 
-    The plan is the best split of row 0 of the law. The intervals of N and D are those of the best split, and those of
-    loss and scores are those of what this very plan reaches.
+    The plan is the best split at the centre of the law. The intervals of N and D are those of the best split, and those
+    of loss and scores are those of what this very plan reaches.
 
     Raises:
         UserError: a value that is not above zero, or constraints that the law cannot answer.
@@ -63,7 +64,10 @@ def plan_budget(law: LawDraws, flops: float, limits: Constraints = Constraints()
     if not (np.isfinite(flops) and flops > 0):
         raise UserError(f"a budget of {flops} FLOPs; a number above zero is wanted.")
     split = _best_split(law, np.full(len(law.theta), np.log(flops)), limits)
-    return _to_plan(law, split, limits, _log_loss_of_first_row(law, split, limits))
+    central = _central_split(law, split)
+    unique = None if limits.unique_tokens is None else np.log([limits.unique_tokens])
+    reached = law.log_loss(central.log_n[None], central.log_d[None], unique)[:, 0]
+    return _to_plan(law, split, limits, reached)
 
 
 @_ignore_nonfinite_draws
@@ -92,17 +96,36 @@ def plan_target(law: LawDraws, score: str, goal: float, limits: Constraints = Co
             f"{score}={goal:g} cannot be planned for: by this law the score is between chance ({curve.floor:g}) and "
             f"its ceiling ({ceiling:.3g})."
         )
-    loss = -curve.at(goal)
-    rows = np.arange(len(law.theta)) % len(loss)
-    log_c = _log_budget_for(law, np.where(np.isfinite(loss), loss, -np.inf)[rows], limits)
-    if not np.isfinite(log_c[0]):
-        raise UserError(
-            f"{score}={goal:g} takes a loss of {loss[0]:.4g}, which the law of {law.name} never reaches"
-            + (" with these unique tokens or this size" if limits.unique_tokens or limits.params else "")
-            + f" (E is {np.exp(law.theta[0, 2]):.4g}): no budget is enough."
-        )
+    needed = -curve.at(goal)
+    loss = np.where(np.isfinite(needed), needed, -np.inf)[curve_rows(law, len(needed))]
+    log_c = _log_budget_for(law, loss, limits)
+    if not np.isfinite(law.centre(log_c)):
+        raise UserError(_unreachable(law, score, goal, float(needed[0]), limits))
     split = _best_split(law, log_c, limits)
     return _to_plan(law, split, limits, split.log_loss)
+
+
+@_ignore_nonfinite_draws
+def plan_run(law: LawDraws, params: float, tokens: float, limits: Constraints = Constraints()) -> Plan:
+    """What a run of N parameters and D tokens is expected to reach.
+
+    Args:
+        law: the law with draws.
+        params: N.
+        tokens: D.
+        limits: the unique tokens, and the machine; `limits.params` is not read.
+
+    Raises:
+        UserError: a value that is not above zero, or unique tokens that the law cannot answer for.
+    """
+    for name, value in (("params", params), ("tokens", tokens)):
+        _require_positive(name, value)
+    _require_valid(law, limits)
+    log_n, log_d = (np.full(len(law.theta), np.log(value)) for value in (params, tokens))
+    log_unique = None if limits.unique_tokens is None else np.log([limits.unique_tokens])
+    losses = law.log_loss(log_n[:1], log_d[:1], log_unique)[:, 0]
+    split = Split(log_n, log_d, log_n + log_d + np.log(FLOPS_PER_PARAM_TOKEN), losses)
+    return _to_plan(law, split, limits, losses)
 
 
 @_ignore_nonfinite_draws
@@ -158,7 +181,8 @@ def _require_positive(name: str, value: float) -> None:
 
 def _require_falling(law: LawDraws) -> None:
     """Refuse a law whose loss does not fall with model size and with data: it has no best split of a budget."""
-    for name, exponent in zip(("alpha", "beta"), law.theta[0, 3:5], strict=True):
+    for name, exponents in zip(("alpha", "beta"), law.theta[: law.points, 3:5].T, strict=True):
+        exponent = float(exponents.min())
         if not (np.isfinite(exponent) and exponent > 0):
             raise UserError(
                 f"the law of {law.name} has {name} = {exponent:.4g}; a finite number above zero is wanted, because "
@@ -191,7 +215,7 @@ def _best_split(law: LawDraws, log_c: Array, limits: Constraints) -> Split:
         log_n = np.full_like(log_c, np.log(limits.params))
     else:
         with np.errstate(invalid="ignore", over="ignore"):
-            log_n, _ = allocation.log_optimum(law.theta, np.exp(log_c))
+            log_n, _ = allocation.log_optimum(law.theta[:, :7], np.exp(log_c))
     if limits.unique_tokens is None:
         return _split_at(law, log_n, log_nd, None)
     log_unique = np.full((len(log_c), 1), np.log(limits.unique_tokens))
@@ -215,7 +239,7 @@ def _log_budget_for(law: LawDraws, loss: Array, limits: Constraints) -> Array:
     """Ln of the least budget (S,) that reaches a loss (S,); infinite where none does."""
     if limits.unique_tokens is None and limits.params is None:
         with np.errstate(divide="ignore"):
-            return np.log(allocation.flops_for(law.theta, loss))
+            return np.log(allocation.flops_for(law.theta[:, :7], loss))
     with np.errstate(divide="ignore", invalid="ignore"):
         goal = np.log(loss)
     reached = np.stack(
@@ -235,93 +259,121 @@ def _log_budget_for(law: LawDraws, loss: Array, limits: Constraints) -> Array:
 
 
 def _to_plan(law: LawDraws, split: Split, limits: Constraints, log_loss: Array) -> Plan:
-    """The plan of row 0, with intervals from the other rows.
+    """The plan at the centre of the law, with intervals from its draws.
 
     Args:
         law: the law with draws.
         split: the best split by every row.
         limits: what is not free.
-        log_loss: ln L (S,) from which loss and scores follow.
+        log_loss: ln L (R,) from which loss and scores follow.
     """
     unique = limits.unique_tokens
-    params, tokens, flops, loss = (np.exp(rows) for rows in (split.log_n, split.log_d, split.log_c, log_loss))
-    epochs = np.maximum(tokens / unique, 1.0) if unique else np.ones_like(tokens)
+    central = _central_split(law, split)
+    log_unique = np.log(unique) if unique else np.inf
     rate = limits.tokens_per_second or law.tokens_per_second
-    collected = np.minimum(tokens, unique or np.inf)  # repetitions need no further audio
-    planned = {"params": params[0], "tokens": tokens[0], "flops": flops[0]}
-    beyond = {name: float(planned[name] / law.largest[name]) for name in planned if name in law.largest}
+    # Repetitions need no further audio.
+    log_hours = np.minimum(split.log_d, log_unique) - np.log(3600 * rate) if rate else None
+    planned = {
+        "params": float(np.exp(central.log_n)),
+        "tokens": float(np.exp(central.log_d)),
+        "flops": float(np.exp(central.log_c)),
+    }
+    beyond = law.beyond(planned)
     return Plan(
         law=law.name,
-        flops=_estimate(flops),
-        params=_estimate(params),
-        tokens=_estimate(tokens),
-        epochs=_estimate(epochs),
+        members=law.points,
+        flops=estimate(law, split.log_c),
+        params=estimate(law, split.log_n),
+        tokens=estimate(law, split.log_d),
+        epochs=estimate(law, np.maximum(split.log_d - log_unique, 0.0)),
         unique_tokens=unique,
-        loss=_estimate(loss),
-        scores={name: _estimate(_scores_at(curve, loss)) for name, curve in law.scores.items()},
-        audio_hours=_estimate(collected / rate / 3600) if rate else None,
-        gpu=_gpu_estimate(flops, limits),
+        loss=loss_estimate(law, log_loss),
+        scores={name: score_estimate(law, curve, log_loss) for name, curve in law.scores.items()},
+        audio_hours=None if log_hours is None else estimate(law, log_hours),
+        gpu=_gpu_estimate(law, split.log_c, limits),
         beyond=beyond,
-        notes=_notes(law, split, limits, beyond),
+        backtested=law.backtested,
+        notes=_notes(law, central, limits, beyond),
         law_checks=law.checks,
     )
 
 
-def _log_loss_of_first_row(law: LawDraws, split: Split, limits: Constraints) -> Array:
-    """Ln L (S,) that each row of the law expects of the split of row 0."""
-    unique = None if limits.unique_tokens is None else np.log([limits.unique_tokens])
-    return law.log_loss(split.log_n[:1], split.log_d[:1], unique)[:, 0]
+@dataclass(frozen=True)
+class CentralSplit:
+    """Ln of parameters, tokens and FLOPs at the centre of a law."""
+
+    log_n: Array  # ()
+    log_d: Array
+    log_c: Array
 
 
-def _scores_at(curve: SaturatingCurves, loss: Array) -> Array:
-    """The score at each loss (S,) by the draws of its curve, which are repeated where there are fewer of them."""
-    rows = np.arange(max(len(loss), len(curve.curves)))
-    midpoint, steepness, ceiling = curve.curves[rows % len(curve.curves)].T
-    return logistic(-loss[rows % len(loss)], curve.floor, midpoint, steepness, ceiling)
+def _central_split(law: LawDraws, split: Split) -> CentralSplit:
+    """The median best size over the fitted laws, and the tokens that the median budget leaves it."""
+    log_n, log_c = law.centre(split.log_n), law.centre(split.log_c)
+    return CentralSplit(log_n, log_c - np.log(FLOPS_PER_PARAM_TOKEN) - log_n, log_c)
 
 
-def _estimate(rows: Array) -> Estimate:
-    """The first row, with the interval of the others."""
-    given = np.ptp(rows) <= ROUNDING * abs(rows[0])  # a number that was given has no interval
-    return Estimate(value=float(rows[0]), interval95=None if given else percentile_interval(rows[1:]))
-
-
-def _gpu_estimate(flops: Array, limits: Constraints) -> GpuEstimate | None:
+def _gpu_estimate(law: LawDraws, log_flops: Array, limits: Constraints) -> GpuEstimate | None:
     if limits.gpu is None:
         return None
-    hours = flops / (gpu_flops(limits.gpu) * limits.mfu) / 3600
-    cost = None if limits.price is None else _estimate(hours * limits.price)
-    return GpuEstimate(name=limits.gpu, mfu=limits.mfu, hours=_estimate(hours), cost=cost)
+    log_hours = log_flops - np.log(gpu_flops(limits.gpu) * limits.mfu * 3600)
+    cost = None if limits.price is None else estimate(law, log_hours + np.log(limits.price))
+    return GpuEstimate(name=limits.gpu, mfu=limits.mfu, hours=estimate(law, log_hours), cost=cost)
 
 
-def _notes(law: LawDraws, split: Split, limits: Constraints, beyond: dict[str, float]) -> list[str]:
+def _notes(law: LawDraws, split: CentralSplit, limits: Constraints, beyond: dict[str, float]) -> list[str]:
     notes = []
     if not law.draws:
         notes.append(f"{law.name} was published without uncertainty, so nothing here has an interval.")
+    elif not law.backtested:
+        notes.append("Not backtested: no forecast of this law was compared with dearer runs.")
     far = {name: factor for name, factor in beyond.items() if factor > FAR_BEYOND}
     if far:
-        factors = ", ".join(f"{name} {factor:.3g} times" for name, factor in far.items())
-        notes.append(
-            f"Far beyond the fitted runs ({factors} the largest): a forecast of the law, not of experience."
-        )
-    elif not beyond:
+        factors = ", ".join(f"{name} by a factor of {factor:.3g}" for name, factor in far.items())
+        notes.append(f"Far beyond the fitted runs ({factors}): a forecast of the law, not of experience.")
+    elif not law.largest:
         notes.append(
             "How far this is beyond the fitted runs is not known, because their range was not published."
         )
     if limits.unique_tokens is not None:
-        notes.append(_tenfold_note(law, split, limits, limits.unique_tokens))
+        notes += _repetition_notes(law, split, limits, limits.unique_tokens)
     return notes
 
 
-def _tenfold_note(law: LawDraws, split: Split, limits: Constraints, unique_tokens: float) -> str:
-    """How ten times the compute is best split between parameters and epochs."""
-    if limits.params is not None or np.exp(split.log_d[0]) < unique_tokens:
-        return "The unique tokens are not used up at this budget." if limits.params is None else "N is fixed."
-    larger = _best_split(law, split.log_c + np.log(10.0), limits)
-    params = float(np.exp(larger.log_n[0] - split.log_n[0]))
-    epochs = float(np.exp(larger.log_d[0] - split.log_d[0]))
-    more, less = ("parameters", "epochs") if params > epochs else ("epochs", "parameters")
+def _repetition_notes(
+    law: LawDraws, split: CentralSplit, limits: Constraints, unique_tokens: float
+) -> list[str]:
+    """How often the data is repeated, and how ten times the compute is best split between parameters and epochs."""
+    epochs = float(np.exp(split.log_d)) / unique_tokens
+    if epochs < 1:
+        return ["The unique tokens are not used up at this budget."]
+    notes = []
+    if epochs > MANY_EPOCHS:
+        notes.append(
+            f"{epochs:,.0f} epochs: repetitions beyond about {MANY_EPOCHS:.0f} were found to be worth next to nothing "
+            "(Muennighoff et al. 2023); collect more data, or spend less."
+        )
+    if limits.params is not None:
+        return [*notes, "N is fixed."]
+    larger = _best_split(law, np.full(len(law.theta), split.log_c + np.log(10.0)), limits)
+    params = float(np.exp(law.centre(larger.log_n) - split.log_n))
+    more_epochs = float(np.exp(law.centre(larger.log_d) - split.log_d))
+    more, less = ("parameters", "epochs") if params > more_epochs else ("epochs", "parameters")
+    return [
+        *notes,
+        f"The data is repeated. Of ten times this compute, {params:.2g} times would go to parameters and "
+        f"{more_epochs:.2g} times to epochs: from here on, more {more} beat more {less}.",
+    ]
+
+
+def _unreachable(law: LawDraws, score: str, goal: float, loss: float, limits: Constraints) -> str:
+    """Why no budget reaches a score, with the highest score that one reaches."""
+    limited = " with these unique tokens or this size" if limits.unique_tokens or limits.params else ""
+    least = law.centre(_best_split(law, np.full(len(law.theta), LOG_BUDGETS[-1]), limits).log_loss)
+    curve = law.scores[score]
+    highest = float(scores_at(curve, np.zeros(1, int), np.atleast_1d(least))[0])
+    takes = f" It takes a loss of {loss:.4g}, and" if loss > 0 else " No loss is low enough, and"
     return (
-        f"The data is repeated. Of ten times this compute, {params:.2g} times would go to parameters and {epochs:.2g} "
-        f"times to epochs: from here on, more {more} beat more {less}."
+        f"{score}={goal:g} is beyond the law of {law.name}{limited}: no budget is enough.{takes} the highest score "
+        f"that this law reaches with any budget is {highest:.3g}, at a loss of {np.exp(least):.4g}."
     )

@@ -4,16 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from speechscale.records.law import FitOptions, LawFile
-from speechscale.records.law_sections import (
-    IsoflopBudget,
-    IsoflopLaw,
-    Missing,
-    Rows,
-    SeriesLaw,
-    Split,
-    SplitExponents,
-)
+from speechscale.records.law import FitOptions, LawFile, SeriesLaw
+from speechscale.records.law_sections import IsoflopBudget, IsoflopLaw, Missing, Rows, Split, SplitExponents
 
 
 def small_law() -> LawFile:

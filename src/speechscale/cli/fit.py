@@ -24,9 +24,10 @@ def fit(
         float, typer.Option(help="Score of guessing, where there is no <score>_chance column.")
     ] = 0.5,
     ceiling: Annotated[str, typer.Option(help="Best score possible, or 'free' to fit it.")] = "1",
-    rollout: Annotated[
-        int | None, typer.Option(help="Also fit the K cheapest runs, and forecast the others.")
-    ] = None,
+    law: Annotated[
+        str,
+        typer.Option(help="What forecasts come from: pooled (four forms) or additive (the published one)."),
+    ] = "pooled",
     exhaustive: Annotated[
         bool, typer.Option("--exhaustive", help="Descend from all 4,500 published starts.")
     ] = False,
@@ -54,7 +55,7 @@ def fit(
 
     table = read_table(runs)
     with Console(stderr=True).status("fitting") as status:  # shows nothing where stderr is no terminal
-        law = fit_table(
+        fitted = fit_table(
             table,
             curves=read_curves(curves) if curves else None,
             series=series,
@@ -65,15 +66,15 @@ def fit(
             envelope=envelope,
             chance=chance,
             ceiling=None if ceiling == "free" else _number("--ceiling", ceiling),
-            rollout=rollout,
+            law=law,
             exhaustive=exhaustive,
             resampling=resampling,
             bootstrap=bootstrap,
             seed=seed,
             progress=lambda name: status.update(f"fitting {name}"),
         )
-    write_law(law, output)
-    typer.echo(format_law(law))
+    write_law(fitted, output)
+    typer.echo(format_law(fitted))
     typer.echo(f"\n{output}")
 
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from pydantic import BaseModel
 
-from speechscale.records.law import LawFile
+from speechscale.records.forecast_sections import ForecastLaw
+from speechscale.records.law import LawFile, SeriesLaw
 from speechscale.records.law_sections import (
     Check,
     EnvelopeLaw,
@@ -16,7 +17,6 @@ from speechscale.records.law_sections import (
     RepeatedLaw,
     RepeatedRates,
     ScoreLaw,
-    SeriesLaw,
     SingleEpochLaw,
 )
 
@@ -48,9 +48,7 @@ def _series(content: SeriesLaw) -> Iterator[str]:
     yield from _law("envelope, L = k C^gamma", content.envelope)
     yield from _law("IsoFLOP minima", content.isoflop)
     yield from _scores(content.downstream)
-    if content.rollout is not None:
-        rollout = content.rollout
-        yield f"  rollout: {rollout.missing if isinstance(rollout, Missing) else rollout.message}"
+    yield from _forecast(content.forecast)
     yield from format_checks(content.checks)
 
 
@@ -58,6 +56,20 @@ def format_checks(checks: Sequence[Check]) -> Iterator[str]:
     """A line for each check; warnings begin with an exclamation mark."""
     for check in checks:
         yield f"  {'!' if check.level == 'warning' else '-'} {check.check}: {check.message}"
+
+
+def _forecast(law: ForecastLaw | Missing | None) -> Iterator[str]:
+    """The members of the pool, and what the backtest says of it."""
+    if law is None:
+        return
+    if isinstance(law, Missing):
+        yield f"  forecasts: {law.missing}"
+        return
+    yield "  forecasts, pooled in equal parts over"
+    for member in law.members.values():
+        values = ", ".join(f"{name} {value:.3g}" for name, value in member.params if name not in ("A", "B"))
+        yield f"    {member.formula:<36}{values}; noise {member.noise:.2%}"
+    yield f"  {law.backtest.missing if isinstance(law.backtest, Missing) else law.backtest.message}"
 
 
 def _scores(downstream: Mapping[str, ScoreLaw | Missing] | Missing | None) -> Iterator[str]:

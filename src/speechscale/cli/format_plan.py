@@ -8,9 +8,10 @@ from speechscale.records.plan import Estimate, FurtherRuns, Plan
 
 def format_plan(plan: Plan) -> str:
     """Every number of the plan with its interval, its notes, and the checks of its law."""
-    lines = [f"by the law of {plan.law}", *(_row(*row) for row in _rows(plan))]
+    pooled = f", pooled over {plan.members} forms of it" if plan.members > 1 else ""
+    lines = [f"by the law of {plan.law}{pooled}", *(_row(*row) for row in _rows(plan))]
     lines += [
-        f"  {factor:.3g} times the largest {name} of the fitted runs" for name, factor in plan.beyond.items()
+        f"  {name} beyond the fitted runs by a factor of {factor:.3g}" for name, factor in plan.beyond.items()
     ]
     lines += [f"  {note}" for note in plan.notes]
     return "\n".join([*lines, *format_checks(plan.law_checks)])
@@ -31,7 +32,10 @@ def _rows(plan: Plan) -> list[tuple[str, Estimate, str]]:
     rows = [("compute", plan.flops, "FLOPs"), ("parameters", plan.params, "N"), ("tokens", plan.tokens, "D")]
     if plan.unique_tokens is not None:
         rows.append(("epochs", plan.epochs, f"over {plan.unique_tokens:.3g} unique tokens"))
-    rows.append(("loss", plan.loss, "nats per token"))
+    rows.append(("loss", plan.loss, "nats per token, of a new run"))
+    if plan.loss.law_interval95 is not None:
+        of_law = Estimate(value=plan.loss.value, interval95=plan.loss.law_interval95)
+        rows.append(("", of_law, "of the mean of such runs"))
     rows += [(name, score, "") for name, score in plan.scores.items()]
     if plan.audio_hours is not None:
         rows.append(("audio", plan.audio_hours, "hours of speech to collect"))

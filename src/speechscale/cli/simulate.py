@@ -52,7 +52,7 @@ def simulate(
     with Progress(console=Console(stderr=True), disable=not Console(stderr=True).is_terminal) as bar:
         task = bar.add_task("ladders", total=ladders)
         found = simulate_ladders(
-            drawn.theta[0, :5],
+            drawn.theta[0, :7],
             params,
             tokens,
             noise=Noise(noise),

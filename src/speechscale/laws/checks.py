@@ -17,7 +17,8 @@ from speechscale.laws.influence import log_forecast
 from speechscale.laws.minimise import Array
 from speechscale.laws.single_epoch import VANISHED_SHARE, SingleEpochFit
 from speechscale.records.flops import FLOPS_PER_PARAM_TOKEN, training_flops
-from speechscale.records.law_sections import Check
+from speechscale.records.forecast_sections import ForecastLaw
+from speechscale.records.law_sections import Check, Missing
 from speechscale.records.runs_table import RECIPE_COLUMNS
 
 FEW_RUNS = 15
@@ -27,6 +28,7 @@ MAX_WARMUP_SHARE = 0.1  # of the steps of a run
 FLAT_EXCESS = 1e-3  # relative excess over the best loss that spans the flat optimum
 MAX_INTERVAL_RATIO = 4.0  # upper over lower end of an exponent's interval, beyond which it is not determined
 MAX_INFLUENCE = 2.0  # standard errors by which one run may move the forecast
+POOR_COVERAGE = 0.8  # of 95 % intervals in a backtest, below which a law forecasts its own runs badly
 MAX_FLOPS_DEVIATION = 1.05  # factor between the flops column and 6 N D
 
 
@@ -57,6 +59,32 @@ def check_law(law: FittedLaw, runs: list[str]) -> list[Check]:
         _ratio_outside_runs(fit),
     ]
     return [check for check in found if check]
+
+
+def forecast_checks(law: ForecastLaw | Missing | None) -> list[Check]:
+    """What a reader of a forecast must know about the backtest of the pooled law."""
+    if law is None or isinstance(law, Missing):
+        return []
+    found = [
+        _check(
+            "member not converged",
+            f"the fit of {member.formula} ({name}) did not converge, so forecasts do without it",
+            "note",
+        )
+        for name, member in law.members.items()
+        if not member.converged
+    ]
+    if isinstance(law.backtest, Missing):
+        return [*found, _check("not backtested", law.backtest.missing, "note")]
+    inside = min(split.pool.inside95 or 0.0 for split in law.backtest.splits)
+    if inside < POOR_COVERAGE or law.scale > 1:
+        message = (
+            f"{law.backtest.message}; so the intervals of forecasts are {law.scale:.2f} times as wide as the draws "
+            "alone"
+        )
+        level: Literal["warning", "note"] = "warning" if inside < POOR_COVERAGE else "note"
+        found.append(_check("backtest", message, level, scale=law.scale, least_inside95=inside))
+    return found
 
 
 def _check(

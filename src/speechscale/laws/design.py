@@ -62,7 +62,7 @@ def choose_runs(law: LawDraws, count: int, flops: float, forecast_flops: float |
     Raises:
         UserError: the law has no draws or no noise, or the budget fits no run.
     """
-    if law.draws < MIN_DRAWS or not law.noise:
+    if law.draws < MIN_DRAWS or law.noise is None or not law.centre(law.noise) > 0:
         raise UserError(
             f"the law of {law.name} has {law.draws} draws; {MIN_DRAWS} and a measured noise are the least from which "
             "further runs can be chosen: fit a table of runs with --bootstrap 1000."
@@ -80,14 +80,15 @@ def choose_runs(law: LawDraws, count: int, flops: float, forecast_flops: float |
             f"{flops:g} FLOPs are too few for any run as large as a third of the smallest fitted one."
         )
     log_n, log_d = (np.log([getattr(c, name) for c in candidates]) for name in ("params", "tokens"))
-    observed = law.log_loss(log_n, log_d)[1:]
-    forecast = np.log(allocation.best_loss(law.theta[1:, :5], goal))
+    noise = float(law.centre(law.noise))
+    observed = law.log_loss(log_n, log_d)[law.points :]
+    forecast = np.log(allocation.best_loss(law.theta[law.points :, :7], goal))
     usable = np.isfinite(forecast) & np.isfinite(observed).all(axis=1)
     covariance = np.cov(np.column_stack([forecast, observed])[usable], rowvar=False)
     cost = np.array([c.flops for c in candidates])
-    greedy = _greedy(covariance, cost, count, flops, law.noise)
-    chosen = _exchange(covariance, cost, greedy, flops, law.noise)
-    after = [float(np.sqrt(_variance(covariance, chosen[: k + 1], law.noise))) for k in range(len(chosen))]
+    greedy = _greedy(covariance, cost, count, flops, noise)
+    chosen = _exchange(covariance, cost, greedy, flops, noise)
+    after = [float(np.sqrt(_variance(covariance, chosen[: k + 1], noise))) for k in range(len(chosen))]
     return RunDesign([candidates[k] for k in chosen], goal, float(np.sqrt(covariance[0, 0])), after)
 
 

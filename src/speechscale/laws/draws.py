@@ -2,70 +2,91 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from speechscale.errors import UserError, nearest
-from speechscale.laws.forms import NAMES, TERMS, log_loss, to_theta
+from speechscale.laws.family import FAMILY_NAMES
+from speechscale.laws.forms import log_loss, to_theta
 from speechscale.laws.minimise import Array
 from speechscale.laws.published_laws import PUBLISHED_LAWS
 from speechscale.laws.repeated import RATES, log_effective
 from speechscale.laws.scores import SaturatingCurves
-from speechscale.records.law import LawFile
+from speechscale.records.forecast_sections import Backtest, ForecastLaw
+from speechscale.records.law import LawFile, SeriesLaw
 from speechscale.records.law_sections import (
     Check,
-    LossParams,
     Missing,
     RepeatedLaw,
     SaturatingLossCurve,
     ScoreLaw,
-    SeriesLaw,
     SingleEpochLaw,
 )
+
+BEYOND_ROUNDING = 1e-9
+NOISE_SEED = 0  # of the noise of new runs, so that the same plan gives the same interval
 
 
 @dataclass(frozen=True)
 class LawDraws:
-    """A law in row 0 and draws of it from the noise of its runs below.
+    """One law or a pool of laws, with draws from the noise of their runs.
 
-    theta (S, 7), the last two ln R_D* and ln R_N* (NaN where repeated data was not fitted).
+    Attributes:
+        name: of the series or the publication.
+        theta: (R, 9) = (ln A, ln B, ln E, alpha, beta, ln gamma, c, ln R_D*, ln R_N*), the last two NaN where repeated
+            data was not fitted. The first `points` rows are the fitted laws, the others their draws.
+        points: number of fitted laws; the median over them is the centre of every estimate.
+        scores: saturating curves in -loss by score.
+        smallest: params, tokens and flops of the fitted runs, where known.
+        largest: the same.
+        noise: standard deviation of ln L of one run around each row, (R,); None where unknown.
+        scale: factor by which intervals are widened, from a backtest.
+        backtested: whether a backtest gave the scale.
+        tokens_per_second: of audio.
+        checks: of the fit.
     """
 
     name: str
     theta: Array
-    scores: dict[str, SaturatingCurves]  # in -loss
-    smallest: dict[str, float]  # params, tokens and flops of the fitted runs, where known
+    points: int
+    scores: dict[str, SaturatingCurves]
+    smallest: dict[str, float]
     largest: dict[str, float]
-    noise: float | None  # standard deviation of ln L of one run
-    tokens_per_second: float | None
-    checks: list[Check] = field(default_factory=list)  # of the fit
+    noise: Array | None
+    scale: float = 1.0
+    backtested: bool = False
+    tokens_per_second: float | None = None
+    checks: list[Check] = field(default_factory=list)
 
     @classmethod
     def from_file(cls, law: LawFile, series: str | None) -> LawDraws:
-        """The law of one series of a law file.
+        """The pooled law of one series of a law file, or its additive law where none was pooled.
 
         Raises:
-            UserError: no such series, several without a choice, or no single-epoch law that converged.
+            UserError: no such series, several without a choice, or no law that converged.
         """
         name = _chosen_series(law, series)
         content = law.series[name]
-        fitted = _converged_law(content, name)
-        drawn = _theta_columns(fitted.draws)
-        theta = np.full((len(drawn) + 1, 7), np.nan)
-        theta[0, :5], theta[1:, :5] = to_theta(dict(fitted.params)), drawn
-        if isinstance(content.repeated, RepeatedLaw):
-            for k, rate in enumerate(RATES):
-                theta[0, 5 + k] = np.log(getattr(content.repeated.params, rate))
-                theta[1:, 5 + k] = np.log(getattr(content.repeated.draws, rate))
-        spans = {name: getattr(fitted.range, name) for name in ("params", "tokens", "flops")}
+        additive = _fitted_law(content, name)
+        pooled = content.forecast
+        if isinstance(pooled, ForecastLaw):
+            rows = _pooled_rows(pooled, name)
+            scale, backtested = pooled.scale, isinstance(pooled.backtest, Backtest)
+        else:
+            rows, scale, backtested = _additive_rows(additive, name), 1.0, False
+        spans = additive.range
         return cls(
             name,
-            theta,
+            np.column_stack([rows.theta, _log_rates(content, rows)]),
+            rows.points,
             _score_curves(content),
-            {key: span[0] for key, span in spans.items()},
-            {key: span[1] for key, span in spans.items()},
-            fitted.noise,
+            {"params": spans.params[0], "tokens": spans.tokens[0], "flops": spans.flops[0]},
+            {"params": spans.params[1], "tokens": spans.tokens[1], "flops": spans.flops[1]},
+            rows.noise,
+            scale,
+            backtested,
             content.tokens_per_second,
             content.checks,
         )
@@ -88,30 +109,74 @@ class LawDraws:
         smallest, largest = (
             {quantity: span[end] for quantity, span in ranges.items() if span} for end in (0, 1)
         )
-        theta = np.append(to_theta(law.params), rates)[None]
-        return cls(f"{name} ({law.source})", theta, {}, smallest, largest, None, law.tokens_per_second)
+        theta = np.concatenate([to_theta(law.params), [0.0, 0.0], rates])[None]
+        return cls(
+            f"{name} ({law.source})",
+            theta,
+            1,
+            {},
+            smallest,
+            largest,
+            None,
+            tokens_per_second=law.tokens_per_second,
+        )
 
     @property
     def draws(self) -> int:
         """Number of draws."""
-        return len(self.theta) - 1
+        return len(self.theta) - self.points
 
     @property
     def has_repeated_data(self) -> bool:
         """Whether the law says what a repetition is worth."""
-        return bool(np.isfinite(self.theta[0, 5:]).all())
+        return bool(np.isfinite(self.theta[: self.points, 7:]).all())
 
     def log_loss(self, log_n: Array, log_d: Array, log_unique: Array | None = None) -> Array:
-        """Ln L (S, n) of n runs, by every row of the law.
+        """Ln L (R, n) of n runs, by every row of the law.
 
         Args:
-            log_n: ln N, (n,) or (S, n).
+            log_n: ln N, (n,) or (R, n).
             log_d: ln D, the same.
             log_unique: ln of the unique tokens, the same; every token is seen once when None.
         """
         if log_unique is None:
-            return log_loss(self.theta[:, :5], log_n, log_d)
-        return log_loss(self.theta[:, :5], *log_effective(self.theta, log_n, log_d, log_unique))
+            return log_loss(self.theta[:, :7], log_n, log_d)
+        return log_loss(self.theta[:, :7], *log_effective(self.theta, log_n, log_d, log_unique))
+
+    def beyond(self, planned: Mapping[str, float]) -> dict[str, float]:
+        """How far numbers are outside the fitted runs, as factors above 1; nothing for those inside or unknown."""
+        factors = {
+            name: max(value / self.largest[name], self.smallest[name] / value)
+            for name, value in planned.items()
+            if name in self.largest
+        }
+        return {name: float(factor) for name, factor in factors.items() if factor > 1 + BEYOND_ROUNDING}
+
+    def centre(self, rows: Array) -> Array:
+        """The estimate (...) of a quantity that every row gives, (R, ...): the median over the fitted laws."""
+        return np.asarray(np.median(rows[: self.points], axis=0))
+
+    def widened(self, log_rows: Array) -> Array:
+        """Draws (S, ...) of the logarithm of a quantity, moved away from its centre by `scale`."""
+        centre = self.centre(log_rows)
+        return np.asarray(centre + self.scale * (log_rows[self.points :] - centre))
+
+    def with_noise(self, log_loss_rows: Array) -> Array:
+        """Ln L (R, ...) of a new run by every row: the law with the noise of one run, the same at every call."""
+        if self.noise is None:
+            return log_loss_rows
+        noise = np.random.default_rng(NOISE_SEED).standard_normal(log_loss_rows.shape)
+        noise[: self.points] = 0.0
+        return np.asarray(log_loss_rows + noise * self.noise.reshape(-1, *[1] * (log_loss_rows.ndim - 1)))
+
+
+@dataclass(frozen=True)
+class _LawRows:
+    """Rows of a law: theta (R, 7), the number of fitted laws among them, and the noise of each (R,)."""
+
+    theta: Array
+    points: int
+    noise: Array
 
 
 def _chosen_series(law: LawFile, series: str | None) -> str:
@@ -126,26 +191,72 @@ def _chosen_series(law: LawFile, series: str | None) -> str:
     return name
 
 
-def _converged_law(content: SeriesLaw, series: str) -> SingleEpochLaw:
+def _fitted_law(content: SeriesLaw, series: str) -> SingleEpochLaw:
     law = content.single_epoch
     if isinstance(law, Missing):
         raise UserError(f"series {series!r} has no single-epoch law to plan with: {law.missing}")
+    return law
+
+
+def _pooled_rows(pooled: ForecastLaw, series: str) -> _LawRows:
+    members = [member for member in pooled.members.values() if member.weight > 0]
+    if not members:
+        raise UserError(
+            f"no law of the family converged for series {series!r}, so nothing can be planned with them. {_REMEDY}"
+        )
+    points = np.stack([_family_theta(dict(member.params))[0] for member in members])
+    draws = [_family_theta(dict(member.draws)) for member in members]
+    noise = [np.array([member.noise for member in members])]
+    noise += [np.full(len(theta), member.noise) for theta, member in zip(draws, members, strict=True)]
+    return _LawRows(np.concatenate([points, *draws]), len(members), np.concatenate(noise))
+
+
+def _additive_rows(law: SingleEpochLaw, series: str) -> _LawRows:
     if not law.converged:
         found = law.convergence
         raise UserError(
             f"the single-epoch law of series {series!r} did not converge, so nothing can be planned with it: "
             f"{found.agreeing} of {found.starts} starts reached the least objective, with a scaled gradient of "
-            f"{found.gradient:.1e} there. Look for outliers among its runs, add runs of other sizes and budgets, or "
-            "fix or tie parameters (--fix, --tied), and fit again with `speechscale fit`."
+            f"{found.gradient:.1e} there. {_REMEDY}"
         )
-    return law
+    additive = {"gamma": 1.0, "c": 0.0}
+    fitted = _family_theta({**dict(law.params), **additive})
+    drawn = _family_theta({**dict(law.draws), **additive})
+    theta = np.concatenate([fitted, drawn])
+    return _LawRows(theta, 1, np.full(len(theta), law.noise))
 
 
-def _theta_columns(draws: LossParams[list[float]]) -> Array:
-    """Theta (S, 5) of draws by name; coefficients that were rounded to zero become tiny."""
-    columns = [np.array(getattr(draws, name), dtype=float) for name in NAMES]
-    logs = [np.log(np.maximum(column, 1e-300)) for column in columns[:TERMS]]
-    return np.stack(logs + columns[TERMS:], axis=1)
+_REMEDY = (
+    "Look for outliers among its runs, add runs of other sizes and budgets, or fix or tie parameters (--fix, --tied), "
+    "and fit again with `speechscale fit`."
+)
+
+
+def _family_theta(values: Mapping[str, float | Sequence[float]]) -> Array:
+    """Theta (S, 7) of parameters by name; coefficients that were rounded to zero become tiny."""
+    columns = np.broadcast_arrays(*(np.atleast_1d(np.asarray(values[name], float)) for name in FAMILY_NAMES))
+    logarithms = ("A", "B", "E", "gamma")
+    return np.stack(
+        [
+            np.log(np.maximum(column, 1e-300)) if name in logarithms else column
+            for name, column in zip(FAMILY_NAMES, columns, strict=True)
+        ],
+        axis=1,
+    )
+
+
+def _log_rates(content: SeriesLaw, rows: _LawRows) -> Array:
+    """Ln R_D* and ln R_N* (R, 2) of every row; NaN where repeated data was not fitted.
+
+    The rates are drawn under the additive law; the rows of a pool take its draws in turn.
+    """
+    rates = np.full((len(rows.theta), len(RATES)), np.nan)
+    law = content.repeated
+    if isinstance(law, RepeatedLaw):
+        drawn = np.log(np.column_stack([law.draws.R_D, law.draws.R_N]))
+        rates[: rows.points] = np.log([law.params.R_D, law.params.R_N])
+        rates[rows.points :] = drawn[np.arange(len(rates) - rows.points) % len(drawn)]
+    return rates
 
 
 def _score_curves(content: SeriesLaw) -> dict[str, SaturatingCurves]:

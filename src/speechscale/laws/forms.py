@@ -44,12 +44,26 @@ def log_terms(theta: Array, log_n: Array, log_d: Array) -> tuple[Array, Array, A
     return a - alpha * log_n, b - beta * log_d, e
 
 
+def shape_of(theta: Array) -> tuple[Array, Array]:
+    """Gamma and c (...) of theta (..., 5) or (..., 7); 1 and 0 where theta has five columns."""
+    if theta.shape[-1] == len(NAMES):
+        return np.ones(theta.shape[:-1]), np.zeros(theta.shape[:-1])
+    return np.exp(theta[..., 5]), np.asarray(theta[..., 6])
+
+
 def log_loss(theta: Array, log_n: Array, log_d: Array) -> Array:
-    """Ln L (..., n) of n runs at theta (..., 5); no overflow, and NaN where a parameter is not finite."""
+    """Ln L (..., n) of n runs; no overflow, and NaN where a parameter is not finite.
+
+    Args:
+        theta: (..., 5), or (..., 7) with ln gamma and c of L = E + (A/N^alpha + B N^c/D^beta)^gamma.
+        log_n: ln N, (..., n).
+        log_d: ln D, the same.
+    """
     of_n, of_d, e = log_terms(theta, log_n, log_d)
+    gamma, c = (shape[..., None] for shape in shape_of(theta))
     # A draw of a weak law may have no best split, so that its N and D are NaN or infinite.
     with np.errstate(invalid="ignore"):
-        return np.logaddexp(np.logaddexp(of_n, of_d), e)
+        return np.logaddexp(gamma * np.logaddexp(of_n, of_d + c * log_n), e)
 
 
 def huber(residual: Array, delta: float) -> Array:

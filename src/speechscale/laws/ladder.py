@@ -91,7 +91,7 @@ class Ladder:
         centre = self.centring
         return SingleEpochObjective(self.log_n - centre.log_n, self.log_d - centre.log_d, delta)
 
-    def take(self, rows: Array) -> Ladder:
+    def take(self, rows: np.ndarray) -> Ladder:
         """Some of the runs."""
         return Ladder(self.params[rows], self.tokens[rows], self.loss[rows], self.weights[rows])
 

@@ -9,9 +9,10 @@ from speechscale.laws.bootstrap import RESAMPLINGS, require_draw_count
 from speechscale.laws.envelope import DEFINITIONS
 from speechscale.laws.ladder import ParameterConstraint
 from speechscale.laws.single_epoch import require_delta
-from speechscale.records.law import FitOptions, LawName
+from speechscale.records.law import FitOptions, ForecastLawName, LawName
 
 LAWS: tuple[LawName, ...] = get_args(LawName)
+FORECAST_LAWS: tuple[ForecastLawName, ...] = get_args(ForecastLawName)
 
 
 def fit_options(**options: Any) -> FitOptions:
@@ -28,7 +29,11 @@ def fit_options(**options: Any) -> FitOptions:
     for name in options["laws"]:
         if name not in LAWS:
             raise UserError(f"law {name!r} is unknown{nearest(name, LAWS)}; there are {', '.join(LAWS)}.")
-    for name, known in (("resampling", RESAMPLINGS), ("envelope", DEFINITIONS)):
+    for name, known in (
+        ("resampling", RESAMPLINGS),
+        ("envelope", DEFINITIONS),
+        ("law", FORECAST_LAWS),
+    ):
         if name in options and options[name] not in known:
             raise UserError(f"{name} {options[name]!r} is unknown; there are {', '.join(known)}.")
     # Every field is set, so that the law file holds the defaults too.
@@ -38,8 +43,6 @@ def fit_options(**options: Any) -> FitOptions:
     ParameterConstraint.of(chosen.tied, chosen.fixed)
     if chosen.seed < 0:
         raise UserError(f"seed is {chosen.seed}; a whole number from zero on is wanted.")
-    if chosen.rollout is not None and chosen.rollout < 1:
-        raise UserError(f"rollout is {chosen.rollout}; how many of the cheapest runs to fit is wanted.")
     if not 0 <= chosen.chance < 1:
         raise UserError(f"chance is {chosen.chance:g}; a fraction in [0, 1) is wanted.")
     if chosen.ceiling is not None and not chosen.chance < chosen.ceiling <= 1:

@@ -3,7 +3,8 @@
 D' = U_D + U_D R_D* (1 - exp(-R_D / R_D*)) with U_D the unique tokens seen and R_D = D/U_D - 1 the repetitions;
 N' = U_N + U_N R_N* (1 - exp(-R_N / R_N*)) with U_N = min(N, N_opt that goes with U_D) and R_N = N/U_N - 1.
 
-theta (S, 7) = (ln A, ln B, ln E, alpha, beta, ln R_D*, ln R_N*); arrays are float64.
+theta (S, 7) = (ln A, ln B, ln E, alpha, beta, ln R_D*, ln R_N*); arrays are float64. The rates are fitted under the
+additive law; `log_effective` also takes theta (S, 9), with ln gamma and c of another law before the rates.
 Source: Muennighoff et al. 2023 (arXiv 2305.16264), section 3.1.
 """
 
@@ -46,11 +47,11 @@ def effective_count(log_unique: Array, log_seen: Array, log_rate: Array) -> Effe
 
 
 def log_effective(theta: Array, log_n: Array, log_d: Array, log_unique: Array) -> tuple[Array, Array]:
-    """Ln N' and ln D' (..., n) of n runs at theta (..., 7)."""
+    """Ln N' and ln D' (..., n) of n runs at theta (..., 7) or (..., 9)."""
     unique_d = np.minimum(log_unique, log_d)
-    unique_n = np.minimum(log_n, log_params_for(theta[..., None, :5], unique_d))
-    tokens = effective_count(unique_d, log_d, theta[..., 5, None])
-    params = effective_count(unique_n, log_n, theta[..., 6, None])
+    unique_n = np.minimum(log_n, log_params_for(theta[..., None, :-2], unique_d))
+    tokens = effective_count(unique_d, log_d, theta[..., -2, None])
+    params = effective_count(unique_n, log_n, theta[..., -1, None])
     return params.log, tokens.log
 
 

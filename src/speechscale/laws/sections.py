@@ -35,7 +35,6 @@ from speechscale.records.law_sections import (
     EnvelopePoints,
     EnvelopePowerLaw,
     FittedRange,
-    ForecastRuns,
     Interval,
     IsoflopBudget,
     IsoflopLaw,
@@ -52,7 +51,6 @@ from speechscale.records.law_sections import (
     RepeatedLaw,
     RepeatedRates,
     Residuals,
-    Rollout,
     SingleEpochLaw,
     Split,
     SplitExponents,
@@ -111,42 +109,6 @@ def single_epoch(
         ),
     )
     return section, base_law
-
-
-def rollout(single: pl.DataFrame, count: int, options: FitOptions) -> Rollout | Missing:
-    """The law fitted to the `count` cheapest runs, compared with the others."""
-    ordered = single.sort("flops", maintain_order=True)
-    cheap, expensive = ordered.head(count), ordered.slice(count)
-    if not expensive.height:
-        return Missing(missing=f"no runs are left to forecast beyond the {count} cheapest of {single.height}")
-    _, base_law = single_epoch(cheap, options)
-    if base_law is None:
-        return Missing(missing=f"{cheap.height} runs are too few to fit")
-    ladder = to_ladder(expensive)
-    forecast = log_loss(base_law.laws, ladder.log_n, ladder.log_d)
-    error = forecast[0] - ladder.log_loss
-    # A new run carries noise of its own on top of what the law leaves open.
-    own = _rng(options, "rollout").standard_normal(forecast[1:].shape) * base_law.fit.noise
-    low, high = np.quantile(forecast[1:] + own, [0.025, 0.975], axis=0)
-    held = (low <= ladder.log_loss) & (ladder.log_loss <= high)
-    rmse = float(np.sqrt(np.mean(error**2)))
-    return Rollout(
-        fitted_on=cheap.height,
-        forecast=expensive.height,
-        rmse_ln_loss=rmse,
-        bias_ln_loss=float(error.mean()),
-        held_by_interval95=float(held.mean()),
-        runs=ForecastRuns(
-            run=expensive["run"].to_list(),
-            loss=rounded(ladder.loss),
-            forecast=rounded(np.exp(forecast[0])),
-            low=rounded(np.exp(low)),
-            high=rounded(np.exp(high)),
-        ),
-        message=f"fitted on the {cheap.height} cheapest runs, the law misses the loss of the other "
-        f"{expensive.height} by "
-        f"{rmse:.2%} (bias {error.mean():+.2%}); {held.sum()} of {expensive.height} are in their 95 % interval",
-    )
 
 
 def repeated(
@@ -242,12 +204,12 @@ def isoflop(
 
 
 def _allocation(base_law: FittedLaw) -> Allocation:
-    alpha, beta = base_law.draws[:, 3], base_law.draws[:, 4]
+    a = allocation.split_exponent(base_law.draws)
     return Allocation(
         **{name: finite_or_none(value) for name, value in base_law.fit.allocation.items()},
         interval95=Split[Interval | None](
-            a=percentile_interval(beta / (alpha + beta)),
-            b=percentile_interval(alpha / (alpha + beta)),
+            a=percentile_interval(a),
+            b=percentile_interval(1 - a),
             G=percentile_interval(np.exp(allocation.log_g(base_law.draws))),
         ),
     )

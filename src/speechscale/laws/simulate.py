@@ -86,7 +86,7 @@ def law_quantities(theta: Array, forecast_flops: float) -> dict[str, Array]:
         "alpha": values[..., 3],
         "beta": values[..., 4],
         "E": values[..., 2],
-        "a": values[..., 4] / (values[..., 3] + values[..., 4]),
+        "a": allocation.split_exponent(theta),
         "forecast": allocation.best_loss(theta, forecast_flops),
     }
 

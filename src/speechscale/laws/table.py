@@ -10,18 +10,13 @@ import polars as pl
 
 from speechscale.errors import UserError, nearest
 from speechscale.laws import score_sections, sections
-from speechscale.laws.checks import check_law, check_table
+from speechscale.laws.checks import check_law, check_table, forecast_checks
 from speechscale.laws.downstream import DownstreamFit
 from speechscale.laws.efficiency import compare_efficiency
+from speechscale.laws.forecast_section import forecast
 from speechscale.laws.options import fit_options
-from speechscale.records.law import FitOptions, LawFile
-from speechscale.records.law_sections import (
-    DroppedRun,
-    EfficiencyRatio,
-    Missing,
-    Rows,
-    SeriesLaw,
-)
+from speechscale.records.law import FitOptions, LawFile, SeriesLaw
+from speechscale.records.law_sections import DroppedRun, EfficiencyRatio, Missing, Rows
 from speechscale.records.runs_table import canonical_table, is_single_epoch, score_names
 from speechscale.records.seeds import spawn_seed
 
@@ -99,8 +94,9 @@ def _fit_series(
     found: dict[str, object] = {}
     if "bits_per_second" in done.columns:  # loss per second over loss per token
         found["tokens_per_second"] = (done["bits_per_second"] * np.log(2) / done["loss"]).median()
-    if options.rollout is not None:
-        found["rollout"] = sections.rollout(single, options.rollout, options)
+    if options.law == "pooled" and base_law is not None:
+        pooled = forecast(base_law.fit.ladder, single["run"].to_list(), options)
+        found["forecast"], found["checks"] = pooled, [*checks, *forecast_checks(pooled)]
     if "repeated" in options.laws:
         found["repeated"] = sections.repeated(base_law, done, multi, options)
     if "envelope" in options.laws:

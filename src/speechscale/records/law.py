@@ -12,20 +12,29 @@ from pydantic import Field, JsonValue, ValidationError
 
 from speechscale.errors import UserError
 from speechscale.records.code import CodeIdentity
+from speechscale.records.forecast_sections import ForecastLaw
 from speechscale.records.law_sections import (
+    Check,
     EfficiencyRatio,
     EnvelopeDefinition,
+    EnvelopeLaw,
+    IsoflopLaw,
     Missing,
+    MissingIsoflopLaw,
+    RepeatedLaw,
+    Rows,
+    ScoreLaw,
     Section,
-    SeriesLaw,
+    SingleEpochLaw,
 )
 from speechscale.records.revisions import made_by
 from speechscale.records.seal import sha256_json, write_file
 from speechscale.records.validation import first_fault
 
-SCHEMA = "speechscale.law/1"
+SCHEMA = "speechscale.law/2"
 LawName = Literal["single_epoch", "repeated", "envelope", "isoflop", "downstream", "efficiency"]
 Resampling = Literal["noise", "runs"]
+ForecastLawName = Literal["pooled", "additive"]
 
 
 class FitOptions(Section):
@@ -49,7 +58,21 @@ class FitOptions(Section):
     envelope: EnvelopeDefinition = "budgets"
     chance: float = 0.5
     ceiling: float | None = 1.0  # best score possible; None: fitted
-    rollout: int | None = None  # fit the so many cheapest runs too, and forecast the others
+    law: ForecastLawName = "pooled"  # what forecasts come from: the family, or the additive law alone
+
+
+class SeriesLaw(Section):
+    """Every law of one series; None: not asked for."""
+
+    rows: Rows
+    checks: list[Check]
+    tokens_per_second: float | None = None
+    single_epoch: SingleEpochLaw | Missing
+    forecast: ForecastLaw | Missing | None = None
+    repeated: RepeatedLaw | Missing | None = None
+    envelope: EnvelopeLaw | Missing | None = None
+    isoflop: IsoflopLaw | MissingIsoflopLaw | None = None
+    downstream: dict[str, ScoreLaw | Missing] | Missing | None = None
 
 
 class LawFile(Section):

@@ -126,28 +126,6 @@ class SingleEpochLaw(Section):
     residuals: Residuals
 
 
-class ForecastRuns(Section):
-    """Runs that a law of cheaper runs forecasts: observed loss, forecast and 95 % prediction interval."""
-
-    run: list[str]
-    loss: list[float]
-    forecast: list[float]
-    low: list[float]
-    high: list[float]
-
-
-class Rollout(Section):
-    """The law of the cheapest runs, compared with the others."""
-
-    fitted_on: int
-    forecast: int
-    rmse_ln_loss: float
-    bias_ln_loss: float
-    held_by_interval95: float
-    runs: ForecastRuns
-    message: str
-
-
 class Rates(Section, Generic[T]):
     """One value for R_D* and one for R_N*, the decay rates of repeated data."""
 
@@ -379,17 +357,3 @@ class EfficiencyRatio(Section):
     interval95: Interval | None
     message: str
     crossing: Crossing | Missing
-
-
-class SeriesLaw(Section):
-    """Every law of one series; None: not asked for."""
-
-    rows: Rows
-    checks: list[Check]
-    tokens_per_second: float | None = None
-    single_epoch: SingleEpochLaw | Missing
-    rollout: Rollout | Missing | None = None
-    repeated: RepeatedLaw | Missing | None = None
-    envelope: EnvelopeLaw | Missing | None = None
-    isoflop: IsoflopLaw | MissingIsoflopLaw | None = None
-    downstream: dict[str, ScoreLaw | Missing] | Missing | None = None

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from speechscale.records.law_sections import Check, Interval
 from speechscale.records.seal import write_json
 
-SCHEMA = "speechscale.plan/1"
+SCHEMA = "speechscale.plan/2"
 
 
 class Estimate(BaseModel):
@@ -19,6 +19,12 @@ class Estimate(BaseModel):
 
     value: float
     interval95: Interval | None
+
+
+class LossEstimate(Estimate):
+    """A loss with two intervals: `interval95` for one new run, `law_interval95` for the mean of runs so made."""
+
+    law_interval95: Interval | None
 
 
 class GpuEstimate(BaseModel):
@@ -58,16 +64,18 @@ class Plan(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     law: str  # the series, or the publication
+    members: int  # laws of the family that the numbers are pooled over
     flops: Estimate
     params: Estimate
     tokens: Estimate
     epochs: Estimate
     unique_tokens: float | None
-    loss: Estimate
+    loss: LossEstimate
     scores: dict[str, Estimate]
     audio_hours: Estimate | None
     gpu: GpuEstimate | None
-    beyond: dict[str, float]  # params, tokens, flops over the largest of the fitted runs
+    beyond: dict[str, float]  # factors above 1 by which params, tokens, flops are outside the fitted runs
+    backtested: bool
     notes: list[str]
     law_checks: list[Check]
 

@@ -1,0 +1,156 @@
+"""The forecast section of a law file: the pooled family, its backtests, and the widening of its intervals."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from speechscale.laws.backtest import FACTORS, LEVELS, BacktestSplit, backtest, widening
+from speechscale.laws.bootstrap import percentile_interval
+from speechscale.laws.family import FAMILY_NAMES, LOG_NO_FLOOR
+from speechscale.laws.family_fit import MemberFit
+from speechscale.laws.forms import MAX_LOG
+from speechscale.laws.ladder import Ladder
+from speechscale.laws.minimise import Array
+from speechscale.laws.pool import fit_pool
+from speechscale.records.forecast_sections import (
+    Backtest,
+    BacktestedRuns,
+    BacktestSplitResult,
+    FamilyParams,
+    ForecastErrors,
+    ForecastLaw,
+    MemberLaw,
+)
+from speechscale.records.law import FitOptions, rounded
+from speechscale.records.law_sections import Interval, Missing
+from speechscale.records.seeds import spawn, spawn_seed
+
+LOGARITHMS = [FAMILY_NAMES.index(name) for name in ("A", "B", "E", "gamma")]
+NOT_BACKTESTED = (
+    "not backtested: no split leaves 7 cheaper runs or more of 3 sizes and 3 token counts, and a dearer run"
+)
+
+
+def forecast(ladder: Ladder, runs: list[str], options: FitOptions) -> ForecastLaw | Missing:
+    """The pooled family fitted to single-epoch runs.
+
+    Args:
+        ladder: the runs.
+        runs: their names.
+        options: of the fit.
+    """
+    if options.tied or options.fixed:
+        return Missing(missing="parameters are tied or fixed, so forecasts come from the additive law alone")
+    rng = np.random.default_rng(spawn(options.seed, "pool"))
+    pool = fit_pool(ladder, options.bootstrap, rng)
+    if pool is None:
+        return Missing(missing=f"{len(ladder)} runs are too few for any law of the family")
+    splits = backtest(ladder, spawn_seed(options.seed, "backtest"))
+    share = 1 / sum(fit.converged for fit in pool.fits) if any(fit.converged for fit in pool.fits) else 0.0
+    return ForecastLaw(
+        members={
+            fit.name: _member(fit, draws, share * fit.converged)
+            for fit, draws in zip(pool.fits, pool.draws, strict=True)
+        },
+        scale=widening(splits, ladder.log_loss),
+        backtest=_backtest([split_result(split, ladder, runs, 1.0) for split in splits]),
+    )
+
+
+def backtest_runs(
+    ladder: Ladder, runs: list[str], factors: tuple[float, ...], seed: int
+) -> list[BacktestSplitResult]:
+    """Backtests whose intervals are widened by what backtests within the cheaper runs of each split find.
+
+    Args:
+        ladder: single-epoch runs.
+        runs: their names.
+        factors: of the splits.
+        seed: of the draws.
+    """
+    results = []
+    for split in backtest(ladder, seed, factors):
+        cheaper = ladder.take(split.cheaper)
+        inner = backtest(cheaper, spawn_seed(seed, f"within {split.factor:g}"), FACTORS)
+        results.append(split_result(split, ladder, runs, widening(inner, cheaper.log_loss)))
+    return results
+
+
+def split_result(split: BacktestSplit, ladder: Ladder, runs: list[str], scale: float) -> BacktestSplitResult:
+    """One split for the file.
+
+    Args:
+        split: the forecasts.
+        ladder: all runs of the backtest.
+        runs: their names.
+        scale: by which the intervals are widened.
+    """
+    observed = ladder.log_loss[split.dearer]
+    inside = {
+        level: float(np.mean((low <= observed) & (observed <= high)))
+        for level, (low, high) in ((level, split.interval(level, scale)) for level in LEVELS)
+    }
+    low, high = split.interval(LEVELS[-1], scale)
+    pool = _errors(split.centre, observed)
+    return BacktestSplitResult(
+        factor=split.factor,
+        fitted=len(split.cheaper),
+        forecast=len(split.dearer),
+        scale=scale,
+        pool=pool.model_copy(update={f"inside{level * 100:.0f}": share for level, share in inside.items()}),
+        members={name: _errors(row, observed) for name, row in split.members.items()},
+        runs=BacktestedRuns(
+            run=[runs[row] for row in split.dearer],
+            distance=rounded(split.distance),
+            loss=rounded(np.exp(observed)),
+            forecast=rounded(np.exp(split.centre)),
+            low=rounded(np.exp(low)),
+            high=rounded(np.exp(high)),
+        ),
+    )
+
+
+def _member(fit: MemberFit, draws: Array, weight: float) -> MemberLaw:
+    values, drawn = _values(fit.theta), _values(draws)
+    return MemberLaw(
+        formula=fit.member.formula,
+        params=FamilyParams[float](**dict(zip(FAMILY_NAMES, values.tolist(), strict=True))),
+        interval95=FamilyParams[Interval | None](
+            **{name: percentile_interval(drawn[:, k]) for k, name in enumerate(FAMILY_NAMES)}
+        ),
+        noise=fit.noise,
+        weight=weight,
+        converged=fit.converged,
+        convergence=fit.convergence,
+        draws=FamilyParams[list[float]](
+            **{name: rounded(drawn[:, k]) for k, name in enumerate(FAMILY_NAMES)}
+        ),
+    )
+
+
+def _values(theta: Array) -> Array:
+    """The parameters themselves (..., 7) of theta (..., 7), with E = 0 for the laws without it."""
+    values = np.array(theta, dtype=float)
+    values[..., LOGARITHMS] = np.exp(np.minimum(values[..., LOGARITHMS], MAX_LOG))
+    values[..., FAMILY_NAMES.index("E")] *= theta[..., FAMILY_NAMES.index("E")] > LOG_NO_FLOOR + 1
+    return values
+
+
+def _errors(forecast: Array, observed: Array) -> ForecastErrors:
+    error = forecast - observed
+    return ForecastErrors(rms=float(np.sqrt(np.mean(error**2))), bias=float(error.mean()))
+
+
+def _backtest(splits: list[BacktestSplitResult]) -> Backtest | Missing:
+    if not splits:
+        return Missing(missing=NOT_BACKTESTED)
+    parts = [
+        f"{split.pool.inside95:.0%} of {split.forecast} at up to {max(split.runs.distance):.3g} times the compute"
+        for split in splits
+    ]
+    rms = max(split.pool.rms for split in splits)
+    return Backtest(
+        splits=splits,
+        message=f"fitted to its cheaper runs, the pooled law misses its dearer runs by {rms:.2%} or less (rms); inside "
+        f"the 95 % interval of a new run: {', '.join(parts)}",
+    )
