@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
+from speechscale.errors import UserError
 from speechscale.records.law_sections import Check, Interval
 from speechscale.records.seal import write_json
+from speechscale.records.validation import first_fault
 
 SCHEMA = "speechscale.plan/1"
+Model = TypeVar("Model", bound=BaseModel)
 
 
 class Estimate(BaseModel):
@@ -79,3 +84,53 @@ def write_plan(plan: Plan | FurtherRuns, path: Path) -> None:
         return
     content = plan.model_dump()
     write_json(Path(path), {"schema": SCHEMA, "next": content["runs"], "law_checks": content["law_checks"]})
+
+
+def read_plan(path: Path) -> Plan:
+    """Read the plan of a budget or of a goal.
+
+    Raises:
+        UserError: not a plan file, of another schema, or with the runs to make next in place of a plan.
+    """
+    return _validated(Plan, _content(path, "plan", "speechscale plan")["plan"], path)
+
+
+def read_further_runs(path: Path) -> FurtherRuns:
+    """Read the runs to make next.
+
+    Raises:
+        UserError: not a plan file, of another schema, or with a plan in place of runs.
+    """
+    content = _content(path, "next", "speechscale plan --next")
+    runs = {"runs": content.pop("next"), **content}
+    return _validated(FurtherRuns, runs, path)
+
+
+def _content(path: Path, key: str, command: str) -> dict[str, Any]:
+    """The content of a plan file that has `key`, without its schema."""
+    again = f"make it again with `{command}`"
+    try:
+        content: Any = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be opened ({error.strerror or error}); a plan file is wanted."
+        ) from error
+    except ValueError as error:
+        raise UserError(f"{path}: is not JSON ({error}); {again}.") from error
+    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+        found = content.get("schema") if isinstance(content, dict) else type(content).__name__
+        raise UserError(f"{path}: schema is {found!r}, wanted {SCHEMA!r}; {again}.")
+    del content["schema"]
+    if key not in content:
+        raise UserError(f"{path}: has {', '.join(content) or 'nothing'}, wanted {key!r}; {again}.")
+    return content
+
+
+def _validated(model: type[Model], content: object, path: Path) -> Model:
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        raise UserError(
+            f"{path}: {first_fault(error, 'the whole')}; this is not the plan file of this version; make it again "
+            "with `speechscale plan`."
+        ) from None
