@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from run_records import run_record
 from safetensors.torch import save_file
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, OPTConfig, OPTForCausalLM
 from unit_models import ENCODING, EOS, export_release, units_of, write_labelled_shards
@@ -157,12 +158,8 @@ def scored_run(folder: Path) -> RunRecord:
     torch.manual_seed(0)
     shape = ModelShape(layers=1, dim=16, heads=2, vocabulary=12, context=32, hidden_multiple=8)
     folder.mkdir()
-    counts = dict.fromkeys(("seed", "params", "params_total", "tokens", "unique_tokens", "steps"), 1)
-    reals = dict.fromkeys(
-        ("epochs", "flops", "flops_exact", "loss", "loss_se", "bits_per_second", "seconds"), 1.0
-    )
     old = {"lexical": {"accuracy": 0.6, "low": 0.5, "high": 0.7, "items": 9}}
-    record = RunRecord(run="r", series="s", status="done", preset="paper", **counts, **reals, scores=old)
+    record = run_record(scores=old)
     save_model(Transformer(shape).eval(), folder / MODEL, TrainingProvenance(kmeans="k"), record)
     write_record(record, folder / RECORD)
     return record

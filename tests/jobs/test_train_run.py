@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from run_records import run_spec
 from toy_shards import PREPROCESSING, VOCABULARY, counter_samples
 
 from speechscale.errors import UserError
@@ -22,22 +23,8 @@ from speechscale.jobs.train_run import (
 )
 from speechscale.records.runs import RECORD, read_record
 from speechscale.records.shards import write_shard
-from speechscale.train.spec import RunSpec
 
-SPEC = RunSpec(
-    run="tiny",
-    layers=1,
-    dim=8,
-    heads=1,
-    hidden_multiple=8,
-    context=32,
-    batch=4,
-    tokens=4 * 4 * 32,
-    schedule="wsd",
-    precision="float32",
-    curve=1,
-    checkpoint_steps=2,
-)
+SPEC = run_spec(steps=4, dim=8, heads=1, schedule="wsd", curve=1, checkpoint_steps=2)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from toy_shards import PREPROCESSING
 
 from speechscale.errors import UserError
 from speechscale.jobs.train_run import TrainingTask, is_done, train_and_score_run
@@ -78,16 +79,9 @@ def test_impossible_recipes_are_refused(tmp_path: Path) -> None:
 @pytest.fixture
 def tasks(tmp_path: Path) -> list[TrainingTask]:
     """A trunk of 20 steps, which branches leave after 8 and 12 steps."""
-    made = {
-        "vocab_size": 18,
-        "eos_token": 16,
-        "pad_token": 17,
-        "unit_extractor": {"name": "mel"},
-        "kmeans": {"name": "k", "sha256": "k"},
-    }
     for part in ("train", "test", "benchmarks"):
         units = np.append(np.random.default_rng(len(part)).integers(0, 16, 200), 16).astype(np.int16)
-        write_shard(tmp_path / part / "shard-0", [Sample(part, units, 8.0, {})], [], made)
+        write_shard(tmp_path / part / "shard-0", [Sample(part, units, 8.0, {})], [], PREPROCESSING)
     runs = [
         RunSpec(
             run=f"r{steps}",

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
-from toy_shards import PREPROCESSING
+from toy_shards import PREPROCESSING, counter_units
+from toy_study import TINY_LADDER
 
 from speechscale.errors import UserError
 from speechscale.jobs.train_run import TrainingTask, is_done, train_and_score_run
@@ -26,7 +27,7 @@ from speechscale.workers.choose import choose_backend
 from speechscale.workers.local import LocalBackend
 from speechscale.workers.pool import Backend
 
-STUDY = """
+STUDY = f"""
 name = "given"
 title = "Given"
 question = "Does it run?"
@@ -35,30 +36,22 @@ train = "train"
 test = "test"
 vocabulary = 18
 unique_tokens = 2_600
-[ladder]
-context = 32
-hidden_multiple = 8
-preset = "modern"
-precision = "float32"
-curve = 1
+{TINY_LADDER}
 sizes = [
-  { layers = 1, dim = 8, heads = 1, batch = 4, peak_lr = 4e-3 },
-  { layers = 1, dim = 16, heads = 1, batch = 4, peak_lr = 4e-3 },
+  {{ layers = 1, dim = 8, heads = 1, batch = 4, peak_lr = 4e-3 }},
+  {{ layers = 1, dim = 16, heads = 1, batch = 4, peak_lr = 4e-3 }},
 ]
-budgets = [{ tokens = 1_280 }, { epochs = 1 }]
+budgets = [{{ tokens = 1_280 }}, {{ epochs = 1 }}]
 [laws]
 bootstrap = 100
 """
 Write = Callable[..., StudySpec]
 
 
-def counters(name: str, seed: int, made: dict[str, Any] = PREPROCESSING, seconds: float | None = 1.0) -> None:
+def write_counters(name: str, seed: int, preprocessing: dict[str, Any] = PREPROCESSING) -> None:
     rng = np.random.default_rng(seed)
-    samples = []
-    for number in range(100):
-        units = np.append(np.cumsum(rng.choice([1, 1, 1, 2], size=25)) % 16, 16).astype(np.int16)
-        samples.append(Sample(f"{name}{number}", units, seconds, {}))
-    write_shard(Path(name) / "shard-0", samples, [], made)
+    samples = [Sample(f"{name}{number}", counter_units(rng, 25), 1.0, {}) for number in range(100)]
+    write_shard(Path(name) / "shard-0", samples, [], preprocessing)
 
 
 @pytest.fixture
@@ -66,7 +59,7 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
     """The study, with words of its file replaced, beside its shards."""
     monkeypatch.chdir(tmp_path)
     for seed, name in enumerate(("train", "test", "more")):
-        counters(name, seed)
+        write_counters(name, seed)
 
     def written(*replaced: tuple[str, str]) -> StudySpec:
         text = STUDY
@@ -141,7 +134,7 @@ def test_mixture_is_trained_with_its_weights(write: Write) -> None:
 def test_input_shards_that_differ_from_the_spec_are_refused(
     write: Write, old: str, new: str, said: str
 ) -> None:
-    counters("other", 7, {**PREPROCESSING, "kmeans": {"name": "k", "sha256": "x"}})
+    write_counters("other", 7, {**PREPROCESSING, "kmeans": {"name": "k", "sha256": "x"}})
     with pytest.raises(UserError, match=said):
         run_study(write((old, new)), Path("out"), backend=LocalBackend(1))
     assert not Path("out").exists()
