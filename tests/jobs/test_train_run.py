@@ -1,4 +1,4 @@
-"""Training jobs: one run by itself, records of runs that fail, and the files that a run goes through."""
+"""Training jobs: one run by itself, records of runs that fail, and the source files that a run enters."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def task(tmp_path: Path) -> TrainingTask:
     return TrainingTask(SPEC, tmp_path / "runs" / "tiny", (tmp_path / "train",), tmp_path / "test", None)
 
 
-def test_one_run_leaves_its_record(task: TrainingTask, tmp_path: Path) -> None:
+def test_single_run_writes_its_record(task: TrainingTask, tmp_path: Path) -> None:
     steps: list[tuple[int, int]] = []
     record = train_one_run(
         SPEC,
@@ -54,7 +54,7 @@ def test_one_run_that_diverges_is_an_error_after_its_record_is_written(
     task: TrainingTask, tmp_path: Path
 ) -> None:
     wild = SPEC.model_copy(update={"peak_lr": 1e38, "preset": "modern", "curve": 0})
-    with pytest.raises(UserError, match=r"tiny diverged \(step .*record\.json keeps it on record"):
+    with pytest.raises(UserError, match=r"tiny diverged \(step .*its record is .*record\.json\."):
         train_one_run(wild, task.test, tmp_path / "out", relative_to=tmp_path, shards=task.train)
     assert read_record(tmp_path / "out" / RECORD).status == "diverged"
 

@@ -82,7 +82,7 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StudySpec:
     items = []
     for number, text in enumerate(texts(2, 12)):
         for condition in ("seen", "unseen"):
-            for correct, said in ((True, text), (False, text[::-1])):
+            for correct, spelling in ((True, text), (False, text[::-1])):
                 label = {
                     "task": "order",
                     "group_id": str(number),
@@ -90,7 +90,7 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StudySpec:
                     "condition": condition,
                     "correct": correct,
                 }
-                items.append(spoken(f"{number}/{condition}/{correct}", said, extra=label))
+                items.append(spoken(f"{number}/{condition}/{correct}", spelling, extra=label))
     write_shard(Path("benchmarks/shard-0"), items, [], PREPROCESSING)
     Path("study.toml").write_text(STUDY)
     return read_study(Path("study.toml"))
@@ -160,7 +160,7 @@ def test_series_are_trained_scored_and_compared(study: StudySpec) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "message"),
     [
         ('name = "pieces"', 'name = "speech"', "two series have the name 'speech'"),
         ('tokens = "characters"', 'tokens = "letters"', "series.3.tokens = 'letters'"),
@@ -173,10 +173,10 @@ def test_series_are_trained_scored_and_compared(study: StudySpec) -> None:
         ),
     ],
 )
-def test_invalid_series_are_refused(study: StudySpec, old: str, new: str, said: str) -> None:
+def test_invalid_series_are_refused(study: StudySpec, old: str, new: str, message: str) -> None:
     assert old in STUDY
     Path("study.toml").write_text(STUDY.replace(old, new))
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         read_study(Path("study.toml"))
 
 

@@ -1,4 +1,4 @@
-"""A study of given shards, run: trained, told, and refused in a sentence when the shards are not what its file says."""
+"""A study of existing shards: it trains and writes a report, or is refused when the shards differ from its file."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ def write_counters(name: str, seed: int, preprocessing: dict[str, Any] = PREPROC
 
 @pytest.fixture
 def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
-    """The study, with words of its file replaced, beside its shards."""
+    """Reads the study with parts of its file replaced; its shards are in the working directory."""
     monkeypatch.chdir(tmp_path)
     for seed, name in enumerate(("train", "test", "more")):
         write_counters(name, seed)
 
-    def written(*replaced: tuple[str, str]) -> StudySpec:
+    def write_study(*replaced: tuple[str, str]) -> StudySpec:
         text = STUDY
         for old, new in replaced:
             assert old in text
@@ -69,7 +69,7 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
         Path("study.toml").write_text(text)
         return read_study(Path("study.toml"))
 
-    return written
+    return write_study
 
 
 def tasks_of(spec: StudySpec) -> list[TrainingTask]:
@@ -78,9 +78,9 @@ def tasks_of(spec: StudySpec) -> list[TrainingTask]:
 
 
 def test_study_of_input_shards_writes_a_report(write: Write) -> None:
-    said: list[str] = []
-    report = run_study(write(), Path("out"), backend=LocalBackend(2), log=said.append)
-    assert len(said) == 4 and all(" done " in line for line in said)
+    lines: list[str] = []
+    report = run_study(write(), Path("out"), backend=LocalBackend(2), log=lines.append)
+    assert len(lines) == 4 and all(" done " in line for line in lines)
     page = report.read_text()
     assert "nothing to listen to" in page
     records = [read_record(path) for path in Path("out").glob("runs/*/record.json")]
@@ -113,7 +113,7 @@ def test_mixture_is_trained_with_its_weights(write: Write) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "message"),
     [
         (
             "vocabulary = 18",
@@ -132,10 +132,10 @@ def test_mixture_is_trained_with_its_weights(write: Write) -> None:
     ],
 )
 def test_input_shards_that_differ_from_the_spec_are_refused(
-    write: Write, old: str, new: str, said: str
+    write: Write, old: str, new: str, message: str
 ) -> None:
     write_counters("other", 7, {**PREPROCESSING, "kmeans": {"name": "k", "sha256": "x"}})
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         run_study(write((old, new)), Path("out"), backend=LocalBackend(1))
     assert not Path("out").exists()
 
@@ -151,7 +151,7 @@ def test_damaged_shard_is_refused_before_training(write: Write) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "message"),
     [
         ('train = "train"\n', "", r"give train \(one folder\) or \[\[corpus.mixture\]\]"),
         (
@@ -162,8 +162,8 @@ def test_damaged_shard_is_refused_before_training(write: Write) -> None:
         ("curve = 1", "curve = 1\nprocesses = 8", "size 0: batch = 4 .* processes = 8"),
     ],
 )
-def test_invalid_specs_are_refused(write: Write, old: str, new: str, said: str) -> None:
-    with pytest.raises(UserError, match=said):
+def test_invalid_specs_are_refused(write: Write, old: str, new: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
         write((old, new))
 
 

@@ -16,7 +16,7 @@ def generate(
     count: Annotated[int, typer.Option(min=1, help="Number of sequences.")] = 4,
     max_new_tokens: Annotated[
         int | None,
-        typer.Option(min=1, help="Maximum units of each.  [default: what the prompt leaves of the context]"),
+        typer.Option(min=1, help="Maximum units of each.  [default: the context without the prompt]"),
     ] = None,
     prompt: Annotated[
         Path | None, typer.Option(help="Folder of shards to take a prompt from.  [default: none]")
