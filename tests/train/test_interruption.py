@@ -1,4 +1,4 @@
-"""Runs that are killed: SIGTERM saves a checkpoint, after SIGKILL the last one remains, and both resume to the same bits."""
+"""Killed runs: SIGTERM saves a checkpoint, after SIGKILL the last one remains, and both resume to the same bits."""
 
 from __future__ import annotations
 
