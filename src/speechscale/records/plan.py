@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from speechscale.errors import UserError
+from speechscale.records.json_objects import JsonObject, read_schema_object
 from speechscale.records.law_sections import Check, Interval
 from speechscale.records.seal import write_json
 from speechscale.records.validation import first_fault
@@ -106,21 +106,10 @@ def read_further_runs(path: Path) -> FurtherRuns:
     return _validated(FurtherRuns, runs, path)
 
 
-def _content(path: Path, key: str, command: str) -> dict[str, Any]:
+def _content(path: Path, key: str, command: str) -> JsonObject:
     """The content of a plan file that has `key`, without its schema."""
     again = f"make it again with `{command}`"
-    try:
-        content: Any = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(
-            f"{path}: cannot be opened ({error.strerror or error}); a plan file is wanted."
-        ) from error
-    except ValueError as error:
-        raise UserError(f"{path}: is not JSON ({error}); {again}.") from error
-    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
-        found = content.get("schema") if isinstance(content, dict) else type(content).__name__
-        raise UserError(f"{path}: schema is {found!r}, wanted {SCHEMA!r}; {again}.")
-    del content["schema"]
+    content = read_schema_object(path, SCHEMA, kind="plan file", remedy=again)
     if key not in content:
         raise UserError(f"{path}: has {', '.join(content) or 'nothing'}, wanted {key!r}; {again}.")
     return content
