@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "speechscale"
 
-# Which rooms a room may import, besides itself and `errors`. Every room stands after the ones that it imports.
+# Which rooms a room may import, besides itself and `errors`. Every room is listed after the ones that it imports.
 DOORS: dict[str, set[str]] = {
     "records": set(),
     "compute": {"records"},

@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from run_records import run_spec
 from toy_shards import PREPROCESSING, counter_samples
 from tricks import hear_noise, list_utterances
 
@@ -44,7 +45,6 @@ from speechscale.tokens.unigram import (
     write_token_shard,
 )
 from speechscale.train.loop import train_run
-from speechscale.train.spec import RunSpec
 from speechscale.units.codebook import Codebook, save_codebook
 from speechscale.units.encode import encode_shard, plan_shards
 from speechscale.units.formats import UnitFileInfo, read_units
@@ -165,21 +165,7 @@ def train(folder: Path) -> Any:
         )
     losses = []
     for preset in ("paper", "modern"):
-        spec = RunSpec(
-            run=preset,
-            layers=1,
-            dim=16,
-            heads=2,
-            hidden_multiple=8,
-            context=32,
-            batch=4,
-            tokens=6 * 4 * 32,
-            peak_lr=1e-2,
-            preset=preset,  # type: ignore[arg-type]
-            precision="float32",
-            device="cpu",
-            curve=2,
-        )
+        spec = run_spec(steps=6, run=preset, peak_lr=1e-2, preset=preset, device="cpu", curve=2)
         record = train_run(spec, open_shards(folder / "train"), open_shards(folder / "test"), folder / preset)
         losses.append([record.params, record.loss, *(point.loss for point in record.curve)])
     corpora = [TrainingCorpus(open_shards(folder / part)) for part in ("train", "test")]

@@ -11,13 +11,13 @@ class UserError(ValueError):
 
 
 class CannotWrite(UserError):
-    """The place for the result refuses it: no space, no permission. Trying the next thing would not help."""
+    """The result cannot be written: no space, no permission. Other results could not be written either."""
 
 
 class SampleFault(ValueError):
-    """One utterance cannot be used and the fault is its own: it is skipped and recorded, the others go on.
+    """One utterance cannot be used and the fault is its own: it is skipped and recorded, and the work continues.
 
-    Anything else that goes wrong (memory, disk, a lost process) is no `SampleFault` and stops the work.
+    Any other fault (memory, disk, a lost process) is no `SampleFault` and stops the work.
     """
 
     def __init__(self, reason: str, detail: str) -> None:

@@ -73,7 +73,7 @@ def uninterrupted(speech: Path) -> dict[str, bytes]:
     printed = encode(speech, speech / "uninterrupted")
     assert f"{UTTERANCES - 1} utterances" in printed and "1 skipped" in printed
     files = folder_bytes(speech / "uninterrupted")
-    assert len(shards_of(files)) > 30  # so many that a kill leaves some to make
+    assert len(shards_of(files)) > 30  # so many that some are missing after a kill
     return files
 
 
@@ -127,7 +127,7 @@ def kill_after_another_shard(speech: Path, out: Path, delay: float = 0.0) -> Non
 def test_encoding_killed_at_stages_of_progress_ends_with_the_same_bytes(
     speech: Path, uninterrupted: dict[str, bytes], tmp_path: Path
 ) -> None:
-    """Killed before the first shard, and twice after a further shard; every kill leaves shards to make."""
+    """Killed before the first shard, and twice after a further shard; after every kill, shards are missing."""
     out = tmp_path / "out"
     start_and_kill(speech, out, out.exists, "created the folder")
     for _ in range(2):

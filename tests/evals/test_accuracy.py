@@ -47,7 +47,7 @@ def sblimp_table() -> pl.DataFrame:
     return score_table([{"task": "sblimp"} | row for row in rows])
 
 
-def test_macro_and_micro_are_both_given_and_the_preset_chooses_the_headline() -> None:
+def test_macro_and_micro_averages_are_reported_and_the_preset_chooses_the_headline() -> None:
     found = {
         (each.part, each.mean_over): each.score
         for each in task_accuracies(sblimp_table(), PRESETS["official"])

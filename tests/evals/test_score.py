@@ -121,7 +121,7 @@ def test_pair_without_a_score_is_named_and_in_no_average(model: Transformer) -> 
 
 
 @pytest.mark.parametrize("nll", ["mean", "sum"])
-def test_empty_ending_has_no_score_given_its_prompt(model: Transformer, nll: str) -> None:
+def test_empty_ending_has_no_conditional_score(model: Transformer, nll: str) -> None:
     """0 nats over 0 units cannot be compared."""
     scored = score_pairs(
         model,

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from run_records import run_record
 from safetensors.torch import save_file
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, OPTConfig, OPTForCausalLM
 from unit_models import ENCODING, EOS, export_release, units_of, write_labelled_shards
@@ -22,11 +23,12 @@ from speechscale.jobs.evaluate_loss import evaluate_corpus_losses
 from speechscale.jobs.train_run import TrainingTask, train_and_score_run
 from speechscale.model.shape import ModelShape
 from speechscale.model.transformer import Transformer
+from speechscale.records import revisions
 from speechscale.records.runs import RECORD, RunRecord, read_record, write_record
 from speechscale.records.scores import SpecialTokens, read_scores_file
 from speechscale.records.shards import Sample, write_shard
+from speechscale.records.training_provenance import TrainingProvenance
 from speechscale.train.checkpoint import MODEL, save_model
-from speechscale.train.provenance import TrainingProvenance
 from speechscale.train.spec import RunSpec
 
 LONE = {"task": "lexical", "group_id": "9", "pair_id": "9", "correct": True}
@@ -156,12 +158,8 @@ def scored_run(folder: Path) -> RunRecord:
     torch.manual_seed(0)
     shape = ModelShape(layers=1, dim=16, heads=2, vocabulary=12, context=32, hidden_multiple=8)
     folder.mkdir()
-    counts = dict.fromkeys(("seed", "params", "params_total", "tokens", "unique_tokens", "steps"), 1)
-    reals = dict.fromkeys(
-        ("epochs", "flops", "flops_exact", "loss", "loss_se", "bits_per_second", "seconds"), 1.0
-    )
     old = {"lexical": {"accuracy": 0.6, "low": 0.5, "high": 0.7, "items": 9}}
-    record = RunRecord(run="r", series="s", status="done", preset="paper", **counts, **reals, scores=old)
+    record = run_record(scores=old)
     save_model(Transformer(shape).eval(), folder / MODEL, TrainingProvenance(kmeans="k"), record)
     write_record(record, folder / RECORD)
     return record
@@ -262,6 +260,48 @@ def test_note_about_unscored_pairs_of_a_study_remains(tmp_path: Path) -> None:
     after = read_record(run / RECORD)
     assert set(after.scores) == {"lexical", "sblimp"}
     assert after.note == "1 pairs were not scored, the first lexical/9"
+
+
+def test_note_that_is_not_about_scores_remains(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    note = "imported from slm; 3 pairs were not scored, the first old/1; loss of another tokenizer"
+    write_record(scored_run(run).model_copy(update={"note": note}), run / RECORD)
+    folder = task_shards(tmp_path / "a", "lexical")
+    samples = [Sample("lone", np.array([1, EOS], dtype=np.int16), 1.0, {"extra": LONE})]
+    write_shard(folder / "s1", samples, [], ENCODING)
+    others = "imported from slm; loss of another tokenizer"
+    for _ in range(2):
+        evaluate(str(run), [folder], run, PRESETS["official"])
+        expected = f"{others}; 1 pairs were not scored, the first lexical/9"
+        assert read_record(run / RECORD).note == expected
+    evaluate(str(run), [task_shards(tmp_path / "b", "lexical")], run, PRESETS["official"])
+    assert read_record(run / RECORD).note == others
+
+
+def test_record_gets_the_revision_of_scores_that_replace_all_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, folder = tmp_path / "run", task_shards(tmp_path / "a", "lexical", "sblimp")
+    before = {"train": 2, "score": revisions.STAGE_REVISIONS["score"]}
+    write_record(scored_run(run).model_copy(update={"revisions": before}), run / RECORD)
+    evaluate(str(run), [folder], run, PRESETS["official"])
+    assert read_record(run / RECORD).revisions == before
+    revised = before["score"] + 1
+    monkeypatch.setitem(revisions.STAGE_REVISIONS, "score", revised)
+    evaluate(str(run), [folder], run, PRESETS["official"])
+    assert read_record(run / RECORD).revisions == {"train": 2, "score": revised}
+
+
+def test_record_keeps_the_revision_of_scores_that_are_not_in_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    before = {"train": 2, "score": revisions.STAGE_REVISIONS["score"]}
+    write_record(scored_run(run).model_copy(update={"revisions": before}), run / RECORD)
+    monkeypatch.setitem(revisions.STAGE_REVISIONS, "score", before["score"] + 1)
+    evaluate(str(run), [task_shards(tmp_path / "a", "sblimp")], run, PRESETS["official"])
+    after = read_record(run / RECORD)
+    assert set(after.scores) == {"lexical", "sblimp"} and after.revisions == before
 
 
 def prompted_shards(folder: Path, *stories: tuple[list[int], list[int], int | None]) -> Path:

@@ -121,7 +121,7 @@ def test_scores_match_transformers(neox: Path, benchmarks: dict[str, Path], tmp_
     assert read_record(tmp_path / "record.json") == record
 
 
-def test_endings_given_prompts_and_sentences_without_one(
+def test_ending_is_scored_conditionally_on_its_prompt_and_a_sentence_without_prompt_as_a_whole(
     neox: Path, benchmarks: dict[str, Path], tmp_path: Path
 ) -> None:
     convention = convention_from_preset("official", given="prompt")

@@ -1,4 +1,4 @@
-"""The synthesis job: defaults of its options, with and without audio, and what a second call keeps."""
+"""The synthesis job: defaults of its options, with and without audio, and the files that a second call reuses."""
 
 from __future__ import annotations
 

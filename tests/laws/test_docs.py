@@ -1,4 +1,4 @@
-"""Every example of docs/laws.md runs as it stands, in order, in one folder."""
+"""Every example of docs/laws.md runs unchanged, in order, in one folder."""
 
 import re
 import shlex

@@ -41,7 +41,7 @@ def test_scores_below_chance_have_no_rising_curve(runs):
     assert fit_saturating(ScorePoints(-loss, np.full(24, 0.48), np.full(24, 1e-4), 0.5)) is None
 
 
-def test_power_law_goes_through_the_running_maximum():
+def test_power_law_is_fitted_to_the_running_maximum():
     flops = np.geomspace(1e17, 1e21, 20)
     score = 0.3 * flops**0.02
     score[5] *= 0.8  # a run that beats nothing must not count

@@ -73,7 +73,7 @@ def test_order_of_runs_does_not_matter(make_runs):
     assert fit_single_epoch(*turned).params == pytest.approx(fit_single_epoch(*runs).params, rel=1e-6)
 
 
-def test_weight_of_two_equals_the_run_given_twice(make_runs):
+def test_weight_of_two_equals_a_repeated_run(make_runs):
     runs = make_runs(30, noise=0.003)
     weights = np.ones(30)
     weights[[3, 7]] = 2

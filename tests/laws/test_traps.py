@@ -1,4 +1,4 @@
-"""Known ways in which fits of scaling laws go wrong without a word; each must not happen here, or must be said."""
+"""Known silent faults of fits of scaling laws: each is avoided here, or reported."""
 
 import numpy as np
 import pytest

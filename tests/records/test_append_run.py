@@ -7,6 +7,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from run_records import run_record
 
 from speechscale.errors import UserError
 from speechscale.records.runs import RunRecord, Score
@@ -14,24 +15,21 @@ from speechscale.records.runs_table import append_run, read_table
 
 
 def record(run: str = "pythia-70m@step1000", accuracy: float = 0.625, loss: float | None = None) -> RunRecord:
-    return RunRecord(
+    return run_record(
         run=run,
         series="text",
         status="imported" if loss is None else "done",
         preset="unknown",
-        seed=0,
         params=18_915_328,
         params_total=70_426_624,
         tokens=2_097_152_000,
         unique_tokens=2_097_152_000,
-        epochs=1.0,
         steps=1000,
         flops=6.0 * 18_915_328 * 2_097_152_000,
         flops_exact=1e18,
         loss=loss,
         loss_se=None,
         bits_per_second=None,
-        seconds=1.0,
         scores={"sblimp": Score(accuracy=accuracy, low=0.5, high=0.7, items=64)},
     )
 

@@ -22,7 +22,7 @@ def test_written_law_is_read_back(law, tmp_path):
     assert found.series["s"].isoflop.params.a == 0.25
 
 
-def test_file_holds_null_for_what_was_fitted_to_nothing_and_leaves_out_what_was_not_fitted(law, tmp_path):
+def test_failed_fits_are_null_and_omitted_fits_are_absent(law, tmp_path):
     write_law(law, tmp_path / "law.json")
     content = json.loads((tmp_path / "law.json").read_text())
     assert list(content) == ["schema", "code", "revisions", "options", "series", "efficiency", "sha256"]

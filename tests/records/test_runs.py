@@ -49,7 +49,7 @@ def test_record_of_a_branch() -> None:
     assert (record.loss, record.loss_se, record.bits_per_second) == (2.5, None, None)
 
 
-def test_record_of_an_imported_model_leaves_open_what_nobody_knows() -> None:
+def test_record_of_an_imported_model_has_no_unknown_values() -> None:
     recipe = ImportedRecipe("pythia", "text", tokens_seen=0)
     record = RunRecord.of(Size(), recipe, unique_tokens=0, epoch_tokens=0, status="imported", seconds=0.0)
     assert (record.preset, record.seed, record.steps, record.epochs) == ("unknown", 0, 0, 0.0)

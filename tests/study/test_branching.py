@@ -1,4 +1,4 @@
-"""Ladders of trunks and branches: which runs there are, what they cost, and what becomes of those that fail."""
+"""Ladders of trunks and branches: which runs there are, what they cost, and how failures are recorded."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from toy_shards import PREPROCESSING
 
 from speechscale.errors import UserError
 from speechscale.jobs.train_run import TrainingTask, is_done, train_and_score_run
@@ -77,17 +78,10 @@ def test_impossible_recipes_are_refused(tmp_path: Path) -> None:
 
 @pytest.fixture
 def tasks(tmp_path: Path) -> list[TrainingTask]:
-    """A trunk of 20 steps, which branches leave after 8 and 12 steps."""
-    made = {
-        "vocab_size": 18,
-        "eos_token": 16,
-        "pad_token": 17,
-        "unit_extractor": {"name": "mel"},
-        "kmeans": {"name": "k", "sha256": "k"},
-    }
+    """A trunk of 20 steps, with branches after 8 and 12 steps."""
     for part in ("train", "test", "benchmarks"):
         units = np.append(np.random.default_rng(len(part)).integers(0, 16, 200), 16).astype(np.int16)
-        write_shard(tmp_path / part / "shard-0", [Sample(part, units, 8.0, {})], [], made)
+        write_shard(tmp_path / part / "shard-0", [Sample(part, units, 8.0, {})], [], PREPROCESSING)
     runs = [
         RunSpec(
             run=f"r{steps}",
@@ -140,18 +134,23 @@ def test_branches_start_after_all_trunks(tasks: list[TrainingTask]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "said"),
+    ("status", "message"),
     [
-        ("failed", "its trunk r20 failed before this run leaves it (no memory); run again to retry both"),
-        ("diverged", "its trunk r20 diverged before this run leaves it (no memory)"),
+        (
+            "failed",
+            "its trunk r20 failed before this run branches from it (no memory); run again to retry both",
+        ),
+        ("diverged", "its trunk r20 diverged before this run branches from it (no memory)"),
     ],
 )
-def test_branch_has_the_status_of_its_failed_trunk(tasks: list[TrainingTask], status: str, said: str) -> None:
+def test_branch_has_the_status_of_its_failed_trunk(
+    tasks: list[TrainingTask], status: str, message: str
+) -> None:
     """It fails with a trunk that failed, and is tried again; where the trunk diverged it would have itself."""
     trunk, branch, _ = tasks
     write_record(ended(trunk, status, "no memory"), trunk.folder / RECORD)
     record = train_and_score_run(branch)
-    assert (record.status, record.note, record.loss) == (status, said, None)
+    assert (record.status, record.note, record.loss) == (status, message, None)
     assert read_record(branch.folder / RECORD) == record
     assert is_done(branch) == (status == "diverged")
 

@@ -70,7 +70,7 @@ def test_flops_of_the_curve_and_of_the_two_long_runs() -> None:
 
 
 def test_runs_of_one_and_of_several_epochs() -> None:
-    """14 runs see less than the corpus; the smallest size goes to ten epochs in steps of two."""
+    """14 runs see less than the corpus; the smallest size is trained for up to ten epochs, in steps of two."""
     epochs = {run.run: run.tokens / (unique_tokens(STUDY, run) or 1) for run in ladder_runs(STUDY)}
     assert sum(value < 1 for value in epochs.values()) == 14
     several = [value for name, value in epochs.items() if name.startswith("20.5M") and value > 1]
@@ -87,7 +87,7 @@ def test_plan_gives_hours_and_cost() -> None:
 
 
 @pytest.mark.parametrize(
-    ("gpu", "mfu", "price", "said"),
+    ("gpu", "mfu", "price", "message"),
     [
         ("H1000", 0.4, None, r"GPU 'H1000' is not in the table \(did you mean 'H100'\?\)"),
         ("H100", 0.0, None, "MFU of 0"),
@@ -95,6 +95,8 @@ def test_plan_gives_hours_and_cost() -> None:
         (None, 0.4, 2.0, "a price without a GPU"),
     ],
 )
-def test_impossible_machines_are_refused(gpu: str | None, mfu: float, price: float | None, said: str) -> None:
-    with pytest.raises(UserError, match=said):
+def test_impossible_machines_are_refused(
+    gpu: str | None, mfu: float, price: float | None, message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
         check_gpu_options(gpu, mfu, price)

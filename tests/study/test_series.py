@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from preprocessing import preprocessing_of
+from toy_study import TINY_LADDER
 
 from speechscale.errors import UserError
 from speechscale.records.law import read_law
@@ -19,14 +21,8 @@ from speechscale.study.spec import StudySpec, read_study
 from speechscale.workers.local import LocalBackend
 
 WORDS = ["the", "a", "old", "dog", "cat", "king", "sees", "likes", "finds", "red", "small", "ball", "drum"]
-MADE = {
-    "vocab_size": 28,
-    "eos_token": 26,
-    "pad_token": 27,
-    "unit_extractor": {"name": "mel"},
-    "kmeans": {"name": "k", "sha256": "k"},
-}
-STUDY = """
+PREPROCESSING = preprocessing_of(26)
+STUDY = f"""
 name = "several"
 title = "Several"
 question = "Which is learnt faster?"
@@ -36,28 +32,23 @@ test = "test"
 benchmarks = "benchmarks"
 vocabulary = 28
 unique_tokens = 6_000
-[ladder]
-context = 32
-hidden_multiple = 8
-preset = "modern"
-precision = "float32"
-curve = 1
-sizes = [{ layers = 1, dim = 16, heads = 1, batch = 4, peak_lr = 8e-3 }]
-budgets = [{ tokens = 1_280 }, { tokens = 2_560 }]
+{TINY_LADDER}
+sizes = [{{ layers = 1, dim = 16, heads = 1, batch = 4, peak_lr = 8e-3 }}]
+budgets = [{{ tokens = 1_280 }}, {{ tokens = 2_560 }}]
 [[series]]
 name = "speech"
 [[series]]
 name = "pieces"
-unigram = { vocabulary = 40 }
-budgets = [{ tokens = 1_280 }]
+unigram = {{ vocabulary = 40 }}
+budgets = [{{ tokens = 1_280 }}]
 [[series]]
 name = "stories"
 dataset = "stories"
-budgets = [{ tokens = 1_280, unique = 1_024 }]
+budgets = [{{ tokens = 1_280, unique = 1_024 }}]
 [[series]]
 name = "text"
 tokens = "characters"
-sizes = [{ layers = 1, dim = 8, heads = 1, batch = 4, peak_lr = 8e-3 }]
+sizes = [{{ layers = 1, dim = 8, heads = 1, batch = 4, peak_lr = 8e-3 }}]
 [laws]
 bootstrap = 100
 """
@@ -80,15 +71,18 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StudySpec:
     monkeypatch.chdir(tmp_path)
     kinds = ("prose", "stories")
     train = [spoken(f"train{i}", text, dataset=kinds[i % 2]) for i, text in enumerate(texts(0, 200))]
-    write_shard(Path("train/shard-0"), train[:120], [], MADE)
-    write_shard(Path("train/shard-1"), train[120:], [], MADE)
+    write_shard(Path("train/shard-0"), train[:120], [], PREPROCESSING)
+    write_shard(Path("train/shard-1"), train[120:], [], PREPROCESSING)
     write_shard(
-        Path("test/shard-0"), [spoken(f"test{i}", text) for i, text in enumerate(texts(1, 20))], [], MADE
+        Path("test/shard-0"),
+        [spoken(f"test{i}", text) for i, text in enumerate(texts(1, 20))],
+        [],
+        PREPROCESSING,
     )
     items = []
     for number, text in enumerate(texts(2, 12)):
         for condition in ("seen", "unseen"):
-            for correct, said in ((True, text), (False, text[::-1])):
+            for correct, spelling in ((True, text), (False, text[::-1])):
                 label = {
                     "task": "order",
                     "group_id": str(number),
@@ -96,8 +90,8 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StudySpec:
                     "condition": condition,
                     "correct": correct,
                 }
-                items.append(spoken(f"{number}/{condition}/{correct}", said, extra=label))
-    write_shard(Path("benchmarks/shard-0"), items, [], MADE)
+                items.append(spoken(f"{number}/{condition}/{correct}", spelling, extra=label))
+    write_shard(Path("benchmarks/shard-0"), items, [], PREPROCESSING)
     Path("study.toml").write_text(STUDY)
     return read_study(Path("study.toml"))
 
@@ -166,7 +160,7 @@ def test_series_are_trained_scored_and_compared(study: StudySpec) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "message"),
     [
         ('name = "pieces"', 'name = "speech"', "two series have the name 'speech'"),
         ('tokens = "characters"', 'tokens = "letters"', "series.3.tokens = 'letters'"),
@@ -179,10 +173,10 @@ def test_series_are_trained_scored_and_compared(study: StudySpec) -> None:
         ),
     ],
 )
-def test_invalid_series_are_refused(study: StudySpec, old: str, new: str, said: str) -> None:
+def test_invalid_series_are_refused(study: StudySpec, old: str, new: str, message: str) -> None:
     assert old in STUDY
     Path("study.toml").write_text(STUDY.replace(old, new))
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         read_study(Path("study.toml"))
 
 

@@ -1,4 +1,4 @@
-"""A study of given shards, run: trained, told, and refused in a sentence when the shards are not what its file says."""
+"""A study of existing shards: it trains and writes a report, or is refused when the shards differ from its file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
-from toy_shards import PREPROCESSING
+from toy_shards import PREPROCESSING, counter_units
+from toy_study import TINY_LADDER
 
 from speechscale.errors import UserError
 from speechscale.jobs.train_run import TrainingTask, is_done, train_and_score_run
@@ -26,7 +27,7 @@ from speechscale.workers.choose import choose_backend
 from speechscale.workers.local import LocalBackend
 from speechscale.workers.pool import Backend
 
-STUDY = """
+STUDY = f"""
 name = "given"
 title = "Given"
 question = "Does it run?"
@@ -35,40 +36,32 @@ train = "train"
 test = "test"
 vocabulary = 18
 unique_tokens = 2_600
-[ladder]
-context = 32
-hidden_multiple = 8
-preset = "modern"
-precision = "float32"
-curve = 1
+{TINY_LADDER}
 sizes = [
-  { layers = 1, dim = 8, heads = 1, batch = 4, peak_lr = 4e-3 },
-  { layers = 1, dim = 16, heads = 1, batch = 4, peak_lr = 4e-3 },
+  {{ layers = 1, dim = 8, heads = 1, batch = 4, peak_lr = 4e-3 }},
+  {{ layers = 1, dim = 16, heads = 1, batch = 4, peak_lr = 4e-3 }},
 ]
-budgets = [{ tokens = 1_280 }, { epochs = 1 }]
+budgets = [{{ tokens = 1_280 }}, {{ epochs = 1 }}]
 [laws]
 bootstrap = 100
 """
 Write = Callable[..., StudySpec]
 
 
-def counters(name: str, seed: int, made: dict[str, Any] = PREPROCESSING, seconds: float | None = 1.0) -> None:
+def write_counters(name: str, seed: int, preprocessing: dict[str, Any] = PREPROCESSING) -> None:
     rng = np.random.default_rng(seed)
-    samples = []
-    for number in range(100):
-        units = np.append(np.cumsum(rng.choice([1, 1, 1, 2], size=25)) % 16, 16).astype(np.int16)
-        samples.append(Sample(f"{name}{number}", units, seconds, {}))
-    write_shard(Path(name) / "shard-0", samples, [], made)
+    samples = [Sample(f"{name}{number}", counter_units(rng, 25), 1.0, {}) for number in range(100)]
+    write_shard(Path(name) / "shard-0", samples, [], preprocessing)
 
 
 @pytest.fixture
 def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
-    """The study, with words of its file replaced, beside its shards."""
+    """Reads the study with parts of its file replaced; its shards are in the working directory."""
     monkeypatch.chdir(tmp_path)
     for seed, name in enumerate(("train", "test", "more")):
-        counters(name, seed)
+        write_counters(name, seed)
 
-    def written(*replaced: tuple[str, str]) -> StudySpec:
+    def write_study(*replaced: tuple[str, str]) -> StudySpec:
         text = STUDY
         for old, new in replaced:
             assert old in text
@@ -76,7 +69,7 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
         Path("study.toml").write_text(text)
         return read_study(Path("study.toml"))
 
-    return written
+    return write_study
 
 
 def tasks_of(spec: StudySpec) -> list[TrainingTask]:
@@ -85,9 +78,9 @@ def tasks_of(spec: StudySpec) -> list[TrainingTask]:
 
 
 def test_study_of_input_shards_writes_a_report(write: Write) -> None:
-    said: list[str] = []
-    report = run_study(write(), Path("out"), backend=LocalBackend(2), log=said.append)
-    assert len(said) == 4 and all(" done " in line for line in said)
+    lines: list[str] = []
+    report = run_study(write(), Path("out"), backend=LocalBackend(2), log=lines.append)
+    assert len(lines) == 4 and all(" done " in line for line in lines)
     page = report.read_text()
     assert "nothing to listen to" in page
     records = [read_record(path) for path in Path("out").glob("runs/*/record.json")]
@@ -120,7 +113,7 @@ def test_mixture_is_trained_with_its_weights(write: Write) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "message"),
     [
         (
             "vocabulary = 18",
@@ -139,10 +132,10 @@ def test_mixture_is_trained_with_its_weights(write: Write) -> None:
     ],
 )
 def test_input_shards_that_differ_from_the_spec_are_refused(
-    write: Write, old: str, new: str, said: str
+    write: Write, old: str, new: str, message: str
 ) -> None:
-    counters("other", 7, {**PREPROCESSING, "kmeans": {"name": "k", "sha256": "x"}})
-    with pytest.raises(UserError, match=said):
+    write_counters("other", 7, {**PREPROCESSING, "kmeans": {"name": "k", "sha256": "x"}})
+    with pytest.raises(UserError, match=message):
         run_study(write((old, new)), Path("out"), backend=LocalBackend(1))
     assert not Path("out").exists()
 
@@ -158,7 +151,7 @@ def test_damaged_shard_is_refused_before_training(write: Write) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "message"),
     [
         ('train = "train"\n', "", r"give train \(one folder\) or \[\[corpus.mixture\]\]"),
         (
@@ -169,8 +162,8 @@ def test_damaged_shard_is_refused_before_training(write: Write) -> None:
         ("curve = 1", "curve = 1\nprocesses = 8", "size 0: batch = 4 .* processes = 8"),
     ],
 )
-def test_invalid_specs_are_refused(write: Write, old: str, new: str, said: str) -> None:
-    with pytest.raises(UserError, match=said):
+def test_invalid_specs_are_refused(write: Write, old: str, new: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
         write((old, new))
 
 

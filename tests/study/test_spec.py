@@ -41,19 +41,19 @@ def rejected(tmp_path: Path, text: str) -> str:
 
 
 def test_unknown_key_names_file_key_and_nearest(tmp_path: Path) -> None:
-    said = rejected(tmp_path, SMOKE.replace("words_per_minute", "word_per_minute"))
-    assert "study.toml" in said and "'world.word_per_minute'" in said
-    assert "did you mean 'words_per_minute'?" in said and "nothing was started" in said
+    message = rejected(tmp_path, SMOKE.replace("words_per_minute", "word_per_minute"))
+    assert "study.toml" in message and "'world.word_per_minute'" in message
+    assert "did you mean 'words_per_minute'?" in message and "nothing was started" in message
 
 
 def test_unknown_key_in_a_size_is_found_too(tmp_path: Path) -> None:
-    said = rejected(tmp_path, SMOKE.replace("dim = 16, heads", "dim = 16, head = 1, heads"))
-    assert "'ladder.sizes.0.head'" in said and "did you mean 'heads'?" in said
+    message = rejected(tmp_path, SMOKE.replace("dim = 16, heads", "dim = 16, head = 1, heads"))
+    assert "'ladder.sizes.0.head'" in message and "did you mean 'heads'?" in message
 
 
 def test_wrong_type_names_the_key_and_the_value(tmp_path: Path) -> None:
-    said = rejected(tmp_path, SMOKE.replace("seed = 1\n", 'seed = "one"\n'))
-    assert "world.seed" in said and "'one'" in said
+    message = rejected(tmp_path, SMOKE.replace("seed = 1\n", 'seed = "one"\n'))
+    assert "world.seed" in message and "'one'" in message
 
 
 def test_missing_key(tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_budgets_in_tokens_per_parameter_and_in_epochs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("budgets", "said"),
+    ("budgets", "message"),
     [
         ("budgets = [{ tokens = 9, epochs = 2 }]\n", "one of tokens, tokens_per_parameter and epochs"),
         ("budgets = [{ unique = 9 }]\n", "one of tokens, tokens_per_parameter and epochs"),
@@ -128,8 +128,10 @@ def test_budgets_in_tokens_per_parameter_and_in_epochs(tmp_path: Path) -> None:
         ("", "size 0 has no runs"),
     ],
 )
-def test_budgets_with_too_many_or_too_few_keys_are_refused(tmp_path: Path, budgets: str, said: str) -> None:
-    with pytest.raises(UserError, match=said):
+def test_budgets_with_too_many_or_too_few_keys_are_refused(
+    tmp_path: Path, budgets: str, message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
         ladder_of(tmp_path, budgets)
 
 
@@ -140,8 +142,8 @@ def test_study_has_exactly_one_corpus(tmp_path: Path) -> None:
     assert "one of the tables [world]" in rejected(tmp_path, SMOKE.replace("[units]", GIVEN + "[units]", 1))
     without = SMOKE[: SMOKE.index("[world]")] + SMOKE[SMOKE.index("[units]") :]
     assert "one of the tables [world]" in rejected(tmp_path, without)
-    said = rejected(tmp_path, without.replace("[units]", GIVEN.replace("test =", "tset =") + "[units]", 1))
-    assert "'corpus.tset'" in said and "did you mean 'test'?" in said
+    message = rejected(tmp_path, without.replace("[units]", GIVEN.replace("test =", "tset =") + "[units]", 1))
+    assert "'corpus.tset'" in message and "did you mean 'test'?" in message
 
 
 def test_budgets_in_epochs_of_input_shards(tmp_path: Path) -> None:

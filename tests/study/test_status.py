@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from run_records import run_record
 
 from speechscale.errors import UserError
 from speechscale.records.runs import RunRecord, write_record
@@ -36,14 +37,8 @@ SPEC = {
 
 def record_of(run: RunSpec, status: str = "done") -> RunRecord:
     loss = 2.5 if status == "done" else None
-    return RunRecord.model_validate(
-        {
-            **dict.fromkeys(("params", "params_total", "tokens", "unique_tokens", "steps"), 1),
-            **dict.fromkeys(("epochs", "flops", "flops_exact", "loss_se", "bits_per_second"), 1.0),
-            **{"run": run.run, "series": "speech", "status": status, "preset": "paper", "seed": 0},
-            **{"loss": loss, "seconds": 61.0, "note": "" if status == "done" else "it broke"},
-        }
-    )
+    note = "" if status == "done" else "it broke"
+    return run_record(run=run.run, status=status, loss=loss, seconds=61.0, note=note)
 
 
 @pytest.fixture

@@ -7,6 +7,15 @@ import sys
 from pathlib import Path
 
 COMMAND = Path(sys.executable).with_name("speechscale")
+# The beginning of the table of ladders of one layer; `sizes` and `budgets` follow.
+TINY_LADDER = """
+[ladder]
+context = 32
+hidden_multiple = 8
+preset = "modern"
+precision = "float32"
+curve = 1
+""".strip()
 STUDY = """
 name = "toy"
 title = "Toy"

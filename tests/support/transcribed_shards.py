@@ -5,17 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from preprocessing import preprocessing_of
 
 from speechscale.records.shards import Sample
 
-PREPROCESSING = {
-    "vocab_size": 12,
-    "eos_token": 10,
-    "pad_token": 11,
-    "unit_extractor": {"name": "mel"},
-    "kmeans": {"name": "code_book", "sha256": "00"},
-    "collapsed": True,
-}
+PREPROCESSING = preprocessing_of(10, collapsed=True)
 
 
 def transcribed(name: str, text: str | None, seconds: float = 1.5, **row: Any) -> Sample:

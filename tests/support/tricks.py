@@ -99,7 +99,7 @@ def hear_noise(utterances: Sequence[Utterance], root: Path) -> Iterator[np.ndarr
 
 
 def list_utterances(path: Path, *names: str) -> Path:
-    """Each utterance is said to last a second."""
+    """Every utterance is recorded with a duration of one second."""
     write_manifest(
         (Utterance(id=n, dataset="d", split="train", speaker="v", duration=1.0) for n in names), path
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from preprocessing import preprocessing_of
 from random_models import random_transformer
 
 from speechscale.model.interchange import ModelUnits, export_model
@@ -13,14 +14,7 @@ from speechscale.model.transformer import Transformer
 from speechscale.records.shards import Sample, open_shards, write_shard
 
 EOS = 10
-ENCODING = {
-    "vocab_size": 12,
-    "eos_token": EOS,
-    "pad_token": 11,
-    "collapsed": True,
-    "unit_extractor": {"name": "mel"},
-    "kmeans": {"name": "book", "sha256": "k"},
-}
+ENCODING = preprocessing_of(EOS, codebook="book", collapsed=True)
 
 
 def write_labelled_shards(folder: Path) -> Path:

@@ -45,7 +45,7 @@ def test_only_the_first_voice_of_a_benchmark_group_is_kept(tmp_path: Path) -> No
         for pair in ("seen", "unseen")
         for correct in (True, False)
     ]
-    write_shard(tmp_path / "units" / "s0", members[:3], [], PREPROCESSING)  # a group that lies in two shards
+    write_shard(tmp_path / "units" / "s0", members[:3], [], PREPROCESSING)  # a group in two shards
     write_shard(tmp_path / "units" / "s1", members[3:], [], PREPROCESSING)
     write_text_shards(tmp_path / "units", tmp_path / "text")
     rows = [row for shard in open_shards(tmp_path / "text") for row in shard.rows()]

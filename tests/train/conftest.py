@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from run_records import run_spec
 from toy_shards import PREPROCESSING, counter_samples
 
 from speechscale.records.shards import Shard, open_shards, write_shard
@@ -42,18 +43,4 @@ def data(shards: list[Shard], test_shards: list[Shard], tmp_path: Path) -> Path:
 
 @pytest.fixture
 def spec() -> RunSpec:
-    return RunSpec(
-        run="tiny",
-        layers=2,
-        dim=16,
-        heads=2,
-        hidden_multiple=8,
-        context=32,
-        batch=4,
-        tokens=10 * 4 * 32,
-        peak_lr=1e-2,
-        preset="modern",
-        precision="float32",
-        curve=2,
-        checkpoint_steps=2,
-    )
+    return run_spec(steps=10, layers=2, peak_lr=1e-2, preset="modern", curve=2, checkpoint_steps=2)

@@ -100,7 +100,7 @@ def test_batch_that_processes_cannot_share_evenly_is_refused(every_step: RunSpec
         run_on_ranks(3, losses, every_step, data, data / "run")
 
 
-def test_another_number_of_processes_than_the_spec_says_is_refused() -> None:
+def test_number_of_processes_that_differs_from_the_spec_is_refused() -> None:
     require_world_size(1, DistributedContext(0, 4))
     require_world_size(4, DistributedContext(3, 4))
     with pytest.raises(UserError, match=r"processes = 4, but 1 read this run; .*--nproc-per-node 4"):

@@ -1,4 +1,4 @@
-"""Runs that are killed: SIGTERM saves a checkpoint, SIGKILL leaves the last one, and both resume to the same bits."""
+"""Killed runs: SIGTERM saves a checkpoint, after SIGKILL the last one remains, and both resume to the same bits."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from safetensors.torch import save_file
 
 from speechscale.errors import UserError
 from speechscale.records.shards import open_shards
+from speechscale.records.training_provenance import TrainingProvenance
 from speechscale.train.checkpoint import MODEL, list_checkpoints, load_model, read_record_if_finished
 from speechscale.train.loop import train_run
 from speechscale.train.metrics import METRICS, MetricsLine, read_metrics
-from speechscale.train.provenance import TrainingProvenance
 from speechscale.train.spec import RunSpec
 
 

@@ -94,7 +94,7 @@ def test_interrupted_encoding_ends_with_the_same_bytes(tmp_path: Path, codebook:
     parts = plan(names, codebook, tmp_path / "parts", 2)
     for task in (parts[2], parts[0]):
         encode_shard(task)
-    (tmp_path / "parts" / ".staging-shard-00001-dead").mkdir()  # what a kill leaves behind
+    (tmp_path / "parts" / ".staging-shard-00001-dead").mkdir()  # as after a kill
     for task in parts:
         if not is_encoded(task):
             encode_shard(task)

@@ -3,34 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-Codebook = Annotated[Path, typer.Option("--code-book", help="Codebook from `speechscale kmeans`.")]
-Minutes = Annotated[float, typer.Option(min=0.01, help="Audio per shard, which is the unit of work.")]
-EngineName = Annotated[
-    Literal["local", "ray"], typer.Option(help="local: processes of this machine; ray: a cluster.")
-]
-RayAddress = Annotated[
-    str | None,
-    typer.Option(help="Address of the cluster.  [default: RAY_ADDRESS, else a local Ray is started]"),
-]
-Workers = Annotated[
-    int | None,
-    typer.Option(
-        min=1, help="Worker processes.  [default: one per GPU if the encoder uses GPUs, else one per core]"
-    ),
-]
-Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Device of a neural encoder.")]
-Precision = Annotated[
-    Literal["float32", "bfloat16"],
-    typer.Option(help="bfloat16 is faster and changes a few units; the share is measured and printed."),
-]
-BatchSeconds = Annotated[
-    float,
-    typer.Option(min=1.0, help="Seconds of audio in one batch of a neural encoder; more for a large GPU."),
-]
+from speechscale.cli.options import (
+    BatchSeconds,
+    Codebook,
+    Device,
+    EncoderPrecision,
+    EncodingWorkers,
+    EngineName,
+    ManifestRoot,
+    Minutes,
+    RayAddress,
+)
 
 
 def encode(
@@ -39,9 +26,7 @@ def encode(
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Folder of shards; shards already there are kept.")
     ],
-    root: Annotated[
-        Path | None, typer.Option(help="What audio paths are relative to.  [default: the manifest's folder]")
-    ] = None,
+    root: ManifestRoot = None,
     split: Annotated[str | None, typer.Option(help="Only this split.  [default: all]")] = None,
     minutes: Minutes = 60.0,
     status: Annotated[
@@ -49,9 +34,9 @@ def encode(
     ] = False,
     engine: EngineName = "local",
     ray_address: RayAddress = None,
-    workers: Workers = None,
+    workers: EncodingWorkers = None,
     device: Device = "auto",
-    precision: Precision = "float32",
+    precision: EncoderPrecision = "float32",
     batch_seconds: BatchSeconds = 60.0,
 ) -> None:
     """Encode speech to collapsed units in sealed shards.

@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from speechscale.cli.eval_run import Model, Precision, UnitOffset
+from speechscale.cli.options import Model, ModelPrecision, UnitOffset
 
 
 def loss(
     model: Model,
     test: Annotated[Path, typer.Option(help="Folder of shards of held-out speech.")],
     unit_offset: UnitOffset = None,
-    precision: Precision = "auto",
+    precision: ModelPrecision = "auto",
 ) -> None:
     """Compute the test loss per corpus: nats per token, weighted by tokens, with standard errors over utterances.
 

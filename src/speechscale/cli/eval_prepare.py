@@ -7,15 +7,16 @@ from typing import Annotated
 
 import typer
 
-from speechscale.cli.encode import (
+from speechscale.cli.options import (
     BatchSeconds,
     Codebook,
+    CorpusRoot,
     Device,
+    EncoderPrecision,
+    EncodingWorkers,
     EngineName,
     Minutes,
-    Precision,
     RayAddress,
-    Workers,
 )
 
 
@@ -34,12 +35,7 @@ def prepare(
         str | None,
         typer.Option(help="swuggy, sblimp, sstorycloze, tstorycloze or another.  [default: by folder names]"),
     ] = None,
-    root: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder that audio paths are relative to and may not leave.  [default: that of PATH]"
-        ),
-    ] = None,
+    root: CorpusRoot = None,
     subfolders: Annotated[
         str | None,
         typer.Option(
@@ -54,9 +50,9 @@ def prepare(
     minutes: Minutes = 60.0,
     engine: EngineName = "local",
     ray_address: RayAddress = None,
-    workers: Workers = None,
+    workers: EncodingWorkers = None,
     device: Device = "auto",
-    precision: Precision = "float32",
+    precision: EncoderPrecision = "float32",
     batch_seconds: BatchSeconds = 60.0,
 ) -> None:
     """Prepare a zero-shot benchmark: label every recording with its item, its pair and whether it is correct.

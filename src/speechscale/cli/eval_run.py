@@ -7,44 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-Model = Annotated[
-    str,
-    typer.Argument(
-        help="A run's folder or safetensors, the study's release, or a causal LM of Hugging Face over units: a "
-        "folder, or owner/name@revision."
-    ),
-]
-UnitOffset = Annotated[
-    int | None,
-    typer.Option(min=0, help="Token of unit 0, for a Hugging Face model whose config.json has no `offset`."),
-]
-Precision = Annotated[
-    Literal["auto", "float32", "bfloat16"], typer.Option(help="Number format of the matrix products.")
-]
-# Switches of a convention.
-Preset = Annotated[
-    Literal["official", "zerospeech", "slamkit"],
-    typer.Option(help="Preset of the convention; see `eval run --help`."),
-]
-Nll = Annotated[
-    Literal["mean", "sum"] | None,
-    typer.Option(help="NLL of a member: mean over the tokens scored, or their sum."),
-]
-Bos = Annotated[
-    bool | None,
-    typer.Option(
-        "--bos/--no-bos", help="Put a token before the first one; without it the first one is not scored."
-    ),
-]
-Terminal = Annotated[bool | None, typer.Option("--terminal/--no-terminal", help="Score the closing token.")]
-Ties = Annotated[
-    Literal["half", "lost", "by-task"] | None,
-    typer.Option(help="Value of equal scores; by-task: half, in StoryCloze lost."),
-]
-Given = Annotated[
-    Literal["nothing", "prompt"] | None,
-    typer.Option(help="prompt: score the ending alone, given its prompt."),
-]
+from speechscale.cli.options import Bos, Given, Model, ModelPrecision, Nll, Preset, Terminal, Ties, UnitOffset
 
 
 def run(
@@ -70,7 +33,7 @@ def run(
         typer.Option(help="Average the voices of an item first, or count all pairs alike."),
     ] = None,
     unit_offset: UnitOffset = None,
-    precision: Precision = "auto",
+    precision: ModelPrecision = "auto",
     compare: Annotated[
         Path | None, typer.Option(help="scores.parquet of another model, for paired differences.")
     ] = None,

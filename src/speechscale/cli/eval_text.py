@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from speechscale.cli.eval_run import Bos, Given, Nll, Precision, Preset, Terminal, Ties
+from speechscale.cli.options import Bos, Given, ModelPrecision, Nll, Preset, Terminal, Ties
 
 
 def text(
@@ -42,7 +42,7 @@ def text(
     terminal: Terminal = None,
     ties: Ties = None,
     given: Given = None,
-    precision: Precision = "auto",
+    precision: ModelPrecision = "auto",
 ) -> None:
     r"""Score a text model on the written versions of the spoken benchmarks, by the same conventions.
 

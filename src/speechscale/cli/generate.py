@@ -7,14 +7,16 @@ from typing import Annotated
 
 import typer
 
+from speechscale.cli.options import NewFolder, RunFolder
+
 
 def generate(
-    run: Annotated[Path, typer.Argument(help="Folder of a run: model.safetensors.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write; must not exist yet.")],
+    run: RunFolder,
+    out: NewFolder,
     count: Annotated[int, typer.Option(min=1, help="Number of sequences.")] = 4,
     max_new_tokens: Annotated[
         int | None,
-        typer.Option(min=1, help="Maximum units of each.  [default: what the prompt leaves of the context]"),
+        typer.Option(min=1, help="Maximum units of each.  [default: the context without the prompt]"),
     ] = None,
     prompt: Annotated[
         Path | None, typer.Option(help="Folder of shards to take a prompt from.  [default: none]")

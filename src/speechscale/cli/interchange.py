@@ -7,10 +7,12 @@ from typing import Annotated, Literal
 
 import typer
 
+from speechscale.cli.options import NewFolder, RunFolder
+
 
 def export(
-    run: Annotated[Path, typer.Argument(help="Folder of a run: model.safetensors.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write; must not exist yet.")],
+    run: RunFolder,
+    out: NewFolder,
     to: Annotated[
         Literal["hugging-face", "official"],
         typer.Option(help="A LlamaForCausalLM, or the format of the study's release."),

@@ -7,13 +7,13 @@ from typing import Annotated, Literal
 
 import typer
 
+from speechscale.cli.options import Device, ManifestRoot
+
 
 def kmeans(
     manifest: Annotated[Path, typer.Argument(help="Manifest of the training speech.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Codebook to write (safetensors).")],
-    root: Annotated[
-        Path | None, typer.Option(help="What audio paths are relative to.  [default: the manifest's folder]")
-    ] = None,
+    root: ManifestRoot = None,
     split: Annotated[str | None, typer.Option(help="Learn from this split only.  [default: all]")] = None,
     clusters: Annotated[int, typer.Option(min=2, help="Number of units.")] = 100,
     utterances: Annotated[int, typer.Option(min=1, help="Size of the seeded sample to learn from.")] = 500,
@@ -58,9 +58,7 @@ def kmeans(
     padding: Annotated[
         int | None, typer.Option(min=0, help="HuBERT: samples of silence at both ends.  [default: 0]")
     ] = None,
-    device: Annotated[
-        Literal["auto", "cpu", "cuda"], typer.Option(help="Device of a neural encoder.")
-    ] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Learn units by k-means over frames of a sample of utterances; writes a quality report next to the codebook.
 

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from speechscale.cli.options import CorpusRoot
+
 
 def manifest(
     path: Annotated[Path, typer.Argument(help="The corpus: a folder, or the file that lists it.")],
@@ -22,12 +24,7 @@ def manifest(
         str | None,
         typer.Option(help="Name of the corpus, where its lines state none.  [default: that of PATH]"),
     ] = None,
-    root: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder that audio paths are relative to and may not leave.  [default: that of PATH]"
-        ),
-    ] = None,
+    root: CorpusRoot = None,
     split: Annotated[
         str | None,
         typer.Option(help="Put every utterance into this split.  [default: official splits, else a draw]"),

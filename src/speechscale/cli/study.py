@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
+
+from speechscale.cli.options import EngineName, RayAddress
 
 study = typer.Typer(help="A whole study from one TOML file.", no_args_is_help=True, rich_markup_mode=None)
 Spec = Annotated[Path, typer.Argument(help="Study file (TOML).")]
@@ -15,13 +17,8 @@ Spec = Annotated[Path, typer.Argument(help="Study file (TOML).")]
 def run(
     spec: Spec,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder.  [default: work/NAME]")] = None,
-    engine: Annotated[
-        Literal["local", "ray"], typer.Option(help="local: processes on this machine; ray: a cluster.")
-    ] = "local",
-    ray_address: Annotated[
-        str | None,
-        typer.Option(help="Address of a cluster.  [default: RAY_ADDRESS, else Ray starts here]"),
-    ] = None,
+    engine: EngineName = "local",
+    ray_address: RayAddress = None,
     workers: Annotated[
         int | None,
         typer.Option(min=1, help="Worker processes.  [default: one per GPU in training, else per core]"),

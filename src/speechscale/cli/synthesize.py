@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from speechscale.cli.options import Processes
+
 
 def synthesize(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write; complete parts in it are kept.")],
@@ -41,9 +43,7 @@ def synthesize(
     minutes: Annotated[
         float, typer.Option(min=0.01, help="Minutes of speech per part, the unit of work.")
     ] = 60.0,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Number of processes.  [default: one per core]")
-    ] = None,
+    workers: Processes = None,
 ) -> None:
     """Synthesise text: OUT/audio at 16 kHz and OUT/manifest.jsonl. An interrupted command continues when run again.
 

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from speechscale.cli.options import Processes
+
 
 def unigram(
     shards: Annotated[Path, typer.Argument(help="Folder of shards of units.")],
@@ -25,7 +27,7 @@ def unigram(
     ] = 4_000_000,
     longest: Annotated[int, typer.Option(min=2, max=256, help="Maximum units in a token.")] = 16,
     seed: Annotated[int, typer.Option(min=0)] = 0,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes.  [default: one per core]")] = None,
+    workers: Processes = None,
 ) -> None:
     """Convert units to unigram tokens (SentencePiece); `train` accepts the new shards like any other.
 

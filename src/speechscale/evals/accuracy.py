@@ -2,7 +2,7 @@
 
 The sampled unit is the item (group): its voices and conditions are repetitions. An accuracy is a ratio of sums over
 items, with the variance of such a ratio (Taylor linearisation, the cluster "sandwich"). The variance gives an effective
-number of independent answers, and this number Wilson's interval, which lies within [0, 1].
+number of independent answers, and this number Wilson's interval, which is within [0, 1].
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from speechscale.errors import UserError
 from speechscale.evals.accuracy import headline_scores, task_accuracies
 from speechscale.evals.conventions import PRESETS, convention_from_preset, unscored_pairs
 from speechscale.evals.published_scores import PUBLISHED_SCORES, PublishedScore
+from speechscale.records.revisions import revisions_of
 from speechscale.records.runs import RECORD, read_record, write_record
 from speechscale.records.score_folder import (
     ExistingScores,
@@ -180,7 +181,7 @@ def score_run(record: RunRecord, folder: Path, benchmarks: Path) -> RunRecord:
     setup = _scoring_setup(model, PRESETS["official"], folder)
     scores = _score_benchmarks(opened, model, setup, "auto", warnings)
     evaluation = write_evaluation(str(folder), setup, scores, folder)
-    update = {"scores": evaluation.headline_scores, "note": evaluation.file.not_scored_note}
+    update = {"scores": evaluation.headline_scores, "note": evaluation.file.updated_note(record.note)}
     return record.model_copy(update=update)
 
 
@@ -249,8 +250,14 @@ def _update_record(path: Path, evaluation: Evaluation, existing: ExistingScores)
     replaced = headline_scores(existing.replaced, evaluation.file.convention)
     kept = {name: score for name, score in record.scores.items() if name not in replaced}
     scores = kept | evaluation.headline_scores
-    note = evaluation.file.not_scored_note
-    write_record(record.model_copy(update={"scores": scores, "note": note}), path)
+    # Scores of the record alone, whose items are not in the folder, may be of an older revision: it then remains.
+    all_new = scores.keys() == evaluation.headline_scores.keys()
+    update = {
+        "scores": scores,
+        "note": evaluation.file.updated_note(record.note),
+        "revisions": record.revisions | (revisions_of("score") if all_new else {}),
+    }
+    write_record(record.model_copy(update=update), path)
 
 
 def _compare(evaluation: Evaluation, path: Path | None, other: pl.DataFrame | None) -> Comparison | None:

@@ -112,7 +112,7 @@ def write_continuations(
         run: folder of a trained run.
         out: folder to create.
         count: number of continuations.
-        max_new_tokens: maximum units of each; when None, what the prompt leaves of the context.
+        max_new_tokens: maximum units of each; None: the context without the prompt.
         sampling: how units are drawn.
         prompt: the units to continue; from nothing when None.
         vocoder: how units become sound. A continuation without units has none.

@@ -9,8 +9,8 @@ from speechscale.model.checkpoint_configs import CheckpointFormat
 from speechscale.model.interchange import ModelUnits, export_model, import_model
 from speechscale.model.shape import ModelShape
 from speechscale.records.runs import RECORD, ImportedRecipe, RunRecord, write_record
+from speechscale.records.training_provenance import TrainingProvenance
 from speechscale.train.checkpoint import MODEL, load_model, save_model
-from speechscale.train.provenance import TrainingProvenance
 from speechscale.units.codebook import codebook_identity, load_codebook
 
 

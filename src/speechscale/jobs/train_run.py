@@ -90,7 +90,7 @@ def train_one_run(
         return None
     write_record(record, out / RECORD)
     if record.loss is None:
-        raise UserError(f"{spec.run} diverged ({record.note}); {out / RECORD} keeps it on record.")
+        raise UserError(f"{spec.run} diverged ({record.note}); its record is {out / RECORD}.")
     return record
 
 
@@ -184,7 +184,7 @@ def _train_without_trunk(task: TrainingTask) -> RunRecord:
         return _train(task, task.spec.model_copy(update={"trunk": None}))
     status: Literal["diverged", "failed"] = "diverged" if trunk.status == "diverged" else "failed"
     remedy = "; run again to retry both" if status == "failed" else ""
-    reason = f"its trunk {trunk.run} {status} before this run leaves it ({trunk.note}){remedy}"
+    reason = f"its trunk {trunk.run} {status} before this run branches from it ({trunk.note}){remedy}"
     return _unfinished(task, status, reason, 0.0)
 
 

@@ -62,7 +62,7 @@ def generate(
         The continuation of each prompt, int64 [tokens], with its EOS unless `max_new_tokens` came first.
 
     Raises:
-        UserError: a prompt has units outside the vocabulary, or leaves too little of the context.
+        UserError: a prompt has units outside the vocabulary, or is too long for the context.
     """
     _check_prompts(model, prompts, max_new_tokens)
     return [

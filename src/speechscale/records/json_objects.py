@@ -25,3 +25,29 @@ def read_json_object(path: Path) -> JsonObject:
     if not isinstance(value, dict):
         raise UserError(f"{path}: a JSON object is wanted.")
     return value
+
+
+def read_schema_object(path: Path, schema: str, *, kind: str, remedy: str) -> JsonObject:
+    """Read a JSON file that holds an object of one schema, and return the object without `schema`.
+
+    Args:
+        path: the file.
+        schema: the only one to accept.
+        kind: what the file should be, such as `law file`.
+        remedy: what to do about another file.
+
+    Raises:
+        UserError: no such file, no JSON, or another schema.
+    """
+    try:
+        content: object = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be opened ({error.strerror or error}); a {kind} is wanted."
+        ) from error
+    except ValueError as error:
+        raise UserError(f"{path}: is not JSON ({error}); {remedy}.") from error
+    if not isinstance(content, dict) or content.get("schema") != schema:
+        found = content.get("schema") if isinstance(content, dict) else type(content).__name__
+        raise UserError(f"{path}: schema is {found!r}, wanted {schema!r}; {remedy}.")
+    return {key: value for key, value in content.items() if key != "schema"}

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
+from speechscale.errors import UserError
+from speechscale.records.json_objects import JsonObject, read_schema_object
 from speechscale.records.law_sections import Check, Interval
 from speechscale.records.seal import write_json
+from speechscale.records.validation import first_fault
 
 SCHEMA = "speechscale.plan/2"
+Model = TypeVar("Model", bound=BaseModel)
 
 
 class Estimate(BaseModel):
@@ -87,3 +92,42 @@ def write_plan(plan: Plan | FurtherRuns, path: Path) -> None:
         return
     content = plan.model_dump()
     write_json(Path(path), {"schema": SCHEMA, "next": content["runs"], "law_checks": content["law_checks"]})
+
+
+def read_plan(path: Path) -> Plan:
+    """Read the plan of a budget or of a goal.
+
+    Raises:
+        UserError: not a plan file, of another schema, or with the runs to make next in place of a plan.
+    """
+    return _validated(Plan, _content(path, "plan", "speechscale plan")["plan"], path)
+
+
+def read_further_runs(path: Path) -> FurtherRuns:
+    """Read the runs to make next.
+
+    Raises:
+        UserError: not a plan file, of another schema, or with a plan in place of runs.
+    """
+    content = _content(path, "next", "speechscale plan --next")
+    runs = {"runs": content.pop("next"), **content}
+    return _validated(FurtherRuns, runs, path)
+
+
+def _content(path: Path, key: str, command: str) -> JsonObject:
+    """The content of a plan file that has `key`, without its schema."""
+    again = f"make it again with `{command}`"
+    content = read_schema_object(path, SCHEMA, kind="plan file", remedy=again)
+    if key not in content:
+        raise UserError(f"{path}: has {', '.join(content) or 'nothing'}, wanted {key!r}; {again}.")
+    return content
+
+
+def _validated(model: type[Model], content: object, path: Path) -> Model:
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        raise UserError(
+            f"{path}: {first_fault(error, 'the whole')}; this is not the plan file of this version; make it again "
+            "with `speechscale plan`."
+        ) from None

@@ -59,7 +59,7 @@ class ModelSize(Protocol):
 
 
 class Recipe(Protocol):
-    """What a record keeps of the way in which a model was trained."""
+    """How a model was trained, as far as its record says it."""
 
     @property
     def run(self) -> str:

@@ -8,6 +8,7 @@ another choice of the token before the first. A pair without scores is a row of 
 from __future__ import annotations
 
 import json
+import re
 from io import BytesIO
 from pathlib import Path
 from typing import Literal
@@ -22,6 +23,7 @@ from speechscale.records.seal import write_file, write_json
 
 SCORE_TABLE, SCORES_FILE = "scores.parquet", "scores.json"
 SCHEMA: Literal["speechscale.scores/2"] = "speechscale.scores/2"
+_NOT_SCORED_NOTE = re.compile(r"\d+ pairs were not scored, the first ")
 
 Types = dict[str, pl.DataType | type[pl.DataType]]
 LABELS: Types = {  # as in `records/items.py`
@@ -138,6 +140,11 @@ class ScoresFile(_Model):
         """How many pairs have no score, and the first of them; empty where all have one."""
         count = len(self.not_scored)
         return f"{count} pairs were not scored, the first {self.not_scored[0]}" if count else ""
+
+    def updated_note(self, note: str) -> str:
+        """The note of a run record with `not_scored_note` in place of that of former scores; the rest is kept."""
+        others = [part for part in note.split("; ") if not _NOT_SCORED_NOTE.match(part)]
+        return "; ".join(filter(None, (*others, self.not_scored_note)))
 
 
 def write_scores_file(scores: ScoresFile, path: Path) -> None:

@@ -35,7 +35,7 @@ def ladder_table(spec: StudySpec, machine: Machine | None = None) -> str:
     """Every run with N, D, epochs, steps and FLOPs, and with hours and cost on a machine; and the totals.
 
     Epochs count passes over the unique tokens that the run may read. FLOPs count the steps that the run itself makes:
-    those of a branch begin where it leaves its trunk. Hours follow from the exact FLOPs, attention included.
+    those of a branch, without those of its trunk. Hours follow from the exact FLOPs, attention included.
     """
     runs = ladder_runs(spec)
     branches = any(run.trunk for run in runs)

@@ -21,9 +21,9 @@ from speechscale.records.code import CodeIdentity, code_identity
 from speechscale.records.json_objects import JsonObject
 from speechscale.records.runs import RunRecord
 from speechscale.records.seal import differing_fields, write_file
+from speechscale.records.training_provenance import TrainingProvenance
 from speechscale.records.validation import first_fault
 from speechscale.train.distributed import SINGLE_PROCESS, DistributedContext, full_tensor, shard_like
-from speechscale.train.provenance import TrainingProvenance
 
 Header = TypeVar("Header", bound=BaseModel)
 MODEL = "model.safetensors"

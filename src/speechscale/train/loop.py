@@ -24,6 +24,7 @@ from speechscale.records.revisions import revisions_of
 from speechscale.records.runs import CurvePoint, Outcome, RunRecord
 from speechscale.records.seal import exclusive_lock, remove_leftovers, write_error
 from speechscale.records.shards import Shard, require_same_encoding, shards_identity, unigram_identity
+from speechscale.records.training_provenance import TrainingProvenance
 from speechscale.tokens.mixture import Mixture, TrainingCorpus
 from speechscale.train.checkpoint import (
     MODEL,
@@ -38,7 +39,6 @@ from speechscale.train.checkpoint import (
 )
 from speechscale.train.distributed import distributed_context, local_batch_size, require_world_size
 from speechscale.train.metrics import MetricsLine, MetricsLog, Throughput, require_tracker
-from speechscale.train.provenance import TrainingProvenance
 from speechscale.train.spec import OnStep, RunSpec
 from speechscale.train.trainer import NonFiniteError, Trainer
 from speechscale.train.validate import LossEstimate, evaluate_loss, require_held_out

@@ -175,7 +175,7 @@ def test_gold_files_of_the_index(tmp_path: Path, out: Path) -> None:
     assert prepare(root, out).summary.pairs == {("swuggy", "dev"): 8, ("sblimp", "dev"): 12}
     item["file"] = "../elsewhere.csv"
     (root / "index.json").write_text(json.dumps(index))
-    with pytest.raises(UserError, match=r"index\.json: .*lies outside"):
+    with pytest.raises(UserError, match=r"index\.json: .*is outside"):
         prepare(root, out)
     (root / "index.json").write_text("[]")
     with pytest.raises(UserError, match="not the index of a dataset"):

@@ -70,7 +70,7 @@ def make_member(
         audio: a `Path` below the benchmark, from which the id is made; or a `str` together with an `id` in `fields`.
         where: place in the benchmark, for the text of a skip.
         label: fields of `Label`.
-        **fields: fields of `Utterance`; None leaves the default.
+        **fields: fields of `Utterance`; None: the default.
     """
     try:
         validated = Label.model_validate(label)

@@ -45,9 +45,7 @@ def resolve_inside(root: Path, name: str) -> Path:
     try:
         path = (root / name).resolve()
         if not path.is_relative_to(root.resolve()):
-            raise SampleFault(
-                "outside", f"{name} lies outside {root}; name a folder that holds it with --root"
-            )
+            raise SampleFault("outside", f"{name} is outside {root}; name a folder that holds it with --root")
     except (OSError, RuntimeError, ValueError) as error:
         if isinstance(error, SampleFault):
             raise

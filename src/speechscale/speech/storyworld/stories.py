@@ -2,7 +2,7 @@
 
 *Prose* takes the part of audiobooks: each sentence is well formed, and is connected to the one before it only loosely
 (a participant may return). *Stories* take the part of sTinyStories: a state makes a hero want a thing, the hero gets
-or loses the thing, and that causes what follows; a story keeps to one topic. Both use the same grammar, and so do the
+or loses the thing, and that causes what follows; a story has one topic. Both use the same grammar, and so do the
 benchmark items of `items.py`.
 """
 
