@@ -18,6 +18,7 @@ from speechscale.records.plan import FurtherRun, FurtherRuns, GpuEstimate, Plan
 
 LOG_SIZES = np.linspace(-9.0, 9.0, 361)  # ln N tried, around the best split without repetition
 LOG_BUDGETS = np.log(10.0) * np.linspace(0.0, 36.0, 289)  # ln FLOPs searched for a goal under constraints
+LOSS = "loss"  # the goal that is no score
 FAR_BEYOND = 10.0  # factor beyond the fitted runs from which a note calls the forecast far
 MANY_EPOCHS = (
     40.0  # from which a note says that repetitions are worth next to nothing (Muennighoff et al. 2023)
@@ -76,14 +77,16 @@ def plan_target(law: LawDraws, score: str, goal: float, limits: Constraints = Co
 
     Args:
         law: the law with draws.
-        score: name of the score.
-        goal: the score wanted, in [0, 1].
+        score: name of the score, or "loss".
+        goal: the score wanted, in [0, 1], or the loss, in nats per token.
         limits: what is not free.
 
     Raises:
         UserError: the law has no answer, and why.
     """
     _require_valid(law, limits)
+    if score == LOSS:
+        return _plan_loss(law, goal, limits)
     if score not in law.scores:
         known = ", ".join(law.scores) or "no score at all"
         raise UserError(
@@ -101,6 +104,19 @@ def plan_target(law: LawDraws, score: str, goal: float, limits: Constraints = Co
     log_c = _log_budget_for(law, loss, limits)
     if not np.isfinite(law.centre(log_c)):
         raise UserError(_unreachable(law, score, goal, float(needed[0]), limits))
+    split = _best_split(law, log_c, limits)
+    return _to_plan(law, split, limits, split.log_loss)
+
+
+def _plan_loss(law: LawDraws, goal: float, limits: Constraints) -> Plan:
+    _require_positive("a loss", goal)
+    log_c = _log_budget_for(law, np.full(len(law.theta), goal), limits)
+    if not np.isfinite(law.centre(log_c)):
+        least = _least_log_loss(law, limits)
+        raise UserError(
+            f"loss={goal:g} is beyond the law of {law.name}: no budget is enough; the least loss that it reaches with "
+            f"any budget is {np.exp(least):.4g}."
+        )
     split = _best_split(law, log_c, limits)
     return _to_plan(law, split, limits, split.log_loss)
 
@@ -158,20 +174,6 @@ def check_gpu_options(gpu: str | None, mfu: float, price: float | None) -> None:
         raise UserError(f"an MFU of {mfu}; a share in (0, 1] is wanted.")
     if gpu is not None:
         gpu_flops(gpu)
-
-
-def parse_score_target(text: str) -> tuple[str, float]:
-    """Score and value, ("sblimp", 0.8), of "sblimp=0.8" or "sblimp=80".
-
-    Raises:
-        UserError: not of this form.
-    """
-    score, _, number = text.partition("=")
-    try:
-        value = float(number)
-    except ValueError:
-        raise UserError(f"--target {text!r}: a score and a number are wanted, as in sblimp=0.8.") from None
-    return score.strip(), value / 100 if value > 1 else value
 
 
 def _require_positive(name: str, value: float) -> None:
@@ -369,7 +371,7 @@ def _repetition_notes(
 def _unreachable(law: LawDraws, score: str, goal: float, loss: float, limits: Constraints) -> str:
     """Why no budget reaches a score, with the highest score that one reaches."""
     limited = " with these unique tokens or this size" if limits.unique_tokens or limits.params else ""
-    least = law.centre(_best_split(law, np.full(len(law.theta), LOG_BUDGETS[-1]), limits).log_loss)
+    least = _least_log_loss(law, limits)
     curve = law.scores[score]
     highest = float(scores_at(curve, np.zeros(1, int), np.atleast_1d(least))[0])
     takes = f" It takes a loss of {loss:.4g}, and" if loss > 0 else " No loss is low enough, and"
@@ -377,3 +379,9 @@ def _unreachable(law: LawDraws, score: str, goal: float, loss: float, limits: Co
         f"{score}={goal:g} is beyond the law of {law.name}{limited}: no budget is enough.{takes} the highest score "
         f"that this law reaches with any budget is {highest:.3g}, at a loss of {np.exp(least):.4g}."
     )
+
+
+def _least_log_loss(law: LawDraws, limits: Constraints) -> float:
+    """Ln of the loss at the largest budget that is searched."""
+    split = _best_split(law, np.full(len(law.theta), LOG_BUDGETS[-1]), limits)
+    return float(law.centre(split.log_loss))

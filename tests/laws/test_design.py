@@ -25,16 +25,20 @@ def ladder_fit():
 def drawn(ladder_fit):
     _, fit = ladder_fit
     theta = np.column_stack(
-        [np.concatenate([fit.theta[None], draw_laws(fit, 800, 0)]), np.full((801, 2), np.nan)]
+        [
+            np.concatenate([fit.theta[None], draw_laws(fit, 800, 0)]),
+            np.zeros((801, 2)),
+            np.full((801, 2), np.nan),
+        ]
     )
     return LawDraws(
         "speech",
         theta,
+        1,
         {},
         {"params": 2e7, "tokens": 4e7},
         {"flops": float(fit.ladder.flops.max())},
-        fit.noise,
-        None,
+        np.full(801, fit.noise),
     )
 
 

@@ -175,12 +175,19 @@ def test_envelope_is_fitted_to_learning_curves():
     assert min(envelope.points.flops) < 6 * 3e4 * 1e5 * 0.2
 
 
-def test_rollout_forecasts_the_expensive_runs():
+def test_forecast_section_has_members_and_a_backtest():
     table = nano_table(noise=0.002).filter(pl.col("tokens") <= pl.col("unique_tokens"))
-    found = fit_table(table, bootstrap=200, rollout=16, laws=["single_epoch"]).series["speech"].rollout
-    assert (found.fitted_on, found.forecast) == (16, 8)
-    assert found.rmse_ln_loss < 0.1
-    assert len(found.runs.run) == 8
+    found = fit_table(table, bootstrap=200, laws=["single_epoch"]).series["speech"].forecast
+    assert list(found.members) == ["additive", "power", "power_without_E", "coupled"]
+    assert sum(member.weight for member in found.members.values()) == pytest.approx(1)
+    for split in found.backtest.splits:
+        assert split.fitted + split.forecast == table.height
+        assert len(split.runs.run) == split.forecast and min(split.runs.distance) > 1
+        assert split.pool.rms < 0.1
+    alone = fit_table(table, bootstrap=200, laws=["single_epoch"], law="additive").series["speech"]
+    assert alone.forecast is None
+    tied = fit_table(table, bootstrap=200, laws=["single_epoch"], tied=True).series["speech"].forecast
+    assert "tied or fixed" in tied.missing
 
 
 def test_unknown_choices_are_refused_with_the_nearest():
@@ -199,7 +206,7 @@ def test_unknown_choices_are_refused_with_the_nearest():
     [
         ({"delta": -1.0}, "delta is -1"),
         ({"seed": -1}, "seed is -1"),
-        ({"rollout": 0}, "rollout is 0"),
+        ({"law": "pool"}, r"law 'pool' is unknown"),
         ({"chance": 1.5}, r"chance is 1\.5; a fraction in \[0, 1\)"),
         ({"ceiling": 0.4}, r"ceiling is 0\.4; a fraction above chance \(0\.5\)"),
         ({"fixed": {"E": 0.0}}, "E is fixed at 0; a value above zero"),

@@ -69,7 +69,7 @@ def test_field_of_another_version_is_named(law, tmp_path):
         ("[]", "schema is 'list'"),
         (
             json.dumps({"schema": "speechscale.law/9"}),
-            "schema is 'speechscale.law/9', wanted 'speechscale.law/1'",
+            "schema is 'speechscale.law/9', wanted 'speechscale.law/2'",
         ),
     ],
 )

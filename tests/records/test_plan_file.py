@@ -15,6 +15,7 @@ from speechscale.records.plan import (
     FurtherRun,
     FurtherRuns,
     GpuEstimate,
+    LossEstimate,
     Plan,
     read_further_runs,
     read_plan,
@@ -25,12 +26,14 @@ HOURS = Estimate(value=12.5, interval95=(11.0, 14.0))
 CHECKS = [Check(check="flat optimum", level="warning", message="the optimum is flat")]
 PLAN = Plan(
     law="speech",
+    members=1,
+    backtested=False,
     flops=Estimate(value=1e21, interval95=None),
     params=Estimate(value=3e8, interval95=(2e8, 4e8)),
     tokens=Estimate(value=5.5e11, interval95=None),
     epochs=Estimate(value=1.5, interval95=(1.25, 1.75)),
     unique_tokens=2e10,
-    loss=Estimate(value=1.75, interval95=(1.7, 1.8)),
+    loss=LossEstimate(value=1.75, interval95=(1.7, 1.8), law_interval95=(1.72, 1.78)),
     scores={"sblimp": Estimate(value=0.65, interval95=None)},
     audio_hours=HOURS,
     gpu=GpuEstimate(name="H100", mfu=0.4, hours=HOURS, cost=None),
@@ -79,7 +82,7 @@ def test_field_of_another_version_is_named(tmp_path: Path) -> None:
     [
         ("{", "is not JSON"),
         ("[]", "schema is 'list'"),
-        ('{"schema": "speechscale.plan/9"}', "schema is 'speechscale.plan/9', wanted 'speechscale.plan/1'"),
+        ('{"schema": "speechscale.plan/9"}', "schema is 'speechscale.plan/9', wanted 'speechscale.plan/2'"),
     ],
 )
 def test_other_files_are_refused(tmp_path: Path, text: str, message: str) -> None:

@@ -7,6 +7,7 @@ import sys
 
 import typer
 
+from speechscale.cli.backtest import backtest
 from speechscale.cli.convert import convert
 from speechscale.cli.encode import encode
 from speechscale.cli.evaluate import evaluate
@@ -45,6 +46,7 @@ app.command()(generate)
 app.command()(export)
 app.command(name="import")(import_)
 app.command()(fit)
+app.command()(backtest)
 app.command()(plan)
 app.command()(simulate)
 app.command()(report)

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Mapping, Sequence
 
-from speechscale.laws.backtest import FACTORS, LEVELS, BacktestSplit, backtest, widening
+import numpy as np
+import polars as pl
+
+from speechscale.errors import UserError
+from speechscale.laws.backtest import LEVELS, BacktestSplit, backtest, widening
 from speechscale.laws.bootstrap import percentile_interval
 from speechscale.laws.family import FAMILY_NAMES, LOG_NO_FLOOR
 from speechscale.laws.family_fit import MemberFit
 from speechscale.laws.forms import MAX_LOG
 from speechscale.laws.ladder import Ladder
 from speechscale.laws.minimise import Array
+from speechscale.laws.options import chosen_series
 from speechscale.laws.pool import fit_pool
+from speechscale.laws.sections import to_ladder
 from speechscale.records.forecast_sections import (
     Backtest,
     BacktestedRuns,
@@ -23,6 +29,7 @@ from speechscale.records.forecast_sections import (
 )
 from speechscale.records.law import FitOptions, rounded
 from speechscale.records.law_sections import Interval, Missing
+from speechscale.records.runs_table import is_single_epoch
 from speechscale.records.seeds import spawn, spawn_seed
 
 LOGARITHMS = [FAMILY_NAMES.index(name) for name in ("A", "B", "E", "gamma")]
@@ -57,23 +64,56 @@ def forecast(ladder: Ladder, runs: list[str], options: FitOptions) -> ForecastLa
     )
 
 
-def backtest_runs(
-    ladder: Ladder, runs: list[str], factors: tuple[float, ...], seed: int
-) -> list[BacktestSplitResult]:
-    """Backtests whose intervals are widened by what backtests within the cheaper runs of each split find.
+def backtest_table(
+    table: pl.DataFrame, factors: tuple[float, ...], series: Sequence[str] | None, seed: int
+) -> dict[str, Backtest | Missing]:
+    """Backtest every series of a canonical table.
+
+    The intervals of a split are widened by what backtests within its cheaper runs find.
 
     Args:
-        ladder: single-epoch runs.
-        runs: their names.
-        factors: of the splits.
+        table: runs, as `records.runs_table.read_table` gives them.
+        factors: of the splits, each above 1.
+        series: which series; all when None.
         seed: of the draws.
+
+    Raises:
+        UserError: a factor that is not above 1, or an unknown series.
     """
-    results = []
-    for split in backtest(ladder, seed, factors):
-        cheaper = ladder.take(split.cheaper)
-        inner = backtest(cheaper, spawn_seed(seed, f"within {split.factor:g}"), FACTORS)
-        results.append(split_result(split, ladder, runs, widening(inner, cheaper.log_loss)))
-    return results
+    for factor in factors:
+        if not (np.isfinite(factor) and factor > 1):
+            raise UserError(f"a split of {factor:g}; a factor above 1 is wanted, as in --split 10.")
+    done = table.filter((pl.col("status") == "done") & is_single_epoch())
+    found: dict[str, Backtest | Missing] = {}
+    for name in chosen_series(series, tuple(dict.fromkeys(table["series"]))):
+        own = done.filter(pl.col("series") == name)
+        if not own.height:
+            found[name] = Missing(missing=NOT_BACKTESTED)
+            continue
+        ladder, names = to_ladder(own), own["run"].to_list()
+        results = []
+        for split in backtest(ladder, spawn_seed(seed, name), factors):
+            cheaper = ladder.take(split.cheaper)
+            inner = backtest(cheaper, spawn_seed(seed, name, f"within {split.factor:g}"))
+            results.append(split_result(split, ladder, names, widening(inner, cheaper.log_loss)))
+        found[name] = _backtest(results)
+    return found
+
+
+def forecast_rows(backtests: Mapping[str, Backtest | Missing]) -> pl.DataFrame:
+    """Every forecast run of backtests: series, split, run, distance, loss, forecast, low and high (95 %, a new run)."""
+    schema = {"series": pl.String, "split": pl.Float64, "run": pl.String} | dict.fromkeys(
+        ("distance", "loss", "forecast", "low", "high"), pl.Float64
+    )
+    parts = [
+        pl.DataFrame(split.runs.model_dump()).with_columns(
+            pl.lit(name).alias("series"), pl.lit(split.factor).alias("split")
+        )
+        for name, found in backtests.items()
+        if isinstance(found, Backtest)
+        for split in found.splits
+    ]
+    return pl.concat([pl.DataFrame(schema=schema), *(part.select(list(schema)) for part in parts)])
 
 
 def split_result(split: BacktestSplit, ladder: Ladder, runs: list[str], scale: float) -> BacktestSplitResult:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, get_args
 
 from speechscale.errors import UserError, nearest
@@ -50,3 +51,19 @@ def fit_options(**options: Any) -> FitOptions:
             f"ceiling is {chosen.ceiling:g}; a fraction above chance ({chosen.chance:g}), 1 at most, is wanted."
         )
     return chosen
+
+
+def chosen_series(given: Sequence[str] | None, known: tuple[str, ...]) -> tuple[str, ...]:
+    """The series to fit: those given, or all known.
+
+    Raises:
+        UserError: an unknown series.
+    """
+    if given is None:
+        return known
+    for name in given:
+        if name not in known:
+            raise UserError(
+                f"series {name!r} is unknown{nearest(name, known)}; there are {', '.join(known)}."
+            )
+    return tuple(given)

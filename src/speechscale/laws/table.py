@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from speechscale.errors import UserError, nearest
+from speechscale.errors import UserError
 from speechscale.laws import score_sections, sections
 from speechscale.laws.checks import check_law, check_table, forecast_checks
 from speechscale.laws.downstream import DownstreamFit
 from speechscale.laws.efficiency import compare_efficiency
 from speechscale.laws.forecast_section import forecast
-from speechscale.laws.options import fit_options
+from speechscale.laws.options import chosen_series, fit_options
 from speechscale.records.law import FitOptions, LawFile, SeriesLaw
 from speechscale.records.law_sections import DroppedRun, EfficiencyRatio, Missing, Rows
 from speechscale.records.runs_table import canonical_table, is_single_epoch, score_names
@@ -54,7 +54,7 @@ def fit_table(
             "column 'status'."
         )
     chosen = fit_options(**options)
-    names = _chosen_series(series, tuple(dict.fromkeys(table["series"])))
+    names = chosen_series(series, tuple(dict.fromkeys(table["series"])))
     laws: dict[str, SeriesLaw] = {}
     fitted: dict[str, dict[str, DownstreamFit]] = {}
     for name in names:
@@ -122,14 +122,3 @@ def _rows(table: pl.DataFrame, multi: pl.DataFrame) -> Rows:
         for run, count in zip(multi["run"], epochs, strict=True)
     ]
     return Rows(used=table.height - len(dropped), dropped=dropped)
-
-
-def _chosen_series(given: Sequence[str] | None, known: tuple[str, ...]) -> tuple[str, ...]:
-    if given is None:
-        return known
-    for name in given:
-        if name not in known:
-            raise UserError(
-                f"series {name!r} is unknown{nearest(name, known)}; there are {', '.join(known)}."
-            )
-    return tuple(given)

@@ -182,7 +182,7 @@ def read_design(path: Path) -> pl.DataFrame:
     """Read params and tokens of planned runs: a runs table that need not have losses.
 
     Returns:
-        Columns params and tokens, Float64.
+        Columns params and tokens, Float64; flops (Float64) and run (String) where the table has them.
 
     Raises:
         UserError: naming file, row, column and remedy of the first thing that is wrong.
@@ -192,12 +192,11 @@ def read_design(path: Path) -> pl.DataFrame:
     _require_columns(table, ("params", "tokens"), str(path))
     if table.height == 0:
         raise UserError(f"{path}: the table has no rows; one row a run is wanted.")
-    return pl.DataFrame(
-        [
-            _require_positive(_parse_numbers(table, name, str(path)), str(path))
-            for name in ("params", "tokens")
-        ]
-    )
+    numbers = [name for name in ("params", "tokens", "flops") if name in table.columns]
+    columns = [_require_positive(_parse_numbers(table, name, str(path)), str(path)) for name in numbers]
+    if "run" in table.columns:
+        columns.append(table["run"].cast(pl.String))
+    return pl.DataFrame(columns)
 
 
 def canonical_table(frame: Any, *, source: str = "runs") -> pl.DataFrame:

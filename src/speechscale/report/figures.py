@@ -77,7 +77,7 @@ def write_figures(study: Path, folder: Path, formats: Sequence[str] = ("svg", "p
             whole = figure_specification(figure)
             for kind in formats:
                 written.append(Path(folder) / f"{figure.name}.{kind}")
-                write_file(written[-1], _render(whole, kind))
+                write_file(written[-1], render(whole, kind))
     return written
 
 
@@ -338,7 +338,8 @@ def _thin(curves: pl.DataFrame) -> pl.DataFrame:
     return curves.filter(from_last % stride == 0)
 
 
-def _render(whole: VegaSpec, kind: str) -> bytes | str:
+def render(whole: VegaSpec, kind: str) -> bytes | str:
+    """A Vega-Lite specification as the content of a file of one of `FORMATS`."""
     import vl_convert
 
     version = library_version()
