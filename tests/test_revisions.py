@@ -216,7 +216,7 @@ def fit(folder: Path) -> Any:
     table = {"params": params, "tokens": tokens, "loss": loss, "sblimp": scores, "sblimp_items": [500] * 30}
     write_law(fit_table(table, bootstrap=100, seed=0), folder / "law.json")
     (law,) = json.loads((folder / "law.json").read_text())["series"].values()
-    return {name: numbers(law[name]) for name in ("single_epoch", "envelope", "downstream")}
+    return {name: numbers(law[name]) for name in ("single_epoch", "forecast", "envelope", "downstream")}
 
 
 RESULTS: dict[Stage, Callable[[Path], Any]] = {

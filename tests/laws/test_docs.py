@@ -8,6 +8,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from speechscale.cli.backtest import backtest
 from speechscale.cli.fit import fit
 from speechscale.cli.plan import plan
 from speechscale.cli.simulate import simulate
@@ -18,7 +19,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "laws.md"
 @pytest.fixture
 def app() -> typer.Typer:
     app = typer.Typer(pretty_exceptions_enable=False)
-    for verb in (fit, plan, simulate):
+    for verb in (backtest, fit, plan, simulate):
         app.command()(verb)
     return app
 

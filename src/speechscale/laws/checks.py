@@ -15,7 +15,7 @@ from speechscale.laws.fitted import FittedLaw
 from speechscale.laws.forms import log_loss
 from speechscale.laws.influence import log_forecast
 from speechscale.laws.minimise import Array
-from speechscale.laws.single_epoch import VANISHED_SHARE, SingleEpochFit
+from speechscale.laws.single_epoch import MIN_EXPONENT, VANISHED_SHARE, SingleEpochFit
 from speechscale.records.flops import FLOPS_PER_PARAM_TOKEN, training_flops
 from speechscale.records.forecast_sections import ForecastLaw
 from speechscale.records.law_sections import Check, Missing
@@ -53,6 +53,7 @@ def check_law(law: FittedLaw, runs: list[str]) -> list[Check]:
         _delta_below_resolution(fit),
         _not_converged(fit),
         _vanished(fit),
+        *_at_bound(fit),
         *_not_identified(law.draws),
         _influential_run(law, runs),
         _flat_optimum(fit),
@@ -179,10 +180,22 @@ def _vanished(fit: SingleEpochFit) -> Check | None:
     }
     total = log_loss(theta, ladder.log_n, ladder.log_d)
     vanished = [name for name, term in log_terms.items() if np.exp(term - total).max() < VANISHED_SHARE]
-    vanished += [name for name, k in (("alpha", 3), ("beta", 4)) if theta[k] <= 0]
     if not vanished:
         return None
     return _check("vanished", f"{', '.join(vanished)} vanished in the fit: these runs do not identify it.")
+
+
+def _at_bound(fit: SingleEpochFit) -> list[Check]:
+    """Exponents held at their least value, because without a bound loss would rise with N or with D."""
+    return [
+        _check(
+            "exponent at bound",
+            f"{name} is held at {MIN_EXPONENT:g}, its least value: in these runs loss does not fall with {quantity}, "
+            "so neither it nor the best split is a result.",
+        )
+        for name, quantity, k in (("alpha", "N", 3), ("beta", "D", 4))
+        if fit.theta[k] <= MIN_EXPONENT
+    ]
 
 
 def _not_identified(draws: Array) -> list[Check]:

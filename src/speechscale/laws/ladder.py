@@ -147,3 +147,12 @@ class ParameterConstraint:
     def project(self, theta: Array) -> Array:
         """The nearest theta (S, 5) that obeys the constraint."""
         return self.origin + (theta - self.origin) @ np.linalg.pinv(self.basis).T @ self.basis.T
+
+    def holding(self, values: Mapping[int, float]) -> ParameterConstraint:
+        """The same constraint with further entries of theta held at a value; a tied exponent holds its partner too."""
+        origin, basis = self.origin.copy(), self.basis
+        for k, value in values.items():
+            moving = basis[k] != 0
+            origin += basis[:, moving].sum(axis=1) * (value - origin[k])
+            basis = basis[:, ~moving]
+        return ParameterConstraint(origin, basis)

@@ -24,6 +24,10 @@ REFIT = NewtonSettings(damping=0.1, tolerance=1e-6)
 RESTORED_SHARE = 0.01  # of the loss: the size at which a term that vanished in the fit begins a refit
 VANISHED_SHARE = 1e-4  # of the loss, below which a term has vanished ...
 VANISHED_SHIFT = 40.0  # ... and by how much its logarithm is then lowered to remove it
+EXPONENTS = (3, 4)  # entries of theta: alpha and beta
+MIN_EXPONENT = (
+    0.01  # where a fit that would make loss rise with N or D is held; N^0.01 grows by 5 % in two decades
+)
 NEAR_OPTIMUM = 1e-3  # relative distance to the least objective up to which vanished terms are removed
 AGREEMENT_TOLERANCE = 1e-8  # relative distance to the least objective at which a start has reached it
 GRADIENT_TOLERANCE = 1e-5  # largest scaled gradient of an optimum
@@ -133,15 +137,34 @@ def refit(fit: SingleEpochFit, log_losses: Array, weights: Array) -> Array:
         log_losses: (n,) or (S, n).
         weights: (n,) or (S, n); one of the two has S rows.
     """
-    centre = fit.ladder.centring
     count = len(log_losses) if log_losses.ndim == 2 else len(weights)
-    start = np.repeat(centre.centred(_with_restored_terms(fit))[None], count, axis=0)
+    start = np.repeat(_with_restored_terms(fit)[None], count, axis=0)
+    theta = _refit_from(fit, start, fit.constraint, log_losses, weights)
+    for held in ((3,), (4,), EXPONENTS):
+        rows = np.flatnonzero((theta[:, held] <= 0).all(axis=1))
+        if len(rows):
+            bounded = fit.constraint.holding(dict.fromkeys(held, MIN_EXPONENT))
+            theta[rows] = _refit_from(
+                fit,
+                bounded.project(theta[rows]),
+                bounded,
+                log_losses[rows] if log_losses.ndim == 2 else log_losses,
+                weights[rows] if weights.ndim == 2 else weights,
+            )
+    return theta
+
+
+def _refit_from(
+    fit: SingleEpochFit, start: Array, constraint: ParameterConstraint, log_losses: Array, weights: Array
+) -> Array:
+    """Optima (S, 5) from starts (S, 5) under a constraint."""
+    centre = fit.ladder.centring
     found = minimise(
         fit.ladder.objective(fit.delta),
-        start,
+        centre.centred(start),
         log_losses,
         weights,
-        basis=_basis(fit.constraint, centre),
+        basis=_basis(constraint, centre),
         settings=REFIT,
     )
     return centre.restored(found.theta)
@@ -200,8 +223,13 @@ def _search(
             )
     found = OptimizerResult.join(minima)
     _drop_vanished_terms(found, ladder, constraint, objective, basis)
-    value = found.value
+    falling = np.asarray(found.theta[:, EXPONENTS].min(axis=1) > 0)
+    value = np.where(falling, found.value, np.inf)
     best = int(np.argmin(value))
+    if not falling[np.argmin(found.value)]:
+        bounded = _search_at_bound(found, ladder, constraint, delta)
+        if bounded.objective < value[best]:
+            return bounded
     convergence = Convergence(
         starts=len(value),
         agreeing=int(np.sum(value <= value[best] * (1 + AGREEMENT_TOLERANCE) + 1e-24)),
@@ -211,6 +239,15 @@ def _search(
     return SingleEpochFit(
         centre.restored(found.theta[best]), ladder, constraint, delta, float(value[best]), convergence
     )
+
+
+def _search_at_bound(
+    found: OptimizerResult, ladder: Ladder, constraint: ParameterConstraint, delta: float
+) -> SingleEpochFit:
+    """The fit with the exponents that are not above zero at the least objective held at MIN_EXPONENT."""
+    theta = found.theta[np.argmin(found.value)]
+    held = {k: MIN_EXPONENT for k in EXPONENTS if theta[k] <= 0}
+    return replace(_search(ladder, constraint.holding(held), delta), constraint=constraint)
 
 
 def _drop_vanished_terms(
