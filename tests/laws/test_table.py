@@ -46,6 +46,7 @@ def nano_table(
             "bits_per_second": loss / np.log(2) * 19.0,
             "agreement": rng.binomial(500, rising) / 500,
             "agreement_items": 500,
+            "agreement_chance": 0.5,
             "lexical": rng.binomial(500, 0.5, 30) / 500,
             "lexical_items": 500,
         }
@@ -208,7 +209,7 @@ def test_unknown_choices_are_refused_with_the_nearest():
         ({"seed": -1}, "seed is -1"),
         ({"law": "pool"}, r"law 'pool' is unknown"),
         ({"chance": 1.5}, r"chance is 1\.5; a fraction in \[0, 1\)"),
-        ({"ceiling": 0.4}, r"ceiling is 0\.4; a fraction above chance \(0\.5\)"),
+        ({"chance": 0.5, "ceiling": 0.4}, r"ceiling is 0\.4; a fraction above chance \(0\.5\)"),
         ({"fixed": {"E": 0.0}}, "E is fixed at 0; a value above zero"),
         ({"fixed": {"E": float("nan")}}, "E is fixed at nan"),
         ({"fixed": dict.fromkeys(("A", "B", "E", "alpha", "beta"), 1.0)}, "all five parameters are fixed"),
@@ -259,6 +260,42 @@ def test_imported_models_have_scores_without_losses(tmp_path):
     assert law.efficiency["text/speech"]["agreement"].ratio > 0
     write_law(law, tmp_path / "law.json")  # JSON without an infinity or a not-a-number
     assert "text" in format_law(law)
+
+
+def test_score_without_a_known_chance_asks_for_it():
+    laws = fit_table(nano_table().drop("agreement_chance"), bootstrap=100, laws=["downstream"]).series[
+        "speech"
+    ]
+    assert "state it in a column agreement_chance" in laws.downstream["agreement"].missing
+    assert laws.downstream["lexical"].chance == 0.5  # a known benchmark
+    given = fit_table(
+        nano_table().drop("agreement_chance"), bootstrap=100, laws=["downstream"], chance=0.25
+    ).series["speech"]
+    assert given.downstream["agreement"].chance == 0.25 and given.downstream["lexical"].chance == 0.5
+
+
+def test_scores_far_below_their_chance_are_refused():
+    low = nano_table().with_columns(agreement=pl.col("agreement") * 0.4)
+    laws = fit_table(low, bootstrap=100, laws=["downstream"]).series["speech"]
+    assert "are below its chance of 0.5: state its own chance" in laws.downstream["agreement"].missing
+
+
+def test_unknown_numbers_are_listed_and_become_scores_when_named():
+    table = nano_table().with_columns(wall_hours=pl.lit(0.5), closeness=pl.col("agreement"))
+    speech = fit_table(table, bootstrap=100, laws=["downstream"]).series["speech"]
+    (check,) = (check for check in speech.checks if check.check == "unused columns")
+    assert "nothing is fitted to wall_hours, closeness" in check.message
+    assert set(speech.downstream) == {"agreement", "lexical"}
+    named = fit_table(table, bootstrap=100, laws=["downstream"], scores=("closeness",), chance=0.5).series[
+        "speech"
+    ]
+    assert set(named.downstream) == {"agreement", "lexical", "closeness"}
+
+
+def test_table_of_scores_without_losses_is_fitted():
+    text = nano_table(lift=6.0).drop("loss", "loss_se", "bits_per_second")
+    law = fit_table(text, bootstrap=100).series["speech"]
+    assert law.downstream["agreement"].gamma > 0 and isinstance(law.single_epoch, Missing)
 
 
 def test_imported_models_alone_are_fitted():

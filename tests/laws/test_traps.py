@@ -101,7 +101,13 @@ def test_equal_losses_are_refused(make_runs):
 def test_table_without_information_still_makes_a_file(make_runs, tmp_path):
     """Losses all alike, scores all zero: words and nulls, where JSON has no not-a-number."""
     params, tokens, _ = make_runs(20)
-    table = {"N": params, "D": tokens, "L": np.full(20, 2.0), "task": np.zeros(20)}
+    table = {
+        "N": params,
+        "D": tokens,
+        "L": np.full(20, 2.0),
+        "task": np.zeros(20),
+        "task_chance": np.zeros(20),
+    }
     law = fit_table(table, bootstrap=100)
     write_law(law, tmp_path / "law.json")
     assert "every loss is 2" in law.series["runs"].single_epoch.missing

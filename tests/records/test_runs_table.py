@@ -9,7 +9,8 @@ import polars as pl
 import pytest
 
 from speechscale.errors import UserError
-from speechscale.records.runs_table import canonical_table, read_curves, read_design, read_table, score_names
+from speechscale.records.runs_table import canonical_table, read_curves, read_design, read_table
+from speechscale.records.score_columns import score_names
 
 HEADER = "run,series,N,D,L,status,sblimp,sblimp_items\n"
 

@@ -20,9 +20,16 @@ def fit(
     tied: Annotated[bool, typer.Option("--tied", help="alpha = beta.")] = False,
     fix: Annotated[list[str] | None, typer.Option(help="Hold a parameter, as in --fix E=1.7.")] = None,
     envelope: Annotated[str, typer.Option(help="budgets, records or interpolated.")] = "budgets",
+    scores: Annotated[
+        list[str] | None,
+        typer.Option(help="Column that is a score though nothing else says so; repeat for several."),
+    ] = None,
     chance: Annotated[
-        float, typer.Option(help="Score of guessing, where there is no <score>_chance column.")
-    ] = 0.5,
+        float | None,
+        typer.Option(
+            help="Score of guessing, where no <score>_chance column and no known benchmark says it."
+        ),
+    ] = None,
     ceiling: Annotated[str, typer.Option(help="Best score possible, or 'free' to fit it.")] = "1",
     law: Annotated[
         str,
@@ -39,8 +46,8 @@ def fit(
 ) -> None:
     """Fit scaling laws, with intervals, to a table of runs.
 
-    Columns: params (or N), tokens (D), loss (L); optional run, series, status, unique_tokens, flops (C); any other
-    numeric column is a score in [0, 1] or [0, 100], <score>_items is its number of items.
+    Columns: params (or N), tokens (D), loss (L); optional run, series, status, unique_tokens, flops (C). Scores in
+    [0, 1] or [0, 100] are known benchmarks, columns with <score>_items or <score>_chance beside them, and --scores.
 
     Example:
 
@@ -53,7 +60,7 @@ def fit(
     from speechscale.records.law import write_law
     from speechscale.records.runs_table import read_curves, read_table
 
-    table = read_table(runs)
+    table = read_table(runs, tuple(scores or ()))
     with Console(stderr=True).status("fitting") as status:  # shows nothing where stderr is no terminal
         fitted = fit_table(
             table,
@@ -64,6 +71,7 @@ def fit(
             tied=tied,
             fixed=_assignments(fix or []),
             envelope=envelope,
+            scores=tuple(scores or ()),
             chance=chance,
             ceiling=None if ceiling == "free" else _number("--ceiling", ceiling),
             law=law,

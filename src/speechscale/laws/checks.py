@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -32,9 +33,20 @@ POOR_COVERAGE = 0.8  # of 95 % intervals in a backtest, below which a law foreca
 MAX_FLOPS_DEVIATION = 1.05  # factor between the flops column and 6 N D
 
 
-def check_table(done: pl.DataFrame) -> list[Check]:
-    """Checks of the completed runs of one series, before any fit."""
-    found = [_embedding_counts(done), _warmup(done), *_mixed_recipes(done), _flops_convention(done)]
+def check_table(done: pl.DataFrame, unused: Sequence[str] = ()) -> list[Check]:
+    """Checks of the completed runs of one series, before any fit.
+
+    Args:
+        done: the runs.
+        unused: numeric columns that are not known to be scores.
+    """
+    found = [
+        _unused_columns(unused),
+        _embedding_counts(done),
+        _warmup(done),
+        *_mixed_recipes(done),
+        _flops_convention(done),
+    ]
     return [check for check in found if check]
 
 
@@ -86,6 +98,18 @@ def forecast_checks(law: ForecastLaw | Missing | None) -> list[Check]:
         level: Literal["warning", "note"] = "warning" if inside < POOR_COVERAGE else "note"
         found.append(_check("backtest", message, level, scale=law.scale, least_inside95=inside))
     return found
+
+
+def _unused_columns(names: Sequence[str]) -> Check | None:
+    if not names:
+        return None
+    listed = ", ".join(names)
+    return _check(
+        "unused columns",
+        f"nothing is fitted to {listed}: not known to be scores. A score has a column <score>_items or <score>_chance, "
+        f"or is named, as in --scores {names[0]}.",
+        "note",
+    )
 
 
 def _check(

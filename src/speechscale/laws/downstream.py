@@ -197,10 +197,14 @@ def held_out_errors_by_form(data: ScoreData, ceiling: float | None) -> dict[str,
 
 
 def emergence_margin(data: ScoreData) -> float:
-    """Distance above chance at which the 95 % interval of a score of as many items is above chance."""
+    """Distance above chance at which the 95 % interval of a score of as many items is above chance.
+
+    Chance is shrunk towards 1/2 as in `binomial_variance`, so that a chance of 0 has a margin too.
+    """
     known = np.isfinite(data.items)
     if known.any():
-        spread = data.chance * (1 - data.chance) / float(np.nanmedian(data.items))
+        items = np.array([float(np.nanmedian(data.items))])
+        spread = float(binomial_variance(np.array([data.chance]), items)[0])
     else:
         spread = float(np.median(data.variance))
     return NORMAL_975 * float(np.sqrt(spread))
@@ -253,7 +257,7 @@ def _emergence_at(data: ScoreData, flops: Array, path: str) -> EmergenceEstimate
     """The emergence at a budget and draws of it, flops (S + 1,)."""
     margin = emergence_margin(data)
     if not np.isfinite(flops[0]):
-        message = "the law expects it never: the loss it takes lies below the irreducible loss E"
+        message = "the law expects it never: the loss that it takes is below the irreducible loss E"
         return EmergenceEstimate(margin, None, flops[1:], message)
     reached = "within" if flops[0] <= data.flops.max() else f"{flops[0] / data.flops.max():.3g} times beyond"
     if flops[0] < data.flops.min():

@@ -44,11 +44,12 @@ def fit_options(**options: Any) -> FitOptions:
     ParameterConstraint.of(chosen.tied, chosen.fixed)
     if chosen.seed < 0:
         raise UserError(f"seed is {chosen.seed}; a whole number from zero on is wanted.")
-    if not 0 <= chosen.chance < 1:
+    if chosen.chance is not None and not 0 <= chosen.chance < 1:
         raise UserError(f"chance is {chosen.chance:g}; a fraction in [0, 1) is wanted.")
-    if chosen.ceiling is not None and not chosen.chance < chosen.ceiling <= 1:
+    chance = chosen.chance or 0.0
+    if chosen.ceiling is not None and not chance < chosen.ceiling <= 1:
         raise UserError(
-            f"ceiling is {chosen.ceiling:g}; a fraction above chance ({chosen.chance:g}), 1 at most, is wanted."
+            f"ceiling is {chosen.ceiling:g}; a fraction above chance ({chance:g}), 1 at most, is wanted."
         )
     return chosen
 

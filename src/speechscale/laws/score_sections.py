@@ -24,8 +24,11 @@ from speechscale.records.law_sections import (
     ScoreEmergence,
     ScoreLaw,
 )
+from speechscale.records.score_columns import known_chance
 from speechscale.records.seeds import spawn_seed
 
+BELOW_CHANCE = 3.0  # binomial standard deviations
+FEW_ITEMS = 100  # assumed where the number of items is unknown
 _NO_LOSS = "not every run with this score has a loss"
 _NO_RISE = "these scores do not rise above chance"
 
@@ -66,18 +69,38 @@ def _score_data(done: pl.DataFrame, name: str, options: FitOptions) -> ScoreData
     unknown = pl.Series(f"{name}_items", [None] * scored.height, dtype=pl.Float64)
     items = scored.get_column(f"{name}_items", default=unknown).fill_null(np.nan).to_numpy()
     chance = _chance(scored, name, options)
+    if chance is None:
+        return Missing(
+            missing=f"its chance is not known: state it in a column {name}_chance, or with --chance (0.5 for two-way "
+            "choices)"
+        )
+    score = scored[name].to_numpy()
+    if _below_chance(score, items, chance):
+        return Missing(
+            missing=f"its scores ({score.min():.3g} to {score.max():.3g}) are below its chance of {chance:g}: state "
+            f"its own chance in a column {name}_chance, or with --chance"
+        )
     if options.ceiling is not None and options.ceiling <= chance:
         return Missing(missing=f"the ceiling of {options.ceiling:g} is not above its chance of {chance:g}")
     flops, loss, score = (scored[column].to_numpy() for column in ("flops", "loss", name))
     return ScoreData.of(flops, loss, score, items, chance)
 
 
-def _chance(scored: pl.DataFrame, name: str, options: FitOptions) -> float:
-    """Score of guessing, from the first run that has it, because it is a property of the task."""
-    if f"{name}_chance" not in scored.columns:
-        return options.chance
-    given = scored[f"{name}_chance"].drop_nulls()
-    return float(given[0]) if len(given) else options.chance
+def _chance(scored: pl.DataFrame, name: str, options: FitOptions) -> float | None:
+    """Score of guessing, from the first run that has it, because it is a property of the task; else as it is known."""
+    if f"{name}_chance" in scored.columns:
+        given = scored[f"{name}_chance"].drop_nulls()
+        if len(given):
+            return float(given[0])
+    known = known_chance(name)
+    return options.chance if known is None else known
+
+
+def _below_chance(score: Array, items: Array, chance: float) -> bool:
+    """Whether even the best score is below chance by more than its items explain: then the chance is another one."""
+    best = int(np.argmax(score))
+    known = items[best] if np.isfinite(items[best]) else FEW_ITEMS
+    return bool(score[best] < chance - BELOW_CHANCE * np.sqrt(chance * (1 - chance) / known))
 
 
 def _score(fit: DownstreamFit) -> ScoreLaw:

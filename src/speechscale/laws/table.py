@@ -17,7 +17,8 @@ from speechscale.laws.forecast_section import forecast
 from speechscale.laws.options import chosen_series, fit_options
 from speechscale.records.law import FitOptions, LawFile, SeriesLaw
 from speechscale.records.law_sections import DroppedRun, EfficiencyRatio, Missing, Rows
-from speechscale.records.runs_table import canonical_table, is_single_epoch, score_names
+from speechscale.records.runs_table import canonical_table, is_single_epoch
+from speechscale.records.score_columns import score_names, unused_names
 from speechscale.records.seeds import spawn_seed
 
 # Runs whose scores count: a model that others trained may have scores without a loss on our test set.
@@ -46,14 +47,14 @@ def fit_table(
     Raises:
         UserError: a bad table, an unknown series or law, or no run that was completed.
     """
-    table = canonical_table(runs)
+    chosen = fit_options(**options)
+    table = canonical_table(runs, scores=chosen.scores)
     if not table["status"].is_in(SCORED).any():
         found = ", ".join(repr(status) for status in table["status"].unique().sort())
         raise UserError(
             f"no run has the status 'done' (found {found}), so there is nothing to fit; complete a run, or correct the "
             "column 'status'."
         )
-    chosen = fit_options(**options)
     names = chosen_series(series, tuple(dict.fromkeys(table["series"])))
     laws: dict[str, SeriesLaw] = {}
     fitted: dict[str, dict[str, DownstreamFit]] = {}
@@ -84,7 +85,7 @@ def _fit_series(
     """The laws of one series, and its downstream fits for the comparison of series."""
     done = table.filter(pl.col("status") == "done")
     single, multi = done.filter(is_single_epoch()), done.filter(~is_single_epoch())
-    checks = check_table(done)
+    checks = check_table(done, unused_names(table, options.scores))
     # Every later law builds on the single-epoch one, so it is fitted even where it was not asked for.
     single_epoch, base_law = sections.single_epoch(single, options)
     if base_law is not None:
@@ -106,7 +107,9 @@ def _fit_series(
     scores: dict[str, DownstreamFit] = {}
     if "downstream" in options.laws or "efficiency" in options.laws:
         scored = table.filter(pl.col("status").is_in(SCORED))
-        found["downstream"], scores = score_sections.downstream(scored, score_names(table), base_law, options)
+        found["downstream"], scores = score_sections.downstream(
+            scored, score_names(table, options.scores), base_law, options
+        )
     return law.model_copy(update=found), scores
 
 

@@ -56,7 +56,10 @@ class FitOptions(Section):
     resampling: Resampling = "noise"
     seed: int = 0
     envelope: EnvelopeDefinition = "budgets"
-    chance: float = 0.5
+    scores: tuple[str, ...] = ()  # columns that are scores though nothing else says so
+    chance: float | None = (
+        None  # of scores whose chance is neither in the table nor known; None: it must be stated
+    )
     ceiling: float | None = 1.0  # best score possible; None: fitted
     law: ForecastLawName = "pooled"  # what forecasts come from: the family, or the additive law alone
 

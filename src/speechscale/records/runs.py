@@ -211,6 +211,7 @@ class RunRecord(BaseModel):
         for name, score in sorted(self.scores.items()):
             row[name] = score.accuracy
             row[f"{name}_items"] = score.items
+            row[f"{name}_chance"] = score.chance
         return row
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from speechscale.errors import UserError, nearest
 from speechscale.records.flops import training_flops
 from speechscale.records.frames import as_frame, read_frame, separator_of
 from speechscale.records.runs import RunRecord
+from speechscale.records.score_columns import check_range, is_score, raise_where
 from speechscale.records.seal import file_lock, write_file
 
 ALIASES = {"N": "params", "D": "tokens", "C": "flops", "L": "loss"}
@@ -22,42 +24,6 @@ UNNAMED_PREFIXES = (
 )  # of columns without a name in pandas and polars: saved indices
 RECIPE_COLUMNS = ("preset", "schedule")  # kept as text: laws compare runs of one recipe
 TEXT_COLUMNS = ("run", "series", "status", *RECIPE_COLUMNS, "note")
-# Numbers about a run that are not scores of it; any other numeric column is a score.
-NON_SCORE_COLUMNS = frozenset(
-    [
-        "params",
-        "params_total",
-        "params_embedding",
-        "tokens",
-        "unique_tokens",
-        "epochs",
-        "steps",
-        "step",
-        "warmup_steps",
-        "flops",
-        "flops_exact",
-        "flops_spent",
-        "loss",
-        "loss_se",
-        "bits_per_second",
-        "seconds",
-        "seed",
-        "lr",
-        "learning_rate",
-        "batch_size",
-        "tokens_per_update",
-        "layers",
-        "depth",
-        "dim",
-        "width",
-        "heads",
-        "context",
-        "gpu_hours",
-        "hours",
-        "audio_hours",
-        "weight",
-    ]
-)
 # Epochs up to which a run counts as one that saw every token once: a run is rounded to whole steps, so it may end a
 # little beyond its data.
 SINGLE_EPOCH_TOLERANCE = 1.001
@@ -99,7 +65,7 @@ def _with_names_and_units_of(table: pl.DataFrame, row: dict[str, object]) -> dic
     for name in set(row) & set(table.columns):
         largest, score = table[name].cast(pl.Float64, strict=False).max(), row[name]
         in_percent = isinstance(largest, float) and largest > 1
-        if in_percent and isinstance(score, float) and not _is_not_score(name):
+        if in_percent and isinstance(score, float) and is_score(name, table.columns):
             row[name] = 100 * score
     return {short.get(name, name): value for name, value in row.items()}
 
@@ -147,14 +113,18 @@ def write_curves(records: list[RunRecord], path: Path) -> None:
     write_file(path, pl.DataFrame(rows, infer_schema_length=None).write_csv())
 
 
-def read_table(path: Path) -> pl.DataFrame:
+def read_table(path: Path, scores: Sequence[str] = ()) -> pl.DataFrame:
     """Read a runs table (CSV, TSV or Parquet) and check every cell; see `canonical_table` for what comes back.
+
+    Args:
+        path: of the table.
+        scores: columns that are scores though nothing else says so.
 
     Raises:
         UserError: naming file, row, column and remedy of the first thing that is wrong.
     """
     path = Path(path)
-    return canonical_table(read_frame(path), source=str(path))
+    return canonical_table(read_frame(path), source=str(path), scores=scores)
 
 
 def read_curves(path: Path) -> pl.DataFrame:
@@ -199,12 +169,13 @@ def read_design(path: Path) -> pl.DataFrame:
     return pl.DataFrame(columns)
 
 
-def canonical_table(frame: Any, *, source: str = "runs") -> pl.DataFrame:
+def canonical_table(frame: Any, *, source: str = "runs", scores: Sequence[str] = ()) -> pl.DataFrame:
     """Check any data frame of runs, and give its columns canonical names and types.
 
     Args:
         frame: a polars, pandas or Arrow table, a mapping of columns, or a list of rows.
         source: its name in error messages.
+        scores: columns that are scores though nothing else says so (`records.score_columns`).
 
     Returns:
         Columns run, series, status (text), params, tokens, unique_tokens, flops, loss (Float64; loss is null where
@@ -228,6 +199,11 @@ def canonical_table(frame: Any, *, source: str = "runs") -> pl.DataFrame:
             f"{source}: {table.height} rows are no table of runs ({MAX_RUNS} at most, one row a run); was a table of "
             "items or of learning curves given by mistake?"
         )
+    for name in scores:
+        _require_columns(table, (name,), source)
+    if "loss" not in table.columns and any(is_score(name, table.columns, scores) for name in table.columns):
+        # Published models have scores on benchmarks, and no loss on a test set of ours.
+        table = table.with_columns(loss=pl.lit(None, pl.Float64), status=pl.lit("imported"))
     _require_columns(table, REQUIRED_COLUMNS, source)
     table = _with_identity_columns(table, source)
 
@@ -252,17 +228,12 @@ def canonical_table(frame: Any, *, source: str = "runs") -> pl.DataFrame:
             canonical = canonical.with_columns(values.fill_null(canonical.select(default).to_series()))
         else:
             canonical = canonical.with_columns(default.alias(name))
-    return canonical.with_columns(_optional_numbers(table, set(canonical.columns), source))
+    return canonical.with_columns(_optional_numbers(table, set(canonical.columns), scores, source))
 
 
 def is_single_epoch() -> pl.Expr:
     """Whether each run of a canonical table saw every token once."""
     return pl.col("tokens") <= pl.col("unique_tokens") * SINGLE_EPOCH_TOLERANCE
-
-
-def score_names(table: pl.DataFrame) -> list[str]:
-    """Columns of a canonical table that hold scores."""
-    return [name for name, kind in table.schema.items() if kind == pl.Float64 and not _is_not_score(name)]
 
 
 def _require_columns(table: pl.DataFrame, wanted: tuple[str, ...], source: str) -> None:
@@ -327,19 +298,14 @@ def _remedy(name: str) -> str:
     return "write a plain number, leave the cell empty, or drop the column"
 
 
-def _raise_where(values: pl.Series, problem: pl.Series, source: str, reason: str) -> None:
-    """Raise for the first row where `problem` is true."""
-    if problem.any():
-        row = int(problem.arg_true()[0])
-        raise UserError(f"{source}: row {row + 1}, column '{values.name}': {values[row]:g} {reason}.")
-
-
 def _require_positive(values: pl.Series, source: str) -> pl.Series:
-    _raise_where(values, values <= 0, source, "is not above zero; correct the value or remove the run")
+    raise_where(values, values <= 0, source, "is not above zero; correct the value or remove the run")
     return values
 
 
-def _optional_numbers(table: pl.DataFrame, present: set[str], source: str) -> list[pl.Series]:
+def _optional_numbers(
+    table: pl.DataFrame, present: set[str], scores: Sequence[str], source: str
+) -> list[pl.Series]:
     """The other numeric columns, scores as fractions; columns of text are dropped."""
     nowhere = pl.repeat(False, table.height, eager=True)
     columns = []
@@ -353,25 +319,9 @@ def _optional_numbers(table: pl.DataFrame, present: set[str], source: str) -> li
         ):
             continue
         needed = table["status"] == "done" if name == "weight" else nowhere
-        columns.append(_check_range(_parse_numbers(table, name, source, needed=needed), source))
+        values = _parse_numbers(table, name, source, needed=needed)
+        columns.append(check_range(values, is_score(name, table.columns, scores), source))
     return columns
-
-
-def _check_range(values: pl.Series, source: str) -> pl.Series:
-    """The column, with scores as fractions, after a check that its values are possible."""
-    if values.name.endswith("_items"):
-        return _require_positive(values, source)
-    if values.name.endswith("_chance"):
-        outside = (values < 0) | (values >= 1)
-        _raise_where(values, outside, source, "is no score of guessing; a fraction in [0, 1) is wanted")
-    if values.name == "weight":
-        _raise_where(values, values < 0, source, "is no weight; zero or more is wanted")
-    return values if _is_not_score(values.name) else _as_fraction(values, source)
-
-
-def _is_not_score(name: str) -> bool:
-    """Whether the name says that a column is not a score."""
-    return name in NON_SCORE_COLUMNS or name.endswith(("_items", "_chance"))
 
 
 def _is_text(column: pl.Series) -> bool:
@@ -379,19 +329,3 @@ def _is_text(column: pl.Series) -> bool:
     if column.dtype.is_numeric():
         return False
     return column.cast(pl.String).str.strip_chars().cast(pl.Float64, strict=False).null_count() == len(column)
-
-
-def _as_fraction(score: pl.Series, source: str) -> pl.Series:
-    remedy = "or drop the column if it is not a score"
-    outside = (score < 0) | (score > 100)
-    _raise_where(score, outside, source, f"is no score in [0, 1] or [0, 100]; correct it, {remedy}")
-    percent, fraction = (score > 1).fill_null(False), ((score <= 1) & (score > 0)).fill_null(False)
-    if not percent.any():
-        return score
-    if fraction.any():
-        high, low = int(percent.arg_true()[0]), int(fraction.arg_true()[0])
-        raise UserError(
-            f"{source}: column '{score.name}' mixes percent and fractions: row {high + 1} holds {score[high]:g}, "
-            f"row {low + 1} holds {score[low]:g}; use one of the two throughout, {remedy}."
-        )
-    return score / 100

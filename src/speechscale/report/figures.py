@@ -156,8 +156,9 @@ def _loss_against_tokens(study: StudyResults) -> Figure:
     return Figure(
         "loss-against-data",
         "Loss against data, size by size",
-        f"Points: finished runs. Solid lines: the fitted law {formatting.LAW}, as if every token "
-        "were new. Dotted lines: the law of repeated data, where it is fitted. The vertical line marks one "
+        "Points: finished runs. Solid lines: the law that forecasts come from (the median of the pooled laws, where "
+        "the law file has them), as if every token were new. Dotted lines: the law of repeated data, where it is "
+        "fitted. The vertical line marks one "
         "epoch: beyond it the data repeat.",
         tuple(panels),
         tuple(missing),

@@ -91,10 +91,10 @@ def _law(study: StudyResults, series: str) -> LawDraws | None:
 def _losses(
     law: LawDraws, size: float, tokens: NDArray[np.float64], unique: float | None = None
 ) -> pl.DataFrame:
-    """The law at one size; repetitions count where the unique tokens are given."""
+    """The centre of the law at one size; repetitions count where the unique tokens are given."""
     log_size = np.full(len(tokens), np.log(size))
     log_unique = None if unique is None else np.full(len(tokens), np.log(unique))
-    losses = np.exp(law.log_loss(log_size, np.log(tokens), log_unique)[0])
+    losses = np.exp(law.centre(law.log_loss(log_size, np.log(tokens), log_unique)))
     name = "single epoch" if unique is None else "repeated data"
     return pl.DataFrame({"law": name, "params": size, "tokens": tokens, "loss": losses}, schema=_LOSSES)
 
