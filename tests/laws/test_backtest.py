@@ -10,14 +10,26 @@ from speechscale.laws.backtest import (
     widening,
 )
 from speechscale.laws.family import MEMBERS
-from speechscale.laws.forecast_section import backtest_runs, forecast, split_result
+from speechscale.laws.forecast_section import backtest_table, forecast, split_result
 from speechscale.laws.forms import log_loss
 from speechscale.laws.ladder import Ladder
 from speechscale.laws.options import fit_options
 from speechscale.laws.pool import fit_pool
+from speechscale.records.forecast_sections import Backtest, BacktestSplitResult
 from speechscale.records.law_sections import Missing
+from speechscale.records.runs_table import canonical_table
 
 Z = 1.959963984540054  # 97.5 % quantile of the standard normal
+
+
+def backtest_splits(ladder: Ladder, names: list[str], factor: float) -> list[BacktestSplitResult]:
+    """The splits that `speechscale backtest` reports of these runs."""
+    table = canonical_table(
+        {"run": names, "params": ladder.params, "tokens": ladder.tokens, "loss": ladder.loss}
+    )
+    found = backtest_table(table, (factor,), None, 0)["runs"]
+    assert isinstance(found, Backtest)
+    return found.splits
 
 
 def of_speech(count: int, noise: float, seed: int) -> Ladder:
@@ -120,8 +132,8 @@ def test_widening_within_a_split_sees_no_dearer_run():
     cheaper, dearer = split_rows(ladder, 30.0)
     surprising = cheaper[np.argsort(ladder.flops[cheaper])[-2:]]
     ladder = with_loss(ladder, surprising, 1.1)
-    (before,) = backtest_runs(ladder, names, (30.0,), seed=0)
-    (after,) = backtest_runs(with_loss(ladder, dearer, 1.3), names, (30.0,), seed=0)
+    (before,) = backtest_splits(ladder, names, 30.0)
+    (after,) = backtest_splits(with_loss(ladder, dearer, 1.3), names, 30.0)
     assert before.runs.run == [names[row] for row in dearer]
     assert after.scale == before.scale > UNTESTED_SCALE
     for column in ("run", "distance", "forecast", "low", "high"):

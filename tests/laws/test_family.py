@@ -3,6 +3,7 @@ import pytest
 from scipy.optimize import minimize_scalar
 
 from speechscale.laws import allocation, fit_single_epoch
+from speechscale.laws.checks import check_law
 from speechscale.laws.family import (
     HUBER_EFFICIENCY,
     LOG_E,
@@ -13,9 +14,12 @@ from speechscale.laws.family import (
     to_theta,
 )
 from speechscale.laws.family_fit import draw_member, fit_member
+from speechscale.laws.fitted import FittedLaw
 from speechscale.laws.forms import SingleEpochObjective, log_loss
 from speechscale.laws.ladder import Ladder
 from speechscale.laws.minimise import NewtonSettings, minimise
+from speechscale.laws.single_epoch import MIN_EXPONENT
+from speechscale.records.law import FitOptions
 
 # (ln A, ln B, ln E, alpha, beta, ln gamma, c)
 LAWS = {
@@ -355,13 +359,19 @@ def test_fit_is_the_least_minimum_of_a_wider_search(name):
 
 @members
 def test_exponents_stay_above_zero_where_loss_rises_with_size(name):
-    """Every larger model is worse here: the additive law without bounds takes alpha below zero."""
+    """Every larger model is worse here: the published fit holds alpha at its bound, and says so."""
     rng = np.random.default_rng(0)
     params = 10 ** rng.uniform(7.0, 9.5, 40)
     tokens = params * 10 ** rng.uniform(0.0, 2.2, 40)
     loss = 1.5 + 60 / tokens**0.25 + 1e-3 * params**0.3
     free = fit_single_epoch(params, tokens, loss)
-    assert free.params["alpha"] < 0
+    assert free.params["alpha"] == MIN_EXPONENT
+    law = FittedLaw.of(free, FitOptions(bootstrap=100))
+    assert (law.draws[:, 3:5] > 0).all()
+    checks = check_law(law, [str(k) for k in range(40)])
+    assert any(
+        check.check == "exponent at bound" and "alpha is held at 0.01" in check.message for check in checks
+    )
     fit = fit_member(name, Ladder.of(params, tokens, loss))
     assert (fit.theta[3:5] > 0).all()
     drawn = draw_member(fit, 50, np.random.default_rng(0))
