@@ -230,19 +230,23 @@ def test_deviations_are_in_units_of_the_interval_on_the_side_of_the_error():
     assert found == pytest.approx([Z, -2 * Z, 0.0], rel=1e-9, abs=1e-9)
 
 
-def test_widening_is_the_rms_deviation_with_splits_counting_alike():
+def test_widening_is_the_rms_deviation_of_splits_and_of_what_was_known_before():
     one, two = constructed([0.5], high=0.1, low=0.1), constructed([0.6, 0.7, 0.8, 0.9], high=0.1, low=0.1)
     off = losses_off(two, [0.3, 0.3, 0.3, 0.3])
     off[7] = one.centre[0] - 0.1  # 1 interval off in the first split
     expected = [Z**2, np.mean([((off[7 + k] - two.centre[k]) * 10 * Z) ** 2 for k in range(4)])]
-    assert widening([one], off) == pytest.approx(Z, rel=1e-9)
-    assert widening([two], off) == pytest.approx(np.sqrt(expected[1]), rel=1e-9)
-    assert widening([one, two], off) == pytest.approx(np.sqrt(np.mean(expected)), rel=1e-9)
+    # A split of five runs counts in full, one of fewer by its share of five; 1.5 counts like one more split.
+    before = 1.5**2
+    assert widening([one], off) == pytest.approx(np.sqrt((before + expected[0] / 5) / 1.2), rel=1e-9)
+    assert widening([two], off) == pytest.approx(np.sqrt((before + 0.8 * expected[1]) / 1.8), rel=1e-9)
+    both = (before + expected[0] / 5 + 0.8 * expected[1]) / 2
+    assert widening([one, two], off) == pytest.approx(np.sqrt(both), rel=1e-9)
 
 
 def test_good_forecasts_do_not_narrow_intervals():
-    split = constructed([0.5, 1.0], high=0.1, low=0.1)
-    assert widening([split], losses_off(split, [0.01, -0.02])) == 1.0
+    split = constructed([0.5, 0.6, 0.7, 0.8, 0.9], high=0.1, low=0.1)
+    off = losses_off(split, [0.01, -0.02, 0.01, 0.0, 0.01])
+    assert widening([split] * 3, off) == 1.0
 
 
 def test_without_splits_the_widening_is_that_of_untested_laws():

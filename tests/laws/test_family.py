@@ -6,7 +6,6 @@ from speechscale.laws import allocation, fit_single_epoch
 from speechscale.laws.checks import check_law
 from speechscale.laws.family import (
     HUBER_EFFICIENCY,
-    LOG_E,
     LOG_NO_FLOOR,
     MEMBERS,
     PRIOR,
@@ -182,10 +181,10 @@ def test_additive_member_has_the_objective_of_the_single_epoch_law():
 
 
 @members
-def test_priors_are_on_free_coordinates_of_shape_and_floor_only(name):
+def test_every_free_coordinate_has_a_prior(name):
     objective, _, _ = problem(name, delta=0.05, spread=0.1)
     free = {k for k in range(7) if MEMBERS[name].free[k]}
-    assert set(objective.coordinates) == free - {0, 1}
+    assert set(objective.coordinates) == free
 
 
 @members
@@ -196,8 +195,10 @@ def test_a_prior_one_deviation_off_costs_as_much_as_a_run_off_by_the_noise(name)
     targets = np.concatenate([ladder.log_loss, objective.prior_targets])
     priors_alone = np.concatenate([np.zeros(20), np.ones(objective.priors)])
     phi = random_phi(name, 1)
+    typical = float(np.median(ladder.log_loss))
+    levels = {0: typical, 1: typical, 2: float(ladder.log_loss.min())}
     for k in objective.coordinates:
-        phi[0, k] = PRIOR[k][0] + (ladder.log_loss.min() if k == LOG_E else 0.0)
+        phi[0, k] = PRIOR[k][0] + levels.get(k, 0.0)
     at_mean = objective(phi, targets, priors_alone, np.zeros(1))
     assert at_mean.value[0] == pytest.approx(0, abs=1e-25)
     for k in objective.coordinates:
@@ -226,7 +227,9 @@ def test_priors_of_huge_weight_hold_their_coordinates_at_their_means(name):
         settings=NewtonSettings(),
     )
     best = found.theta[np.argmin(found.value)]
-    means = {2: np.log(0.5) + ladder.log_loss.min(), 3: np.log(0.3), 4: np.log(0.3), 5: np.log(0.5), 6: 0.0}
+    quarter = np.log(0.25) + np.median(ladder.log_loss)
+    half = np.log(0.5) + ladder.log_loss.min()
+    means = [quarter, quarter, half, np.log(0.3), np.log(0.3), np.log(0.5), 0.0]
     for k in objective.coordinates:
         assert best[k] == pytest.approx(means[k], abs=1e-6)
 
@@ -314,7 +317,7 @@ def test_recovers_each_member_from_its_own_runs_without_noise(name):
     ladder = simulated(LAWS[name])
     fit = fit_member(name, ladder)
     assert fit.converged
-    assert fit.theta == pytest.approx(LAWS[name], abs=1e-4)
+    assert fit.theta == pytest.approx(LAWS[name], abs=3e-4)
     assert log_loss(fit.theta, ladder.log_n, ladder.log_d) == pytest.approx(ladder.log_loss, abs=1e-6)
     assert to_theta(fit.phi, ladder.centring) == pytest.approx(fit.theta, rel=1e-12)
 

@@ -84,7 +84,7 @@ def test_pools_repeat_with_the_seed(ladder, pool):
 
 
 def test_new_runs_vary_by_the_noise_of_a_run_beyond_the_law(pool):
-    many = PooledLaw(pool.fits, [np.repeat(rows, 100, axis=0) for rows in pool.draws])
+    many = PooledLaw(pool.fits, [np.repeat(rows, 100, axis=0) for rows in pool.draws], [])
     new = many.log_new_runs(LOG_N, LOG_D, np.random.default_rng(1))
     law = np.concatenate([log_loss(rows, LOG_N, LOG_D) for rows in many.draws])
     assert new.shape == law.shape == (20_000, 3)
@@ -169,7 +169,7 @@ def test_centre_of_a_plan_is_the_median_loss_of_the_members(fitted):
     losses = []
     for member in members:
         p = member.params
-        inner = p.A / 1e10**p.alpha + p.B * 1e10**p.c / 2e11**p.beta
+        inner = np.exp(p.log_A) / 1e10**p.alpha + np.exp(p.log_B) * 1e10**p.c / 2e11**p.beta
         losses.append(p.E + inner**p.gamma)
     rows = law.log_loss(LOG_N[2:], LOG_D[2:])
     second, third = np.log(sorted(losses)[1:3])
@@ -283,3 +283,42 @@ def test_too_few_runs_for_a_backtest_are_said_to_be_so():
     assert (rows.scale, rows.backtested) == (1.5, False)
     (series,) = law.series.values()
     assert "not backtested" in [check.check for check in series.checks]
+
+
+def test_sharp_corner_keeps_its_forecast_through_the_file(tmp_path):
+    """With a small gamma, A and B exceed the largest float; the file has their logarithms."""
+    rng = np.random.default_rng(1)
+    params = 10 ** rng.uniform(7, 9.5, 60)
+    tokens = params * 10 ** rng.uniform(0, 2.2, 60)
+    corner = np.maximum(-0.3 * (np.log(params) - 19), -0.3 * (np.log(tokens) - 22))
+    loss = (1.2 + np.exp(corner)) * np.exp(1e-3 * rng.standard_normal(60))
+    table = {"params": params, "tokens": tokens, "loss": loss}
+    write_law(fit_table(table, bootstrap=100, laws=["single_epoch"]), tmp_path / "law.json")
+    law = LawDraws.from_file(read_law(tmp_path / "law.json"), None)
+    centre = np.exp(law.centre(law.log_loss(np.log([1e10]), np.log([2e11]))))
+    assert centre[0] == pytest.approx(1.5, rel=0.02)
+
+
+def test_runs_of_weight_zero_are_not_seen():
+    rng = np.random.default_rng(0)
+    params = 10 ** rng.uniform(7, 9.5, 20)
+    tokens = params * 10 ** rng.uniform(0, 2.2, 20)
+    loss = (1.73 + 13.9 / params**0.25 + 39.8 / tokens**0.24) * np.exp(0.003 * rng.standard_normal(20))
+    spoilt, weight = loss.copy(), np.ones(20)
+    weight[15:], spoilt[15:] = 0.0, [9, 0.3, 5, 0.1, 8]
+    kept = {"params": params[:15], "tokens": tokens[:15], "loss": loss[:15]}
+    weighted = {"params": params, "tokens": tokens, "loss": spoilt, "weight": weight}
+    one, other = (
+        fit_table(table, bootstrap=100, laws=["single_epoch"]).series["runs"].forecast
+        for table in (kept, weighted)
+    )
+    assert one == other
+
+
+@pytest.mark.parametrize("count", [10, 30])
+def test_members_converge_where_all_runs_have_the_same_ratio(count):
+    params = np.geomspace(1e7, 3e9, count)
+    noise = np.exp(0.003 * np.random.default_rng(0).standard_normal(count))
+    loss = (1.73 + 13.9 / params**0.25 + 39.8 / (20 * params) ** 0.24) * noise
+    pool = fit_pool(Ladder.of(params, 20 * params, loss), 100, np.random.default_rng(0))
+    assert len(pool.fits) == len(MEMBERS) and not pool.left_out

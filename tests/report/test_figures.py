@@ -82,7 +82,9 @@ def test_law_lines_have_the_losses_of_the_fitted_law(figures, finished_study):
     members = read_law(finished_study / "law.json").series["speech"].forecast.members.values()
     tokens = smallest["tokens"].to_numpy()
     losses = [
-        law.E + (law.A / 50_304**law.alpha + law.B * 50_304**law.c / tokens**law.beta) ** law.gamma
+        law.E
+        + (np.exp(law.log_A) / 50_304**law.alpha + np.exp(law.log_B) * 50_304**law.c / tokens**law.beta)
+        ** law.gamma
         for law in (member.params for member in members if member.weight)
     ]
     assert smallest["loss"].to_list() == pytest.approx(np.exp(np.median(np.log(losses), axis=0)).tolist())

@@ -67,7 +67,9 @@ def _forecast(law: ForecastLaw | Missing | None) -> Iterator[str]:
         return
     yield "  forecasts, pooled in equal parts over"
     for member in law.members.values():
-        values = ", ".join(f"{name} {value:.3g}" for name, value in member.params if name not in ("A", "B"))
+        values = ", ".join(
+            f"{name} {value:.3g}" for name, value in member.params if not name.startswith("log_")
+        )
         yield f"    {member.formula:<36}{values}; noise {member.noise:.2%}"
     yield f"  {law.backtest.missing if isinstance(law.backtest, Missing) else law.backtest.message}"
 

@@ -24,6 +24,7 @@ BACKTEST_DRAWS = 200  # enough for the spread of a forecast
 NORMAL_975 = 1.959963984540054  # 97.5 % quantile of the standard normal
 # Without a backtest: the widening that backtests found in the mean over public ladders (docs/LOG.md, 2026-11-24).
 UNTESTED_SCALE = 1.5
+FULL_SPLIT = 5  # dearer runs from which a split counts in full
 LOG_ROUNDING = 1e-9  # of ln C
 Rows = np.ndarray[Any, np.dtype[np.integer[Any]]]
 
@@ -116,11 +117,12 @@ def _forecast(
 
 
 def widening(splits: list[BacktestSplit], log_loss: Array) -> float:
-    """The factor by which intervals are widened: the rms of all deviations, 1 at least; UNTESTED_SCALE without splits.
+    """The factor by which intervals are widened: the rms deviation of the splits, 1 at least.
 
-    Each split counts alike, because the forecasts of one split share their errors.
+    Each split counts alike, because its forecasts share their errors; one of a few runs only counts for less. What is
+    known before any split, UNTESTED_SCALE, counts like one more split.
     """
-    if not splits:
-        return UNTESTED_SCALE
     squares = [float(np.mean(split.deviations(log_loss) ** 2)) for split in splits]
-    return max(1.0, float(np.sqrt(np.mean(squares))))
+    weights = [min(1.0, len(split.dearer) / FULL_SPLIT) for split in splits]
+    mean = np.average([UNTESTED_SCALE**2, *squares], weights=[1.0, *weights])
+    return max(1.0, float(np.sqrt(mean)))

@@ -219,10 +219,7 @@ def _additive_rows(law: SingleEpochLaw, series: str) -> _LawRows:
             f"{found.agreeing} of {found.starts} starts reached the least objective, with a scaled gradient of "
             f"{found.gradient:.1e} there. {_REMEDY}"
         )
-    additive = {"gamma": 1.0, "c": 0.0}
-    fitted = _family_theta({**dict(law.params), **additive})
-    drawn = _family_theta({**dict(law.draws), **additive})
-    theta = np.concatenate([fitted, drawn])
+    theta = np.concatenate([_additive_theta(dict(law.params)), _additive_theta(dict(law.draws))])
     return _LawRows(theta, 1, np.full(len(theta), law.noise))
 
 
@@ -232,10 +229,10 @@ _REMEDY = (
 )
 
 
-def _family_theta(values: Mapping[str, float | Sequence[float]]) -> Array:
-    """Theta (S, 7) of parameters by name; coefficients that were rounded to zero become tiny."""
+def _family_theta(values: Mapping[str, float | Sequence[float] | Array]) -> Array:
+    """Theta (S, 7) of parameters by name; an E of zero becomes tiny."""
     columns = np.broadcast_arrays(*(np.atleast_1d(np.asarray(values[name], float)) for name in FAMILY_NAMES))
-    logarithms = ("A", "B", "E", "gamma")
+    logarithms = ("E", "gamma")
     return np.stack(
         [
             np.log(np.maximum(column, 1e-300)) if name in logarithms else column
@@ -243,6 +240,12 @@ def _family_theta(values: Mapping[str, float | Sequence[float]]) -> Array:
         ],
         axis=1,
     )
+
+
+def _additive_theta(values: Mapping[str, float | Sequence[float]]) -> Array:
+    """Theta (S, 7) of the additive law's parameters by name."""
+    logs = {f"log_{name}": np.log(np.maximum(np.asarray(values[name], float), 1e-300)) for name in ("A", "B")}
+    return _family_theta({**values, **logs, "gamma": 1.0, "c": 0.0})
 
 
 def _log_rates(content: SeriesLaw, rows: _LawRows) -> Array:

@@ -19,16 +19,8 @@ from speechscale.laws.forms import Centring
 from speechscale.laws.ladder import Ladder
 from speechscale.laws.minimise import Array, QuadraticModel
 
-LOG_E = 2  # coordinate
-FAMILY_NAMES = (
-    "A",
-    "B",
-    "E",
-    "alpha",
-    "beta",
-    "gamma",
-    "c",
-)  # order of theta; A, B, E and gamma as logarithms
+# Order of theta; E and gamma enter it as logarithms.
+FAMILY_NAMES = ("log_A", "log_B", "E", "alpha", "beta", "gamma", "c")
 LOG_NO_FLOOR = -60.0  # ln E of the members without E: nothing beside any loss
 HUBER_EFFICIENCY = 1.345  # standard deviations inside Huber's delta (Huber 1981)
 
@@ -67,10 +59,12 @@ MEMBERS: dict[str, Member] = {
     "coupled": _member("E + A/N^alpha + B N^c/D^beta", coupling=True),
 }
 
-# Weak priors on coordinates that few runs leave open: mean and standard deviation. Slopes within a factor of 1.6 of
-# 0.3, gamma within one of 0.5, a coupling of about a tenth, E within a factor of 2 of half of the least loss. Runs of
-# ordinary number and noise outweigh them.
+# Weak priors on coordinates that few runs leave open: mean and standard deviation. At the mean run each term is a
+# quarter of the median loss and E a half of the least loss, within factors of 4 and 2; slopes are within a factor of
+# 1.6 of 0.3, gamma within one of 0.5, and c is about a tenth. Runs of ordinary number and noise outweigh them.
 PRIOR = {
+    0: (np.log(0.25), np.log(4.0)),
+    1: (np.log(0.25), np.log(4.0)),
     2: (np.log(0.5), np.log(2.0)),
     3: (np.log(0.3), 0.5),
     4: (np.log(0.3), 0.5),
@@ -102,7 +96,8 @@ class FamilyObjective:
         self.coordinates = [k for k in PRIOR if member.free[k]]
         noise = delta / HUBER_EFFICIENCY
         self.scales = np.array([noise / PRIOR[k][1] for k in self.coordinates])
-        means = [PRIOR[k][0] + (k == LOG_E) * ladder.log_loss.min() for k in self.coordinates]
+        levels = {0: np.median(ladder.log_loss), 1: np.median(ladder.log_loss), 2: ladder.log_loss.min()}
+        means = [PRIOR[k][0] + levels.get(k, 0.0) for k in self.coordinates]
         self.prior_targets = self.scales * np.array(means)
 
     @property

@@ -12,7 +12,6 @@ from speechscale.laws.backtest import LEVELS, BacktestSplit, backtest, widening
 from speechscale.laws.bootstrap import percentile_interval
 from speechscale.laws.family import FAMILY_NAMES, LOG_NO_FLOOR
 from speechscale.laws.family_fit import MemberFit
-from speechscale.laws.forms import MAX_LOG
 from speechscale.laws.ladder import Ladder
 from speechscale.laws.minimise import Array
 from speechscale.laws.options import chosen_series
@@ -32,7 +31,7 @@ from speechscale.records.law_sections import Interval, Missing
 from speechscale.records.runs_table import is_single_epoch
 from speechscale.records.seeds import spawn, spawn_seed
 
-LOGARITHMS = [FAMILY_NAMES.index(name) for name in ("A", "B", "E", "gamma")]
+LOGARITHMS = [FAMILY_NAMES.index(name) for name in ("E", "gamma")]
 NOT_BACKTESTED = (
     "not backtested: no split leaves 7 cheaper runs or more of 3 sizes and 3 token counts, and a dearer run"
 )
@@ -48,17 +47,21 @@ def forecast(ladder: Ladder, runs: list[str], options: FitOptions) -> ForecastLa
     """
     if options.tied or options.fixed:
         return Missing(missing="parameters are tied or fixed, so forecasts come from the additive law alone")
+    counted = np.flatnonzero(ladder.weights > 0)
+    ladder, runs = ladder.take(counted), [runs[row] for row in counted]
     rng = np.random.default_rng(spawn(options.seed, "pool"))
     pool = fit_pool(ladder, options.bootstrap, rng)
     if pool is None:
-        return Missing(missing=f"{len(ladder)} runs are too few for any law of the family")
+        return Missing(
+            missing=f"no law of the family has enough runs among {len(ladder)}, or converged on them"
+        )
     splits = backtest(ladder, spawn_seed(options.seed, "backtest"))
-    share = 1 / sum(fit.converged for fit in pool.fits) if any(fit.converged for fit in pool.fits) else 0.0
     return ForecastLaw(
         members={
-            fit.name: _member(fit, draws, share * fit.converged)
+            fit.name: _member(fit, draws, 1 / len(pool.fits))
             for fit, draws in zip(pool.fits, pool.draws, strict=True)
-        },
+        }
+        | {fit.name: _member(fit, np.empty((0, len(FAMILY_NAMES))), 0.0) for fit in pool.left_out},
         scale=widening(splits, ladder.log_loss),
         backtest=_backtest([split_result(split, ladder, runs, 1.0) for split in splits]),
     )
@@ -90,6 +93,7 @@ def backtest_table(
         if not own.height:
             found[name] = Missing(missing=NOT_BACKTESTED)
             continue
+        own = own.filter(pl.col("weight") > 0) if "weight" in own.columns else own
         ladder, names = to_ladder(own), own["run"].to_list()
         results = []
         for split in backtest(ladder, spawn_seed(seed, name), factors):
@@ -171,7 +175,7 @@ def _member(fit: MemberFit, draws: Array, weight: float) -> MemberLaw:
 def _values(theta: Array) -> Array:
     """The parameters themselves (..., 7) of theta (..., 7), with E = 0 for the laws without it."""
     values = np.array(theta, dtype=float)
-    values[..., LOGARITHMS] = np.exp(np.minimum(values[..., LOGARITHMS], MAX_LOG))
+    values[..., LOGARITHMS] = np.exp(values[..., LOGARITHMS])
     values[..., FAMILY_NAMES.index("E")] *= theta[..., FAMILY_NAMES.index("E")] > LOG_NO_FLOOR + 1
     return values
 

@@ -19,10 +19,11 @@ from speechscale.laws.minimise import Array
 
 @dataclass(frozen=True)
 class PooledLaw:
-    """The fitted members, and draws of each as theta (S, 7)."""
+    """The members that converged, draws of each as theta (S, 7), and the members that did not."""
 
     fits: list[MemberFit]
     draws: list[Array]
+    left_out: list[MemberFit]
 
     @property
     def points(self) -> Array:
@@ -49,18 +50,20 @@ class PooledLaw:
 
 
 def fit_pool(ladder: Ladder, draws: int, rng: np.random.Generator) -> PooledLaw | None:
-    """Fit every member that the runs allow; None where they allow none.
+    """Fit every member that the runs allow; None where they allow none, or none converges.
 
     Args:
         ladder: single-epoch runs.
         draws: of all members together.
         rng: of the draws.
     """
-    fits = [fit for name in MEMBERS if (fit := fit_member(name, ladder)) is not None]
+    found = [fit for name in MEMBERS if (fit := fit_member(name, ladder)) is not None]
+    fits = [fit for fit in found if fit.converged]
     if not fits:
         return None
     share = -(-draws // len(fits))
-    return PooledLaw(fits, [draw_member(fit, share, rng) for fit in fits])
+    left_out = [fit for fit in found if not fit.converged]
+    return PooledLaw(fits, [draw_member(fit, share, rng) for fit in fits], left_out)
 
 
 def widened(draws: Array, centre: Array, scale: float) -> Array:

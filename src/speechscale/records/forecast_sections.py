@@ -10,10 +10,10 @@ T = TypeVar("T")
 
 
 class FamilyParams(Section, Generic[T]):
-    """One value for each parameter of L = E + (A/N^alpha + B N^c/D^beta)^gamma."""
+    """One value for each parameter of L = E + (A/N^alpha + B N^c/D^beta)^gamma; ln A and ln B, which may be large."""
 
-    A: T
-    B: T
+    log_A: T
+    log_B: T
     E: T
     alpha: T
     beta: T
