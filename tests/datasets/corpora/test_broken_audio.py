@@ -339,7 +339,7 @@ def batch(
         outputs.append(done.output)
         utterances += list(read_manifest(out))
         for skip in map(json.loads, out.with_suffix(".skips.jsonl").read_text().splitlines()):
-            outcomes.append((skip.id, skip.reason, skip.detail))
+            outcomes.append((skip["id"], skip["reason"], skip["detail"]))
 
     everything, book, shards = (
         root.parent / "all.jsonl",
