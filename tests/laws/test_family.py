@@ -5,7 +5,6 @@ from scipy.optimize import minimize_scalar
 from speechscale.laws import allocation, fit_single_epoch
 from speechscale.laws.checks import check_law
 from speechscale.laws.family import (
-    HUBER_EFFICIENCY,
     LOG_NO_FLOOR,
     MEMBERS,
     PRIOR,
@@ -17,7 +16,7 @@ from speechscale.laws.fitted import FittedLaw
 from speechscale.laws.forms import SingleEpochObjective, log_loss
 from speechscale.laws.ladder import Ladder
 from speechscale.laws.minimise import NewtonSettings, minimise
-from speechscale.laws.single_epoch import MIN_EXPONENT
+from speechscale.laws.single_epoch import HUBER_EFFICIENCY, MIN_EXPONENT
 from speechscale.records.law import FitOptions
 
 # (ln A, ln B, ln E, alpha, beta, ln gamma, c)

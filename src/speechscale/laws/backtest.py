@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from speechscale.laws.bootstrap import NORMAL_975
 from speechscale.laws.ladder import Ladder
 from speechscale.laws.minimise import Array
 from speechscale.laws.pool import PooledLaw, fit_pool, widened
@@ -21,7 +22,6 @@ LEVELS = (0.5, 0.8, 0.95)
 MIN_CHEAPER_RUNS = 7
 MIN_VALUES = 3  # distinct N, and distinct D, of the cheaper runs
 BACKTEST_DRAWS = 200  # enough for the spread of a forecast
-NORMAL_975 = 1.959963984540054  # 97.5 % quantile of the standard normal
 # Without a backtest: the widening that backtests found in the mean over public ladders (docs/LOG.md, 2026-11-24).
 UNTESTED_SCALE = 1.5
 FULL_SPLIT = 5  # dearer runs from which a split counts in full

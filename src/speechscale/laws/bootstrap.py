@@ -13,6 +13,7 @@ from speechscale.records.law import Resampling
 from speechscale.records.law_sections import Interval
 
 LEVEL = 0.95
+NORMAL_975 = 1.959963984540054  # 97.5 % quantile of the standard normal
 MIN_DRAWS = 100
 RESAMPLINGS: tuple[Resampling, ...] = get_args(Resampling)
 

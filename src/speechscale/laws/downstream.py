@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from speechscale.laws.allocation import flops_for
+from speechscale.laws.bootstrap import NORMAL_975
 from speechscale.laws.minimise import Array
 from speechscale.laws.scores import (
     CEILING,
@@ -20,7 +21,6 @@ from speechscale.laws.scores import (
 from speechscale.records.seeds import spawn_seed
 
 MIN_RUNS = 5
-NORMAL_975 = 1.959963984540054  # 97.5 % quantile of the standard normal
 ONE_BUDGET = 0.05  # spread of ln C below which runs count as of the same compute
 CHEAP_SHARE = 2 / 3  # of the runs, the cheapest, that a form is fitted to when its forecasts are compared
 

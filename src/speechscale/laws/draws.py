@@ -11,6 +11,7 @@ from speechscale.errors import UserError, nearest
 from speechscale.laws.family import FAMILY_NAMES
 from speechscale.laws.forms import log_loss, to_theta
 from speechscale.laws.minimise import Array
+from speechscale.laws.pool import widened
 from speechscale.laws.published_laws import PUBLISHED_LAWS
 from speechscale.laws.repeated import RATES, log_effective
 from speechscale.laws.scores import SaturatingCurves
@@ -158,8 +159,7 @@ class LawDraws:
 
     def widened(self, log_rows: Array) -> Array:
         """Draws (S, ...) of the logarithm of a quantity, moved away from its centre by `scale`."""
-        centre = self.centre(log_rows)
-        return np.asarray(centre + self.scale * (log_rows[self.points :] - centre))
+        return widened(log_rows[self.points :], self.centre(log_rows), self.scale)
 
     def with_noise(self, log_loss_rows: Array) -> Array:
         """Ln L (R, ...) of a new run by every row: the law with the noise of one run, the same at every call."""

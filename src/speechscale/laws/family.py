@@ -18,11 +18,11 @@ import numpy as np
 from speechscale.laws.forms import Centring
 from speechscale.laws.ladder import Ladder
 from speechscale.laws.minimise import Array, QuadraticModel
+from speechscale.laws.single_epoch import HUBER_EFFICIENCY
 
 # Order of theta; E and gamma enter it as logarithms.
 FAMILY_NAMES = ("log_A", "log_B", "E", "alpha", "beta", "gamma", "c")
 LOG_NO_FLOOR = -60.0  # ln E of the members without E: nothing beside any loss
-HUBER_EFFICIENCY = 1.345  # standard deviations inside Huber's delta (Huber 1981)
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,13 @@ from itertools import product
 
 import numpy as np
 
-from speechscale.laws.family import HUBER_EFFICIENCY, LOG_NO_FLOOR, MEMBERS, FamilyObjective, Member, to_theta
+from speechscale.laws.family import LOG_NO_FLOOR, MEMBERS, FamilyObjective, Member, to_theta
 from speechscale.laws.ladder import Ladder
 from speechscale.laws.minimise import Array, NewtonSettings, OptimizerResult, minimise
 from speechscale.laws.single_epoch import (
     AGREEMENT_TOLERANCE,
     GRADIENT_TOLERANCE,
+    HUBER_EFFICIENCY,
     MIN_DELTA,
     PAPER_DELTA,
     residual_scale,

@@ -6,13 +6,14 @@ import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, JsonValue, ValidationError
 
 from speechscale.errors import UserError
 from speechscale.records.code import CodeIdentity
 from speechscale.records.forecast_sections import ForecastLaw
+from speechscale.records.json_objects import read_schema_object
 from speechscale.records.law_sections import (
     Check,
     EfficiencyRatio,
@@ -109,24 +110,13 @@ def read_law(path: Path) -> LawFile:
     """
     path = Path(path)
     again = "make it again with `speechscale fit`"
-    try:
-        law: Any = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(
-            f"{path}: cannot be opened ({error.strerror or error}); a law file is wanted."
-        ) from error
-    except ValueError as error:
-        raise UserError(f"{path}: is not JSON ({error}); {again}.") from error
-    if not isinstance(law, dict) or law.get("schema") != SCHEMA:
-        found = law.get("schema") if isinstance(law, dict) else type(law).__name__
-        raise UserError(f"{path}: schema is {found!r}, wanted {SCHEMA!r}; {again}.")
-    content = {key: value for key, value in law.items() if key != "sha256"}
-    if law.get("sha256") != sha256_json(content):
+    content = read_schema_object(path, SCHEMA, kind="law file", remedy=again)
+    written = content.pop("sha256", None)
+    if written != sha256_json({"schema": SCHEMA, **content}):
         raise UserError(
             f"{path}: the content differs from its hash: it was changed after the fit, so its intervals no longer "
             f"belong to its numbers; {again}, or take the constants to `speechscale plan --published`."
         )
-    del content["schema"]
     try:
         return LawFile.model_validate(content)
     except ValidationError as error:
