@@ -62,6 +62,8 @@ def plan_budget(law: LawDraws, flops: float, limits: Constraints = Constraints()
         UserError: a value that is not above zero, or constraints that the law cannot answer.
     """
     _require_valid(law, limits)
+    if limits.params is None:
+        law.require_best_split()
     if not (np.isfinite(flops) and flops > 0):
         raise UserError(f"a budget of {flops} FLOPs; a number above zero is wanted.")
     split = _best_split(law, np.full(len(law.theta), np.log(flops)), limits)
@@ -85,6 +87,8 @@ def plan_target(law: LawDraws, score: str, goal: float, limits: Constraints = Co
         UserError: the law has no answer, and why.
     """
     _require_valid(law, limits)
+    if limits.params is None:
+        law.require_best_split()
     if score == LOSS:
         return _plan_loss(law, goal, limits)
     if score not in law.scores:

@@ -1,14 +1,13 @@
 import numpy as np
-import polars as pl
 import pytest
 
 from speechscale.laws import draw_laws, fit_single_epoch
 from speechscale.laws.allocation import best_loss, log_optimum
-from speechscale.laws.checks import check_law, check_table, flat_range
+from speechscale.laws.checks import check_law, flat_range
 from speechscale.laws.fitted import FittedLaw
 from speechscale.laws.forms import log_loss
 from speechscale.laws.influence import influence
-from speechscale.records.runs_table import canonical_table
+from speechscale.laws.single_epoch import residual_scale
 
 
 def _names(runs, **options) -> dict[str, str]:
@@ -44,6 +43,41 @@ def test_narrow_range_is_reported(truth):
     params, tokens = 1e8 * rng.uniform(1, 3, 30), 10 ** rng.uniform(9, 11, 30)
     loss = np.exp(log_loss(truth, np.log(params), np.log(tokens)) + 0.002 * rng.standard_normal(30))
     assert "less than a decade" in _names((params, tokens, loss))["narrow range"]
+
+
+def test_law_that_interpolates_its_runs_is_reported_and_keeps_a_noise(truth):
+    """Five parameters pass through five of nine runs; the median residual alone would be a noise of 0.00001."""
+    params, tokens = np.repeat([1e7, 1e8, 1e9], 3), np.tile([1e9, 1e10, 1e11], 3)
+    noise = 0.02 * np.random.default_rng(39).standard_normal(9)
+    runs = (params, tokens, np.exp(log_loss(truth, np.log(params), np.log(tokens)) + noise))
+    assert "passes through 5 of 9 runs" in _names(runs)["interpolated"]
+    assert "misses the others by 1.07% to 2.50%" in _names(runs)["interpolated"]
+    fit = fit_single_epoch(*runs)
+    rms = float(np.sqrt(np.mean(fit.residuals**2) * 9 / 4))
+    assert residual_scale(fit.residuals, 5) < 1e-4 and fit.noise == pytest.approx(0.5 * rms)
+
+
+def test_runs_that_scatter_more_than_seeds_are_reported(make_runs):
+    params, tokens, loss = make_runs(40, noise=0.003)
+    assert "scatter" not in _names((params, tokens, loss))
+    mixed = np.where(np.arange(40) % 2, 1.3 * loss, loss)
+    assert "look for several recipes, tokenizers or test sets" in _names((params, tokens, mixed))["scatter"]
+
+
+def test_law_without_a_best_split_names_none(truth):
+    """Of runs of one size, or whose loss rises with size, no split and no range of sizes is printed as the best."""
+    params, tokens = np.repeat([1e7, 1e8, 1e9], 4), np.tile([1e9, 1e10, 1e11, 1e12], 3)
+    rising = 1.0 + 0.1 * np.log(params) - 0.02 * np.log(tokens)
+    one_size = np.exp(log_loss(truth, np.full(12, np.log(1e8)), np.log(tokens * params)))
+    for runs in ((params, tokens, rising), (np.full(12, 1e8), tokens * params, one_size)):
+        assert not {"flat optimum", "best D/N outside"} & set(_names(runs))
+
+
+def test_exact_runs_have_no_influential_one(truth):
+    params, tokens = np.full(10, 1e8), np.geomspace(1e9, 1e11, 10)
+    assert "influential run" not in _names(
+        (params, tokens, np.exp(log_loss(truth, np.log(params), np.log(tokens))))
+    )
 
 
 def test_influential_run_is_named(make_runs):
@@ -85,41 +119,3 @@ def test_best_ratio_outside_the_runs_is_reported(truth):
     tokens = params * 10 ** rng.uniform(0, 1, 30)
     loss = np.exp(log_loss(truth, np.log(params), np.log(tokens)))
     assert "the allocation is an extrapolation" in _names((params, tokens, loss))["best D/N outside"]
-
-
-def _table(**columns) -> pl.DataFrame:
-    base = {"run": ["a", "b"], "params": [1e6, 2e6], "tokens": [1e8, 1e8], "flops": [6e14, 1.2e15]}
-    return pl.DataFrame({**base, **columns})
-
-
-def test_mixed_embedding_counts_are_reported():
-    assert "mix both counts" in check_table(_table(params_total=[1e6, 2.5e6]))[0].message
-    assert "run 'b' has more non-embedding" in check_table(_table(params_total=[2e6, 1e6]))[0].message
-    assert check_table(_table(params_total=[1.1e6, 2.5e6])) == []
-
-
-def test_long_warmup_is_reported():
-    found = check_table(_table(steps=[400.0, 10000.0], warmup_steps=[100.0, 100.0]))
-    assert found[0].check == "warm-up" and found[0].runs == ["a"]
-
-
-def test_other_flops_convention_is_reported():
-    assert "times 6 N D" in check_table(_table(flops=[9e14, 1.2e15]))[0].message
-
-
-def test_mixed_recipes_are_reported():
-    runs = pl.DataFrame(
-        {
-            "run": ["a", "b", "c"],
-            "params": [1e6, 2e6, 3e6],
-            "tokens": [1e8, 2e8, 3e8],
-            "loss": [3.0, 2.9, 2.8],
-            "preset": ["paper", "paper", "modern"],
-            "schedule": ["cosine", "cosine", None],
-        }
-    )
-    found = {check.check: check.message for check in check_table(canonical_table(runs))}
-    assert "2 of preset 'paper', 1 of preset 'modern'" in found["mixed presets"]
-    assert "2 of schedule 'cosine', 1 of schedule 'not recorded'" in found["mixed schedules"]
-    alike = runs.with_columns(preset=pl.lit("paper"), schedule=pl.lit("wsd"))
-    assert not check_table(canonical_table(alike))

@@ -3,12 +3,13 @@ import pytest
 from scipy.optimize import minimize
 
 from speechscale.errors import UserError
-from speechscale.laws import fit_single_epoch
-from speechscale.laws.bootstrap import draw_laws, leverages
+from speechscale.laws import draw_laws, fit_single_epoch
+from speechscale.laws.bootstrap import leverages
 from speechscale.laws.forms import SingleEpochObjective, huber, log_loss, named
 from speechscale.laws.ladder import ParameterConstraint
 from speechscale.laws.single_epoch import refit
 from speechscale.laws.starts import published_starts
+from speechscale.laws.table import fit_table
 
 
 @pytest.mark.parametrize("delta", [None, 1e-3, 0.03])
@@ -194,3 +195,23 @@ def test_params_agree_with_theta(make_runs):
     fit = fit_single_epoch(*make_runs())
     assert fit.params == named(fit.theta)
     assert fit.loss([1e8], [1e10])[0] == pytest.approx(1.73 + 13.9 / 1e8**0.25 + 39.8 / 1e10**0.24)
+
+
+def test_draws_of_exponents_stay_above_zero(make_runs):
+    """Without a bound, draws of losses that rise with N and D reach below zero."""
+    params, tokens, _ = make_runs(10)
+    rng = np.random.default_rng(0)
+    loss = 1 + 0.1 * np.log(tokens) + 0.02 * rng.standard_normal(10)
+    draws = draw_laws(fit_single_epoch(params, tokens, loss), 200, seed=0)
+    assert draws[:, 3:].min() > 0
+
+
+def test_parameters_of_runs_of_one_size_have_no_interval(truth):
+    params, tokens = np.full(12, 1e8), np.geomspace(1e9, 1e11, 12)
+    loss = np.exp(log_loss(truth, np.log(params), np.log(tokens)))
+    assert fit_single_epoch(params, tokens, loss).undetermined == ("A", "alpha", "E")
+    fixed = ParameterConstraint.of(fixed={"alpha": 0.25, "A": 13.9})
+    assert fit_single_epoch(params, tokens, loss, constraint=fixed).undetermined == ()
+    law = fit_table({"N": params, "D": tokens, "L": loss}, bootstrap=100).series["runs"].single_epoch
+    assert law.interval95.alpha is None and law.interval95.E is None and law.interval95.beta is not None
+    assert law.allocation.interval95.a is None

@@ -100,7 +100,9 @@ def _law(
 
 def _parameters(values: Mapping[str, float | None], intervals: BaseModel | None) -> Iterator[str]:
     for name, value in values.items():
-        yield _parameter(name, value, getattr(intervals, name, None))
+        interval = getattr(intervals, name, None)
+        missing = intervals is not None and interval is None
+        yield _parameter(name, value, interval) + "no interval" * missing
 
 
 def _parameter(name: str, value: float | None, interval: OpenInterval | None) -> str:

@@ -36,7 +36,13 @@ def split_exponent(theta: Array) -> Array:
 def split_params(theta: Array) -> dict[str, float]:
     """The parameters "a", "b" and "G" of the best split at one theta."""
     a = float(split_exponent(theta))
-    return {"a": a, "b": 1 - a, "G": float(np.exp(log_g(theta)))}
+    return {"a": a, "b": 1 - a, "G": float(split_coefficient(theta))}
+
+
+def split_coefficient(theta: Array) -> Array:
+    """G (...): NaN where no split is best, and infinite where a weak law puts it beyond the largest number."""
+    with np.errstate(over="ignore"):
+        return np.asarray(np.exp(log_g(theta)))
 
 
 def log_optimum(theta: Array, flops: float | Array) -> tuple[Array, Array]:

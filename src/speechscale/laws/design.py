@@ -25,6 +25,7 @@ MIN_SIZE_FACTOR = 3.0  # how many times smaller than the smallest fitted run a c
 MIN_COST_SHARE = 1e-6  # of the budget, for the cheapest candidate
 EXCHANGE_ROUNDS = 3  # of replacing each chosen run by a better one
 ROUNDING = 1e-9
+MIN_NOISE = 1e-6  # of ln L: with runs of an exact law, less leaves equations that cannot be solved
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def choose_runs(law: LawDraws, count: int, flops: float, forecast_flops: float |
             f"{flops:g} FLOPs are too few for any run as large as a third of the smallest fitted one."
         )
     log_n, log_d = (np.log([getattr(c, name) for c in candidates]) for name in ("params", "tokens"))
-    noise = float(law.centre(law.noise))
+    noise = max(float(law.centre(law.noise)), MIN_NOISE)
     observed = law.log_loss(log_n, log_d)[law.points :]
     forecast = np.log(allocation.best_loss(law.theta[law.points :, :7], goal))
     usable = np.isfinite(forecast) & np.isfinite(observed).all(axis=1)

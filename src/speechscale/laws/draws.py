@@ -15,6 +15,7 @@ from speechscale.laws.pool import widened
 from speechscale.laws.published_laws import PUBLISHED_LAWS
 from speechscale.laws.repeated import RATES, log_effective
 from speechscale.laws.scores import SaturatingCurves
+from speechscale.laws.single_epoch import MIN_EXPONENT
 from speechscale.records.forecast_sections import Backtest, ForecastLaw
 from speechscale.records.law import LawFile, SeriesLaw
 from speechscale.records.law_sections import (
@@ -47,6 +48,7 @@ class LawDraws:
         backtested: whether a backtest gave the scale.
         tokens_per_second: of audio.
         checks: of the fit.
+        no_best_split: why the fitted runs name no best split of a budget; empty where they do.
     """
 
     name: str
@@ -60,6 +62,7 @@ class LawDraws:
     backtested: bool = False
     tokens_per_second: float | None = None
     checks: list[Check] = field(default_factory=list)
+    no_best_split: str = ""
 
     @classmethod
     def from_file(cls, law: LawFile, series: str | None) -> LawDraws:
@@ -90,6 +93,7 @@ class LawDraws:
             backtested,
             content.tokens_per_second,
             content.checks,
+            _no_best_split(additive),
         )
 
     @classmethod
@@ -121,6 +125,18 @@ class LawDraws:
             None,
             tokens_per_second=law.tokens_per_second,
         )
+
+    def require_best_split(self) -> None:
+        """Refuse a law whose runs do not say how a budget is best split.
+
+        Raises:
+            UserError: the sentence says why, and what to do.
+        """
+        if self.no_best_split:
+            raise UserError(
+                f"the law of {self.name} names no best split of a budget: {self.no_best_split}. Fit runs of "
+                "more sizes and token counts, plan for a given size with --params, or plan with --published."
+            )
 
     @property
     def draws(self) -> int:
@@ -196,6 +212,17 @@ def _fitted_law(content: SeriesLaw, series: str) -> SingleEpochLaw:
     if isinstance(law, Missing):
         raise UserError(f"series {series!r} has no single-epoch law to plan with: {law.missing}")
     return law
+
+
+def _no_best_split(law: SingleEpochLaw) -> str:
+    """Why no split of a budget is best by the runs of a law: they have one N or D, or loss does not fall with it."""
+    for name, (low, high) in (("N", law.range.params), ("D", law.range.tokens)):
+        if low == high:
+            return f"all of its runs have the same {name}, {low:.4g}"
+    for name, exponent in (("N", law.params.alpha), ("D", law.params.beta)):
+        if exponent <= MIN_EXPONENT:
+            return f"in its runs loss hardly falls with {name} (its exponent is {exponent:.3g})"
+    return ""
 
 
 def _pooled_rows(pooled: ForecastLaw, series: str) -> _LawRows:

@@ -16,7 +16,7 @@ from speechscale.laws.single_epoch import (
     HUBER_EFFICIENCY,
     MIN_DELTA,
     PAPER_DELTA,
-    residual_scale,
+    noise_scale,
 )
 from speechscale.records.law_sections import Convergence
 
@@ -30,9 +30,6 @@ SEARCH = NewtonSettings(tolerance=1e-5, max_steps=40, racing=True)
 ROUGH = NewtonSettings(damping=0.1, tolerance=1e-6, max_steps=50)
 DRAW = NewtonSettings(damping=0.1, tolerance=1e-4, max_steps=25)
 KEPT_STARTS = 6  # best minima of the first search that later rounds descend from
-MIN_NOISE_SHARE = (
-    0.5  # of the root mean square residual: a law through half of the runs has not removed the noise
-)
 
 
 @dataclass(frozen=True)
@@ -73,7 +70,7 @@ def fit_member(name: str, ladder: Ladder) -> MemberFit | None:
     found, objective = _descend(member, ladder, PAPER_DELTA, _starts(member, ladder), SEARCH)
     for settings in (ROUGH, NewtonSettings()):
         near = found.theta[np.argsort(found.value, kind="stable")[:KEPT_STARTS]]
-        noise = _noise(objective.log_loss(near[:1])[0] - ladder.log_loss, free)
+        noise = noise_scale(objective.log_loss(near[:1])[0] - ladder.log_loss, free)
         found, objective = _descend(member, ladder, max(HUBER_EFFICIENCY * noise, MIN_DELTA), near, settings)
     best = int(np.argmin(found.value))
     phi = found.theta[best]
@@ -83,7 +80,7 @@ def fit_member(name: str, ladder: Ladder) -> MemberFit | None:
         phi,
         ladder,
         objective,
-        _noise(objective.log_loss(phi[None])[0] - ladder.log_loss, free),
+        noise_scale(objective.log_loss(phi[None])[0] - ladder.log_loss, free),
         Convergence(
             starts=len(found.value),
             agreeing=int(np.sum(found.value <= found.value[best] * (1 + AGREEMENT_TOLERANCE) + 1e-24)),
@@ -155,12 +152,6 @@ def _starts(member: Member, ladder: Ladder) -> Array:
         log_e = np.log(least) if floor else LOG_NO_FLOOR
         rows.append([level, level, log_e, np.log(slope_n), np.log(slope_d), np.log(gamma), 0.0])
     return np.array(rows)
-
-
-def _noise(residuals: Array, free: int) -> float:
-    """Standard deviation of ln L around a law: robust, but no less than MIN_NOISE_SHARE of the corrected rms."""
-    corrected = np.sqrt(np.mean(residuals**2) * len(residuals) / max(len(residuals) - free, 1))
-    return max(residual_scale(residuals, free), MIN_NOISE_SHARE * float(corrected))
 
 
 def _leverages(fit: MemberFit) -> Array:

@@ -90,10 +90,10 @@ def backtest_table(
     found: dict[str, Backtest | Missing] = {}
     for name in chosen_series(series, tuple(dict.fromkeys(table["series"]))):
         own = done.filter(pl.col("series") == name)
+        own = own.filter(pl.col("weight") > 0) if "weight" in own.columns else own
         if not own.height:
             found[name] = Missing(missing=NOT_BACKTESTED)
             continue
-        own = own.filter(pl.col("weight") > 0) if "weight" in own.columns else own
         ladder, names = to_ladder(own), own["run"].to_list()
         results = []
         for split in backtest(ladder, spawn_seed(seed, name), factors):

@@ -85,10 +85,14 @@ def single_epoch(
         return Missing(missing=str(error)), None
     base_law = FittedLaw.of(fit, options)
     values = to_values(base_law.draws)
+    undetermined = fit.undetermined
     section = SingleEpochLaw(
         params=LossParams[float](**fit.params),
         interval95=LossParams[Interval | None](
-            **{name: percentile_interval(values[:, k]) for k, name in enumerate(NAMES)}
+            **{
+                name: None if name in undetermined else percentile_interval(values[:, k])
+                for k, name in enumerate(NAMES)
+            }
         ),
         correlation=Correlation(
             log_a_alpha=_correlation(base_law.draws[:, 0], base_law.draws[:, 3]),
@@ -204,13 +208,16 @@ def isoflop(
 
 
 def _allocation(base_law: FittedLaw) -> Allocation:
+    values = {name: finite_or_none(value) for name, value in base_law.fit.allocation.items()}
+    if base_law.fit.undetermined:
+        return Allocation(**values, interval95=Split[Interval | None](a=None, b=None, G=None))
     a = allocation.split_exponent(base_law.draws)
     return Allocation(
-        **{name: finite_or_none(value) for name, value in base_law.fit.allocation.items()},
+        **values,
         interval95=Split[Interval | None](
             a=percentile_interval(a),
             b=percentile_interval(1 - a),
-            G=percentile_interval(np.exp(allocation.log_g(base_law.draws))),
+            G=percentile_interval(allocation.split_coefficient(base_law.draws)),
         ),
     )
 

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from speechscale.errors import UserError
 from speechscale.laws import allocation
-from speechscale.laws.forms import TERMS, Centring, SingleEpochObjective, log_loss, named
+from speechscale.laws.forms import NAMES, TERMS, Centring, SingleEpochObjective, log_loss, named
 from speechscale.laws.ladder import Ladder, ParameterConstraint
 from speechscale.laws.minimise import Array, NewtonSettings, OptimizerResult, minimise
 from speechscale.laws.starts import profiled_starts, published_starts
@@ -19,6 +19,8 @@ PAPER_DELTA = 0.03  # Cuervo and Marxer 2024
 HUBER_EFFICIENCY = 1.345  # residual deviations inside delta: 95 % efficiency under normal noise (Huber 1981)
 MIN_DELTA = 1e-6  # below this the objective is a kink to double precision
 NORMAL_MEDIAN = 0.6744897501960817  # of |x|, x standard normal
+# Of the corrected root mean square residual: a law that passes through half of the runs has not removed the noise.
+MIN_NOISE_SHARE = 0.5
 # A refit begins at the optimum of nearly the same runs: little damping, and the last step still squares the error.
 REFIT = NewtonSettings(damping=0.1, tolerance=1e-6)
 RESTORED_SHARE = 0.01  # of the loss: the size at which a term that vanished in the fit begins a refit
@@ -61,8 +63,18 @@ class SingleEpochFit:
 
     @property
     def noise(self) -> float:
-        """Robust standard deviation of ln L around the law, corrected for the fitted parameters."""
-        return residual_scale(self.residuals, self.constraint.free)
+        """Standard deviation of ln L around the law, corrected for the fitted parameters; see `noise_scale`."""
+        return noise_scale(self.residuals, self.constraint.free)
+
+    @property
+    def undetermined(self) -> tuple[str, ...]:
+        """Parameters that runs of one N or of one D leave open, whatever their losses."""
+        columns = {"A": self.ladder.params, "B": self.ladder.tokens, "alpha": self.ladder.params}
+        columns["beta"] = self.ladder.tokens
+        free = dict(zip(NAMES, self.constraint.basis.any(axis=1), strict=True))
+        terms = [name for name, values in columns.items() if free[name] and np.ptp(values) == 0]
+        # The term without a spread is one number, and E takes what it leaves.
+        return (*terms, "E") if terms and free["E"] else tuple(terms)
 
     def loss(self, params: ArrayLike, tokens: ArrayLike) -> Array:
         """Predicted loss of runs with N parameters and D tokens, both (n,), in nats per token (n,)."""
@@ -141,7 +153,8 @@ def refit(fit: SingleEpochFit, log_losses: Array, weights: Array) -> Array:
     start = np.repeat(_with_restored_terms(fit)[None], count, axis=0)
     theta = _refit_from(fit, start, fit.constraint, log_losses, weights)
     for held in ((3,), (4,), EXPONENTS):
-        rows = np.flatnonzero((theta[:, held] <= 0).all(axis=1))
+        left = (theta[:, held] <= 0).any(axis=1) if held == EXPONENTS else theta[:, held[0]] <= 0
+        rows = np.flatnonzero(left)
         if len(rows):
             bounded = fit.constraint.holding(dict.fromkeys(held, MIN_EXPONENT))
             theta[rows] = _refit_from(
@@ -187,6 +200,17 @@ def residual_scale(residuals: Array, free: int) -> float:
     return float(np.median(np.abs(residuals)) / NORMAL_MEDIAN * np.sqrt(correction))
 
 
+def noise_scale(residuals: Array, free: int) -> float:
+    """Standard deviation of ln L around a law: robust, but no less than MIN_NOISE_SHARE of the corrected rms.
+
+    Args:
+        residuals: of ln L, (n,).
+        free: number of fitted parameters.
+    """
+    corrected = np.sqrt(np.mean(residuals**2) * len(residuals) / max(len(residuals) - free, 1))
+    return max(residual_scale(residuals, free), MIN_NOISE_SHARE * float(corrected))
+
+
 def _basis(constraint: ParameterConstraint, centre: Centring) -> Array | None:
     """Free directions in centred coordinates; None when all are free."""
     return None if constraint.free == 5 else centre.matrix @ constraint.basis
@@ -196,9 +220,14 @@ def _delta_from_residuals(ladder: Ladder, constraint: ParameterConstraint) -> fl
     """Huber's delta at HUBER_EFFICIENCY robust deviations of the residuals, in three rounds from the paper's value."""
     fit = _search(ladder, constraint, PAPER_DELTA)
     for _ in range(2):
-        fit = replace(fit, delta=max(HUBER_EFFICIENCY * fit.noise, MIN_DELTA))
+        fit = replace(fit, delta=_robust_delta(fit))
         fit = replace(fit, theta=refit(fit, ladder.log_loss[None], ladder.weights)[0])
-    return max(HUBER_EFFICIENCY * fit.noise, MIN_DELTA)
+    return _robust_delta(fit)
+
+
+def _robust_delta(fit: SingleEpochFit) -> float:
+    """Huber's delta from the median residual, which no outlier moves."""
+    return max(HUBER_EFFICIENCY * residual_scale(fit.residuals, fit.constraint.free), MIN_DELTA)
 
 
 def _search(

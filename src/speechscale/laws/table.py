@@ -10,11 +10,12 @@ import polars as pl
 
 from speechscale.errors import UserError
 from speechscale.laws import score_sections, sections
-from speechscale.laws.checks import check_law, check_table, forecast_checks
+from speechscale.laws.checks import check_law, forecast_checks
 from speechscale.laws.downstream import DownstreamFit
 from speechscale.laws.efficiency import compare_efficiency
 from speechscale.laws.forecast_section import forecast
 from speechscale.laws.options import chosen_series, fit_options
+from speechscale.laws.table_checks import check_table
 from speechscale.records.law import FitOptions, LawFile, SeriesLaw
 from speechscale.records.law_sections import DroppedRun, EfficiencyRatio, Missing, Rows
 from speechscale.records.runs_table import canonical_table, is_single_epoch

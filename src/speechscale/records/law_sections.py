@@ -48,6 +48,13 @@ class Check(BaseModel):
     level: Literal["warning", "note"]
     message: str
 
+    @classmethod
+    def of(
+        cls, check: str, message: str, level: Literal["warning", "note"] = "warning", **values: JsonValue
+    ) -> Check:
+        """A check from its name, its sentence, and its numbers by name."""
+        return cls.model_validate({"check": check, "level": level, "message": message, **values})
+
 
 class LossParams(Section, Generic[T]):
     """One value for each parameter of L = E + A/N^alpha + B/D^beta."""

@@ -1,0 +1,42 @@
+import polars as pl
+
+from speechscale.laws.table_checks import check_table
+from speechscale.records.runs_table import canonical_table
+
+
+def _table(**columns) -> pl.DataFrame:
+    base = {"run": ["a", "b"], "params": [1e6, 2e6], "tokens": [1e8, 1e8], "flops": [6e14, 1.2e15]}
+    return pl.DataFrame({**base, **columns})
+
+
+def test_mixed_embedding_counts_are_reported():
+    assert "mix both counts" in check_table(_table(params_total=[1e6, 2.5e6]))[0].message
+    assert "run 'b' has more non-embedding" in check_table(_table(params_total=[2e6, 1e6]))[0].message
+    assert check_table(_table(params_total=[1.1e6, 2.5e6])) == []
+
+
+def test_long_warmup_is_reported():
+    found = check_table(_table(steps=[400.0, 10000.0], warmup_steps=[100.0, 100.0]))
+    assert found[0].check == "warm-up" and found[0].runs == ["a"]
+
+
+def test_other_flops_convention_is_reported():
+    assert "times 6 N D" in check_table(_table(flops=[9e14, 1.2e15]))[0].message
+
+
+def test_mixed_recipes_are_reported():
+    runs = pl.DataFrame(
+        {
+            "run": ["a", "b", "c"],
+            "params": [1e6, 2e6, 3e6],
+            "tokens": [1e8, 2e8, 3e8],
+            "loss": [3.0, 2.9, 2.8],
+            "preset": ["paper", "paper", "modern"],
+            "schedule": ["cosine", "cosine", None],
+        }
+    )
+    found = {check.check: check.message for check in check_table(canonical_table(runs))}
+    assert "2 of preset 'paper', 1 of preset 'modern'" in found["mixed presets"]
+    assert "2 of schedule 'cosine', 1 of schedule 'not recorded'" in found["mixed schedules"]
+    alike = runs.with_columns(preset=pl.lit("paper"), schedule=pl.lit("wsd"))
+    assert not check_table(canonical_table(alike))
