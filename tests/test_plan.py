@@ -284,3 +284,24 @@ def test_law_without_positive_exponents_is_refused(law, column, name, exponent):
     ):
         with pytest.raises(UserError, match=f"has {name} = .*; a finite number above zero is wanted"):
             plan()
+
+
+@pytest.mark.parametrize(
+    ("N", "L", "why"),
+    [
+        (
+            np.repeat([1e7, 1e8, 1e9], 4),
+            1 + 0.1 * np.log(np.repeat([1e7, 1e8, 1e9], 4)),
+            "hardly falls with N",
+        ),
+        (np.full(12, 1e8), np.geomspace(4, 3, 12), "have the same N, 1e\\+08"),
+    ],
+)
+def test_law_that_names_no_best_split_is_refused_unless_the_size_is_given(N, L, why):
+    tokens = np.tile([1e9, 1e10, 1e11, 1e12], 3) if N[0] < N[-1] else np.geomspace(1e9, 1e12, 12)
+    noise = 1 + 0.002 * np.random.default_rng(0).standard_normal(12)
+    law = LawDraws.from_file(fit_table({"N": N, "D": tokens, "L": L * noise}, bootstrap=200), None)
+    for question in (lambda: plan_budget(law, 1e21), lambda: plan_target(law, "loss", 2.5)):
+        with pytest.raises(UserError, match=f"names no best split of a budget: .*{why}"):
+            question()
+    assert np.isfinite(plan_budget(law, 1e21, Constraints(params=1e8)).loss.value)

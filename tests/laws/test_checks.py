@@ -119,3 +119,13 @@ def test_best_ratio_outside_the_runs_is_reported(truth):
     tokens = params * 10 ** rng.uniform(0, 1, 30)
     loss = np.exp(log_loss(truth, np.log(params), np.log(tokens)))
     assert "the allocation is an extrapolation" in _names((params, tokens, loss))["best D/N outside"]
+
+
+def test_losses_in_two_groups_are_reported(truth):
+    rng = np.random.default_rng(0)
+    params = 10 ** rng.uniform(7, 9, 40)
+    tokens = params * 10 ** rng.uniform(0, 2, 40)
+    exact = log_loss(truth, np.log(params), np.log(tokens)) + 0.003 * rng.standard_normal(40)
+    assert "two groups" not in _names((params, tokens, np.exp(exact)))
+    jump = np.where(np.arange(40) < 10, 0.2, 0.0)
+    assert "those of 10 runs" in _names((params, tokens, np.exp(exact + jump)))["two groups"]

@@ -36,7 +36,14 @@ def test_mixed_recipes_are_reported():
         }
     )
     found = {check.check: check.message for check in check_table(canonical_table(runs))}
-    assert "2 of preset 'paper', 1 of preset 'modern'" in found["mixed presets"]
-    assert "2 of schedule 'cosine', 1 of schedule 'not recorded'" in found["mixed schedules"]
+    assert "preset 'paper': 2 runs ('a', 'b'); preset 'modern': 1 run ('c')" in found["mixed preset"]
+    assert "schedule 'cosine': 2 runs ('a', 'b')" in found["mixed schedule"]
     alike = runs.with_columns(preset=pl.lit("paper"), schedule=pl.lit("wsd"))
     assert not check_table(canonical_table(alike))
+
+
+def test_mixed_tokenizers_and_vocabularies_are_reported():
+    runs = _table(loss=[3.0, 2.9], Tokenizer=["units", "bpe"], vocab_size=[500, 5000], gpu=["a100", "h100"])
+    found = {check.check: check.message for check in check_table(canonical_table(runs))}
+    assert set(found) == {"mixed Tokenizer", "mixed vocab_size"}
+    assert "Fit each as a series of its own" in found["mixed Tokenizer"]

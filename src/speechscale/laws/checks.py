@@ -26,6 +26,11 @@ EXACT_SHARE = 0.03  # of the root mean square residual, up to which a law passes
 MAX_EXACT_RUNS = 0.5  # share of such runs, from which the law interpolates
 MIN_MISS = 1e-4  # of a loss, below which even the other runs are exact
 MAX_NOISE = 0.05  # of ln L; seeds of one recipe differ by 0.001 to 0.005
+MIN_GROUP = 4  # runs of a group of residuals
+MIN_GROUP_GAP = 0.01  # of a loss, between two groups; seeds of one recipe differ by less
+MAX_GROUP_GAP = (
+    2.0  # standard deviations within the groups, beyond which the gap between them is none by chance
+)
 MAX_INTERVAL_RATIO = 4.0  # upper over lower end of an exponent's interval, beyond which it is not determined
 MAX_INFLUENCE = 2.0  # standard errors by which one run may move the forecast
 MIN_FORECAST_ERROR = 1e-9  # of ln L, below which the standard error is that of rounding
@@ -51,6 +56,7 @@ def check_law(law: FittedLaw, runs: list[str]) -> list[Check]:
         *_not_identified(law),
         _interpolated(fit),
         _scattered(fit),
+        _two_groups(fit, runs),
         _influential_run(law, runs),
     ]
     if has_best_split(fit):
@@ -222,6 +228,28 @@ def _scattered(fit: SingleEpochFit) -> Check | None:
         f"runs scatter by {fit.noise:.1%} around the law, where seeds differ by less than 1 %: look for several "
         "recipes, tokenizers or test sets among them, and fit those as series of their own.",
         noise=fit.noise,
+    )
+
+
+def _two_groups(fit: SingleEpochFit, runs: list[str]) -> Check | None:
+    """Residuals that fall into two groups with a gap between them, as those of two recipes do."""
+    order = np.argsort(-fit.residuals)  # the highest losses last
+    sorted_errors = -fit.residuals[order]
+    gaps = np.diff(sorted_errors)[MIN_GROUP - 1 : -(MIN_GROUP - 1)]
+    if len(order) < FEW_RUNS or gaps.max() < MIN_GROUP_GAP:
+        return None
+    split = int(np.argmax(gaps)) + MIN_GROUP
+    below, above = sorted_errors[:split], sorted_errors[split:]
+    within = np.sqrt((below.var() * len(below) + above.var() * len(above)) / len(order))
+    if gaps.max() < MAX_GROUP_GAP * within:
+        return None
+    names = [runs[row] for row in order[split:]]
+    return Check.of(
+        "two groups",
+        f"the losses fall into two groups: those of {len(above)} runs ({', '.join(names[:3])}, ...) are "
+        f"{np.expm1(above.mean() - below.mean()):.1%} above those of the others at the same N and D. Look for another "
+        "recipe, tokenizer or test set, and fit them as a series of their own.",
+        runs=names,
     )
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import polars as pl
 
 from speechscale.records.flops import training_flops
 from speechscale.records.law_sections import Check
-from speechscale.records.runs_table import RECIPE_COLUMNS
+from speechscale.records.runs_table import recipe_columns
 
 MAX_WARMUP_SHARE = 0.1  # of the steps of a run
+NAMED_RUNS = 3  # of a group, in a sentence
 MAX_FLOPS_DEVIATION = 1.05  # factor between the flops column and 6 N D
 
 
@@ -76,27 +77,36 @@ def _warmup(done: pl.DataFrame) -> Check | None:
 
 
 def _mixed_recipes(done: pl.DataFrame) -> list[Check]:
-    """Runs of several presets or schedules, whose losses differ by more than size and data."""
+    """Runs of several recipes, whose losses differ by more than size and data."""
     found = []
-    for name in RECIPE_COLUMNS:
-        if name in done.columns and done[name].n_unique() > 1:
-            counts = (
-                done[name]
-                .fill_null("not recorded")
-                .value_counts()
-                .sort("count", name, descending=True)
-                .rows()
+    for name in recipe_columns(done):
+        values = done[name].fill_null("not recorded")
+        if values.n_unique() > 1:
+            runs = {value: done["run"].filter(values == value).to_list() for value in values.unique().sort()}
+            listing = "; ".join(
+                f"{name} {value!r}: {_named(runs[value])}" for value in sorted(runs, key=_rank(runs))
             )
-            listing = ", ".join(f"{count} of {name} {value!r}" for value, count in counts)
             found.append(
                 Check.of(
-                    f"mixed {name}s",
-                    f"one law is fitted to {listing}: part of it is the difference between them; fit them as series of "
-                    "their own.",
-                    counts=dict(counts),
+                    f"mixed {name}",
+                    f"one law is fitted to runs of several recipes ({listing}): part of it is the difference between "
+                    f"them. Fit each as a series of its own: copy {name!r} into a column 'series'.",
+                    runs=runs,
                 )
             )
     return found
+
+
+def _rank(runs: dict[str, list[str]]) -> Callable[[str], tuple[int, str]]:
+    """Order of values: the most frequent first."""
+    return lambda value: (-len(runs[value]), value)
+
+
+def _named(runs: Sequence[str]) -> str:
+    """Number of runs, with the names of the first few."""
+    shown = ", ".join(repr(run) for run in runs[:NAMED_RUNS])
+    more = "" if len(runs) <= NAMED_RUNS else ", ..."
+    return f"{len(runs)} run{'s' * (len(runs) != 1)} ({shown}{more})"
 
 
 def _flops_convention(done: pl.DataFrame) -> Check | None:

@@ -22,8 +22,18 @@ UNNAMED_PREFIXES = (
     "Unnamed: ",
     "_duplicated_",
 )  # of columns without a name in pandas and polars: saved indices
-RECIPE_COLUMNS = ("preset", "schedule")  # kept as text: laws compare runs of one recipe
-TEXT_COLUMNS = ("run", "series", "status", *RECIPE_COLUMNS, "note")
+# What must be the same for all runs of one law, in lower case: of another recipe, corpus or tokenizer, a model of the
+# same N and D has another loss. Kept as text.
+RECIPE_NAMES = frozenset(
+    [
+        *("preset", "recipe", "architecture", "arch", "family", "model_family"),
+        *("optimizer", "optimiser", "schedule", "lr_schedule", "scheduler", "lr_scheduler"),
+        *("tokenizer", "vocabulary", "vocabulary_size", "vocab", "vocab_size"),
+        *("corpus", "dataset", "train_set", "training_data", "test_set", "validation_set"),
+        *("context", "context_length", "sequence_length", "seq_len"),
+    ]
+)
+TEXT_COLUMNS = ("run", "series", "status", "note")
 # Epochs up to which a run counts as one that saw every token once: a run is rounded to whole steps, so it may end a
 # little beyond its data.
 SINGLE_EPOCH_TOLERANCE = 1.001
@@ -179,8 +189,8 @@ def canonical_table(frame: Any, *, source: str = "runs", scores: Sequence[str] =
 
     Returns:
         Columns run, series, status (text), params, tokens, unique_tokens, flops, loss (Float64; loss is null where
-        status is not "done"); preset and schedule (text) where the table has them; scores as fractions, and all other
-        numeric columns. Counts are floating point, because 6 N D of a large run does not fit 64 bits.
+        status is not "done"); columns of RECIPE_NAMES (text) where the table has them; scores as fractions, and all
+        other numeric columns. Counts are floating point, because 6 N D of a large run does not fit 64 bits.
 
     Raises:
         UserError: naming row, column and remedy of the first thing that is wrong.
@@ -210,7 +220,7 @@ def canonical_table(frame: Any, *, source: str = "runs", scores: Sequence[str] =
     done = table["status"] == "done"
     table = table.with_columns(loss=pl.when(done).then("loss"))  # a failed run may have any value there
     columns: list[pl.Series] = [table[name] for name in ("run", "series", "status")]
-    columns += [table[name].cast(pl.String) for name in RECIPE_COLUMNS if name in table.columns]
+    columns += [table[name].cast(pl.String) for name in recipe_columns(table)]
     columns += [
         _require_positive(_parse_numbers(table, name, source), source) for name in ("params", "tokens")
     ]
@@ -229,6 +239,11 @@ def canonical_table(frame: Any, *, source: str = "runs", scores: Sequence[str] =
         else:
             canonical = canonical.with_columns(default.alias(name))
     return canonical.with_columns(_optional_numbers(table, set(canonical.columns), scores, source))
+
+
+def recipe_columns(table: pl.DataFrame) -> list[str]:
+    """Columns that say how runs were made, and must be the same for all runs of one law."""
+    return [name for name in table.columns if name.lower() in RECIPE_NAMES]
 
 
 def is_single_epoch() -> pl.Expr:
