@@ -1,7 +1,8 @@
 import pytest
-from law_files import with_fields
+from law_files import with_fields, with_sections
 
 from speechscale.records.law import read_law, write_law
+from speechscale.records.law_sections import Check
 from speechscale.report.folder import read_study_results
 from speechscale.report.summary import findings, relation_to_chance
 
@@ -73,3 +74,32 @@ def test_one_budget_per_size_gives_no_finding_about_tokens(make_study, records):
     single = [record for record in records if record.run.endswith("-x2")]
     text = "\n".join(findings(read_study_results(make_study(single))))
     assert "No size was trained with two budgets" in text
+
+
+@pytest.mark.parametrize("check", ["not identified", "exponent at bound", "one value"])
+def test_exponents_that_runs_do_not_determine_are_no_finding(study_folder, check):
+    law = read_law(study_folder / "law.json")
+    added = Check.of(check, "these runs do not determine alpha")
+    write_law(with_sections(law, "speech", checks=[added]), study_folder / "law.json")
+    text = "\n".join(findings(read_study_results(study_folder)))
+    assert "do not determine the exponents of" in text and "best split as N" not in text
+
+
+def test_scores_of_few_items_are_not_compared(make_study, records):
+    """From 0.0 % to 50.0 % on two items says nothing."""
+    few = [
+        record.model_copy(
+            update={"scores": {name: s.model_copy(update={"items": 2}) for name, s in record.scores.items()}}
+        )
+        for record in records
+    ]
+    assert "From the run with least compute" not in _text(make_study(few))
+
+
+def test_growth_of_a_score_has_intervals(study_folder):
+    (line,) = (x for x in findings(read_study_results(study_folder)) if x.startswith("From the run with"))
+    assert line.count("[") == 2 * line.count(" from ")
+
+
+def _text(folder):
+    return "\n".join(findings(read_study_results(folder)))

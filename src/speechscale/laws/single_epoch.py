@@ -71,7 +71,7 @@ class SingleEpochFit:
         """Parameters that runs of one N or of one D leave open, whatever their losses."""
         columns = {"A": self.ladder.params, "B": self.ladder.tokens, "alpha": self.ladder.params}
         columns["beta"] = self.ladder.tokens
-        free = dict(zip(NAMES, self.constraint.basis.any(axis=1).tolist(), strict=True))
+        free = {name: bool(row.any()) for name, row in zip(NAMES, self.constraint.basis, strict=True)}
         terms = [name for name, values in columns.items() if free[name] and np.ptp(values) == 0]
         # The term without a spread is one number, and E takes what it leaves.
         return (*terms, "E") if terms and free["E"] else tuple(terms)

@@ -91,7 +91,7 @@ def _mixed_recipes(done: pl.DataFrame) -> list[Check]:
                     f"mixed {name}",
                     f"one law is fitted to runs of several recipes ({listing}): part of it is the difference between "
                     f"them. Fit each as a series of its own: copy {name!r} into a column 'series'.",
-                    runs=runs,
+                    runs={value: [*names] for value, names in runs.items()},
                 )
             )
     return found

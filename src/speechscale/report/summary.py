@@ -18,9 +18,15 @@ from speechscale.report.folder import StudyResults
 VANISHED_IRREDUCIBLE_LOSS = (
     1e-3  # nats/token; a fitted E below this has vanished, and its interval is not informative
 )
+MIN_ITEMS = 30  # of a score, below which two scores are not compared
 SAME_TOKENS_FACTOR = 1.1  # two runs whose D differ by less than this factor are compared as if at the same D
 
 _VOICES = {"seen": "a training voice", "unseen": "voices that are not in the training data"}
+_NO_FINDING = (
+    "not identified",
+    "exponent at bound",
+    "one value",
+)  # checks of a law without exponents of its own
 _RELATIONS = {
     "above": "above chance with the whole 95 % interval:",
     "at": "not distinguishable from chance:",
@@ -105,6 +111,13 @@ def _law(study: StudyResults, series: str) -> list[str]:
         irreducible = "no irreducible loss E that these runs can tell from zero"
     alpha = formatting.estimate(params.alpha, intervals.alpha)
     beta = formatting.estimate(params.beta, intervals.beta)
+    content = study.series_law(series)
+    checks = [] if isinstance(content, Missing) else content.checks
+    if any(check.check in _NO_FINDING for check in checks):
+        return [
+            f"The runs that saw their data once do not determine the exponents of {formatting.LAW} (α = {alpha}, "
+            f"β = {beta}), so neither they nor a best split of a budget are a finding; the laws below say why."
+        ]
     sentence = (
         f"The law {formatting.LAW}, fitted to the runs that saw their data once, gives "
         f"α = {alpha}, β = {beta} "
@@ -148,13 +161,14 @@ def _group_by_relation(scores: pl.DataFrame) -> str:
 
 
 def _growth(scores: pl.DataFrame) -> list[str]:
-    """Scores of the runs with least and with most compute, side by side."""
+    """Scores of the runs with least and with most compute, with their intervals; only where there are enough items."""
     scores = scores.filter(pl.col("condition") == "seen").sort("flops")
     steps = []
     for task in tasks_in_order(scores):
-        accuracies = scores.filter(pl.col("task") == task)["accuracy"]
-        if len(accuracies) > 1:
-            first, last = formatting.share(accuracies[0]), formatting.share(accuracies[-1])
+        rows = scores.filter((pl.col("task") == task) & pl.col("low").is_not_null())
+        rows = rows.filter(pl.col("items").fill_null(0) >= MIN_ITEMS)
+        if rows.height > 1:
+            first, last = (_score(rows.row(at, named=True)) for at in (0, -1))
             steps.append(f"{formatting.short_task(task)} from {first} to {last}")
     return (
         [f"From the run with least compute to the one with most, {formatting.listed(steps)}."]
