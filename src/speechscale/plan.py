@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -64,10 +65,15 @@ def plan_budget(law: LawDraws, flops: float, limits: Constraints = Constraints()
     _require_valid(law, limits)
     if not (np.isfinite(flops) and flops > 0):
         raise UserError(f"a budget of {flops} FLOPs; a number above zero is wanted.")
-    split = _best_split(law, np.full(len(law.theta), np.log(flops)), limits)
+    log_c = np.log(flops)
+    split = _best_split(law, np.full(len(law.theta), log_c), replace(limits, unique_tokens=None))
+    log_unique = None
+    if limits.unique_tokens is not None and _exceeds(law, split, limits.unique_tokens):
+        law = law.with_repeated_data()
+        split = _best_split(law, np.full(len(law.theta), log_c), limits)
+        log_unique = np.log([limits.unique_tokens])
     central = _central_split(law, split)
-    unique = None if limits.unique_tokens is None else np.log([limits.unique_tokens])
-    reached = law.log_loss(central.log_n[None], central.log_d[None], unique)[:, 0]
+    reached = law.log_loss(central.log_n[None], central.log_d[None], log_unique)[:, 0]
     return _to_plan(law, split, limits, reached)
 
 
@@ -100,25 +106,43 @@ def plan_target(law: LawDraws, score: str, goal: float, limits: Constraints = Co
             f"its ceiling ({ceiling:.3g})."
         )
     needed = -curve.at(goal)
-    loss = np.where(np.isfinite(needed), needed, -np.inf)[curve_rows(law, len(needed))]
-    log_c = _log_budget_for(law, loss, limits)
-    if not np.isfinite(law.centre(log_c)):
+    losses = np.where(np.isfinite(needed), needed, -np.inf)
+    plan = _plan_least_budget(law, lambda law: losses[curve_rows(law, len(losses))], limits)
+    if plan is None:
         raise UserError(_unreachable(law, score, goal, float(needed[0]), limits))
-    split = _best_split(law, log_c, limits)
-    return _to_plan(law, split, limits, split.log_loss)
+    return plan
 
 
 def _plan_loss(law: LawDraws, goal: float, limits: Constraints) -> Plan:
     _require_positive("a loss", goal)
-    log_c = _log_budget_for(law, np.full(len(law.theta), goal), limits)
-    if not np.isfinite(law.centre(log_c)):
+    plan = _plan_least_budget(law, lambda law: np.full(len(law.theta), goal), limits)
+    if plan is None:
         least = _least_log_loss(law, limits)
         raise UserError(
             f"loss={goal:g} is beyond the law of {law.name}: no budget is enough; the least loss that it reaches with "
             f"any budget is {np.exp(least):.4g}."
         )
-    split = _best_split(law, log_c, limits)
-    return _to_plan(law, split, limits, split.log_loss)
+    return plan
+
+
+def _plan_least_budget(
+    law: LawDraws, losses: Callable[[LawDraws], Array], limits: Constraints
+) -> Plan | None:
+    """The least budget that reaches a loss, for every row of a law (S,); None where no budget is enough.
+
+    The law of repeated data answers where the single-epoch law would need more than the unique tokens.
+    """
+    once = replace(limits, unique_tokens=None)
+    log_c = _log_budget_for(law, losses(law), once)
+    reached = np.isfinite(law.centre(log_c))
+    split = _best_split(law, log_c, once) if reached else None
+    unique = limits.unique_tokens
+    if unique is not None and (split is None or _exceeds(law, split, unique)):
+        law = law.with_repeated_data()
+        log_c = _log_budget_for(law, losses(law), limits)
+        reached = np.isfinite(law.centre(log_c))
+        split = _best_split(law, log_c, limits) if reached else None
+    return None if split is None else _to_plan(law, split, limits, split.log_loss)
 
 
 @_ignore_nonfinite_draws
@@ -137,8 +161,10 @@ def plan_run(law: LawDraws, params: float, tokens: float, limits: Constraints = 
     for name, value in (("params", params), ("tokens", tokens)):
         _require_positive(name, value)
     _require_valid(law, limits)
+    log_unique = None
+    if limits.unique_tokens is not None and tokens > limits.unique_tokens:
+        law, log_unique = law.with_repeated_data(), np.log([limits.unique_tokens])
     log_n, log_d = (np.full(len(law.theta), np.log(value)) for value in (params, tokens))
-    log_unique = None if limits.unique_tokens is None else np.log([limits.unique_tokens])
     losses = law.log_loss(log_n[:1], log_d[:1], log_unique)[:, 0]
     split = Split(log_n, log_d, log_n + log_d + np.log(FLOPS_PER_PARAM_TOKEN), losses)
     return _to_plan(law, split, limits, losses)
@@ -280,6 +306,8 @@ def _to_plan(law: LawDraws, split: Split, limits: Constraints, log_loss: Array) 
         "tokens": float(np.exp(central.log_d)),
         "flops": float(np.exp(central.log_c)),
     }
+    if unique:
+        planned["epochs"] = max(planned["tokens"] / unique, 1.0)
     beyond = law.beyond(planned)
     return Plan(
         law=law.name,
@@ -298,6 +326,11 @@ def _to_plan(law: LawDraws, split: Split, limits: Constraints, log_loss: Array) 
         notes=_notes(law, central, limits, beyond),
         law_checks=law.checks,
     )
+
+
+def _exceeds(law: LawDraws, split: Split, unique_tokens: float) -> bool:
+    """Whether a split sees more tokens than there are unique ones."""
+    return bool(_central_split(law, split).log_d > np.log(unique_tokens))
 
 
 @dataclass(frozen=True)
@@ -347,7 +380,7 @@ def _repetition_notes(
 ) -> list[str]:
     """How often the data is repeated, and how ten times the compute is best split between parameters and epochs."""
     epochs = float(np.exp(split.log_d)) / unique_tokens
-    if epochs < 1:
+    if epochs <= 1:
         return ["The unique tokens are not used up at this budget."]
     notes = []
     if epochs > MANY_EPOCHS:
@@ -383,5 +416,6 @@ def _unreachable(law: LawDraws, score: str, goal: float, loss: float, limits: Co
 
 def _least_log_loss(law: LawDraws, limits: Constraints) -> float:
     """Ln of the loss at the largest budget that is searched."""
+    law = law if limits.unique_tokens is None else law.with_repeated_data()
     split = _best_split(law, np.full(len(law.theta), LOG_BUDGETS[-1]), limits)
     return float(law.centre(split.log_loss))

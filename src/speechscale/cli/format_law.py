@@ -14,11 +14,10 @@ from speechscale.records.law_sections import (
     IsoflopLaw,
     Missing,
     OpenInterval,
-    RepeatedLaw,
-    RepeatedRates,
     ScoreLaw,
     SingleEpochLaw,
 )
+from speechscale.records.repeated_sections import RepeatedLaw, RepeatedRates
 
 
 def format_law(law: LawFile) -> str:

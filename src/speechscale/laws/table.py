@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from speechscale.errors import UserError
-from speechscale.laws import score_sections, sections
+from speechscale.laws import repeated_section, score_sections, sections
 from speechscale.laws.checks import check_law, check_table, forecast_checks
 from speechscale.laws.downstream import DownstreamFit
 from speechscale.laws.efficiency import compare_efficiency
@@ -99,7 +99,7 @@ def _fit_series(
         pooled = forecast(base_law.fit.ladder, single["run"].to_list(), options)
         found["forecast"], found["checks"] = pooled, [*checks, *forecast_checks(pooled)]
     if "repeated" in options.laws:
-        found["repeated"] = sections.repeated(base_law, done, multi, options)
+        found["repeated"] = repeated_section.repeated(base_law, done, multi, options)
     if "envelope" in options.laws:
         found["envelope"] = sections.envelope(single, curves, options)
     if "isoflop" in options.laws:

@@ -126,47 +126,6 @@ class SingleEpochLaw(Section):
     residuals: Residuals
 
 
-class Rates(Section, Generic[T]):
-    """One value for R_D* and one for R_N*, the decay rates of repeated data."""
-
-    R_D: T
-    R_N: T
-
-
-class RateProfile(Section):
-    """Least objective at each value `at` of one rate."""
-
-    at: list[float]
-    R_D: list[float]
-    R_N: list[float]
-
-
-class RepeatedRates(Section):
-    """The decay rates with intervals from their profiles."""
-
-    params: Rates[float]
-    interval95: Rates[OpenInterval]
-    identified: Rates[bool]
-    objective: float
-    near_equal_minima: int
-    profile: RateProfile
-
-
-class JointRepeatedLaw(RepeatedRates):
-    """All seven parameters fitted together."""
-
-    single_epoch: LossParams[float]
-
-
-class RepeatedLaw(RepeatedRates):
-    """The rates under the fixed single-epoch law, and beside them the joint fit."""
-
-    draws: Rates[list[float]]
-    note: str
-    joint: JointRepeatedLaw
-    runs: list[str]
-
-
 class PowerLawParams(Section, Generic[T]):
     """One value for each parameter of L = coefficient C^gamma."""
 

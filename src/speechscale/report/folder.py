@@ -9,7 +9,8 @@ import polars as pl
 
 from speechscale.errors import UserError
 from speechscale.records.law import LawFile, SeriesLaw, read_law
-from speechscale.records.law_sections import EnvelopeLaw, Missing, RepeatedLaw, ScoreLaw, SingleEpochLaw
+from speechscale.records.law_sections import EnvelopeLaw, Missing, ScoreLaw, SingleEpochLaw
+from speechscale.records.repeated_sections import RepeatedLaw
 from speechscale.records.runs import RunRecord, read_record
 from speechscale.records.runs_table import read_curves, read_table
 from speechscale.records.score_columns import score_names
