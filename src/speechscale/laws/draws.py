@@ -76,7 +76,15 @@ class LawDraws:
             UserError: no such series, several without a choice, or no law that converged.
         """
         name = _chosen_series(law, series)
-        content = law.series[name]
+        return cls.from_series(law.series[name], name)
+
+    @classmethod
+    def from_series(cls, content: SeriesLaw, name: str) -> LawDraws:
+        """The pooled law of one series, or its additive law where none was pooled.
+
+        Raises:
+            UserError: no law that converged.
+        """
         additive = _fitted_law(content, name)
         pooled = content.forecast
         if isinstance(pooled, ForecastLaw):

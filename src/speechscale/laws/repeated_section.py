@@ -7,6 +7,7 @@ import polars as pl
 
 from speechscale.laws import allocation
 from speechscale.laws.backtest import UNTESTED_SCALE, widening
+from speechscale.laws.checks import POOR_COVERAGE
 from speechscale.laws.fitted import FittedLaw
 from speechscale.laws.forecast_section import split_result
 from speechscale.laws.forms import named
@@ -35,7 +36,7 @@ from speechscale.laws.repeated_pool import (
 )
 from speechscale.laws.sections import to_ladder
 from speechscale.records.law import FitOptions, rounded
-from speechscale.records.law_sections import LossParams, Missing, OpenInterval
+from speechscale.records.law_sections import Check, LossParams, Missing, OpenInterval
 from speechscale.records.repeated_sections import (
     JointParams,
     JointRepeatedLaw,
@@ -95,6 +96,30 @@ def repeated(
         pool=_pool(base_law, joint, everything, done["run"].to_list(), options),
         runs=multi["run"].to_list(),
     )
+
+
+def repeated_checks(law: RepeatedLaw | Missing) -> list[Check]:
+    """What forecasts of repeated data are made of, and how they did on the runs themselves."""
+    if isinstance(law, Missing):
+        return []
+    pool = law.pool
+    tested = pool.backtest
+    poor = isinstance(tested, RepeatedBacktest) and any(
+        (split.pool.inside95 or 0.0) < POOR_COVERAGE for split in tested.splits
+    )
+    verdict = tested.missing if isinstance(tested, Missing) else tested.message
+    widened = (
+        f"; their intervals are {pool.scale:.2f} times as wide as the draws alone" if pool.scale > 1 else ""
+    )
+    return [
+        Check.model_validate(
+            {
+                "check": "repeated data",
+                "level": "warning" if poor else "note",
+                "message": f"{pool.message}; {verdict}{widened}",
+            }
+        )
+    ]
 
 
 def _pool(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 import numpy as np
 import polars as pl
 
@@ -13,7 +11,6 @@ from speechscale.laws.bootstrap import percentile_interval
 from speechscale.laws.envelope import DEFINITIONS, MIN_POINTS, CurvePoints, EnvelopeFit, fit_envelope
 from speechscale.laws.fitted import FittedLaw
 from speechscale.laws.forms import NAMES, to_values
-from speechscale.laws.isoflop import draw_exponents, fit_isoflop
 from speechscale.laws.ladder import Ladder, ParameterConstraint
 from speechscale.laws.minimise import Array
 from speechscale.laws.single_epoch import fit_single_epoch
@@ -27,22 +24,16 @@ from speechscale.records.law_sections import (
     EnvelopePowerLaw,
     FittedRange,
     Interval,
-    IsoflopBudget,
-    IsoflopLaw,
     LossParams,
     Missing,
-    MissingIsoflopLaw,
     OffsetParams,
     OffsetPowerLaw,
     PowerLawParams,
     Residuals,
     SingleEpochLaw,
     Split,
-    SplitExponents,
 )
 from speechscale.records.seeds import spawn_seed
-
-ISOFLOP_DRAWS = 200  # enough for a 95 % interval; each fits every budget again
 
 
 def to_ladder(table: pl.DataFrame) -> Ladder:
@@ -132,26 +123,6 @@ def envelope(single: pl.DataFrame, curves: pl.DataFrame | None, options: FitOpti
         ),
         definitions={name: _power_law(fit) for name, fit in fits.items()},
     )
-
-
-def isoflop(
-    single: pl.DataFrame, base_law: FittedLaw | None, options: FitOptions
-) -> IsoflopLaw | MissingIsoflopLaw:
-    """The IsoFLOP minima; intervals need the noise of the single-epoch law."""
-    ladder = to_ladder(single)
-    found = fit_isoflop(ladder)
-    budgets = [
-        IsoflopBudget(**{key: value for key, value in asdict(m).items() if value is not None})
-        for m in found.minima
-    ]
-    if found.split is None:
-        return MissingIsoflopLaw(missing=found.missing, budgets=budgets)
-    params = Split[float](**found.split)
-    if base_law is None:
-        return IsoflopLaw(params=params, budgets=budgets)
-    a = draw_exponents(ladder, base_law.fit.noise, ISOFLOP_DRAWS, spawn_seed(options.seed, "isoflop"))
-    intervals = SplitExponents(a=percentile_interval(a), b=percentile_interval(1 - a))
-    return IsoflopLaw(params=params, budgets=budgets, interval95=intervals)
 
 
 def _allocation(base_law: FittedLaw) -> Allocation:

@@ -181,15 +181,24 @@ class EnvelopeLaw(Section):
     definitions: dict[EnvelopeDefinition, EnvelopePowerLaw | Missing]
 
 
+class LawMinimum(Section):
+    """The best size at one budget by the loss law: the same parabola through its losses of the same runs."""
+
+    params: float | None  # None: these losses do not bend upwards
+    interval95: Interval | None
+
+
 class IsoflopBudget(Section):
     """The best size at one budget, or why it is refused."""
 
     flops: float
     sizes: int
     params: float | None = None
+    interval95: Interval | None = None  # of params
     tokens: float | None = None
     loss: float | None = None
     refused: str | None = None
+    by_law: LawMinimum | None = None
 
 
 class SplitExponents(Section):
@@ -199,12 +208,20 @@ class SplitExponents(Section):
     b: Interval | None
 
 
+class LawExponent(Section):
+    """The exponent a of the loss law's own minima at the same budgets."""
+
+    a: float | None
+    interval95: Interval | None
+
+
 class IsoflopLaw(Section):
-    """The best split through the minima of the budgets."""
+    """The best split through the minima of the budgets, and beside it what the loss law gives for the same runs."""
 
     params: Split[float]
     budgets: list[IsoflopBudget]
     interval95: SplitExponents | None = None
+    by_law: LawExponent | None = None
 
 
 class MissingIsoflopLaw(Missing):
