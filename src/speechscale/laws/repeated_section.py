@@ -153,8 +153,8 @@ def _pool(
 
 def _reason(parts: tuple[Part, ...], errors: dict[Part, float] | None, single: int) -> str:
     """Which parts are pooled and why, in a sentence."""
-    measured = errors and ", ".join(f"{PART_NAMES[part]} by {errors[part]:.2%}" for part in PARTS)
-    because = f" (in the backtest {measured} misses, rms)" if measured else ""
+    measured = errors and f"{errors[TWO_STAGES]:.2%} in two stages, {errors[JOINT]:.2%} jointly"
+    because = f" (rms error in the backtest: {measured})" if measured else ""
     if parts == PARTS:
         both = " and ".join(PART_NAMES[part] for part in PARTS)
         return f"forecasts of repeated data average {both} in equal parts{because}"
