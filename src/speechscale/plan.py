@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from speechscale.errors import UserError, nearest
-from speechscale.laws import allocation
+from speechscale.laws.best_split import LOG_BUDGETS, Split, best_split, log_budget_for
 from speechscale.laws.design import choose_runs
 from speechscale.laws.draws import LawDraws
 from speechscale.laws.estimates import curve_rows, estimate, loss_estimate, score_estimate, scores_at
@@ -17,8 +17,6 @@ from speechscale.records.flops import FLOPS_PER_PARAM_TOKEN
 from speechscale.records.gpus import gpu_flops
 from speechscale.records.plan import FurtherRun, FurtherRuns, GpuEstimate, Plan
 
-LOG_SIZES = np.linspace(-9.0, 9.0, 361)  # ln N tried, around the best split without repetition
-LOG_BUDGETS = np.log(10.0) * np.linspace(0.0, 36.0, 289)  # ln FLOPs searched for a goal under constraints
 LOSS = "loss"  # the goal that is no score
 FAR_BEYOND = 10.0  # factor beyond the fitted runs from which a note calls the forecast far
 MANY_EPOCHS = (
@@ -36,16 +34,6 @@ class Constraints:
     mfu: float = 0.4
     price: float | None = None  # of one GPU hour
     tokens_per_second: float | None = None  # of audio; that of the law when None
-
-
-@dataclass(frozen=True)
-class Split:
-    """Ln of parameters, tokens and FLOPs, and ln L, each (S,) over the rows of a law."""
-
-    log_n: Array
-    log_d: Array
-    log_c: Array
-    log_loss: Array
 
 
 # Draws of a weak law may have no best split: their numbers overflow or are NaN, and intervals leave them out.
@@ -238,52 +226,12 @@ def _require_valid(law: LawDraws, limits: Constraints) -> None:
 
 def _best_split(law: LawDraws, log_c: Array, limits: Constraints) -> Split:
     """The best split of a budget, ln C (S,), for every row of the law."""
-    log_nd = log_c - np.log(FLOPS_PER_PARAM_TOKEN)
-    if limits.params is not None:
-        log_n = np.full_like(log_c, np.log(limits.params))
-    else:
-        with np.errstate(invalid="ignore", over="ignore"):
-            log_n, _ = allocation.log_optimum(law.theta[:, :7], np.exp(log_c))
-    if limits.unique_tokens is None:
-        return _split_at(law, log_n, log_nd, None)
-    log_unique = np.full((len(log_c), 1), np.log(limits.unique_tokens))
-    if limits.params is None:
-        sizes = log_n[:, None] + LOG_SIZES
-        with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-            losses = law.log_loss(sizes, log_nd[:, None] - sizes, log_unique)
-        best = np.argmin(np.where(np.isfinite(losses), losses, np.inf), axis=1)
-        log_n = sizes[np.arange(len(sizes)), best]
-    return _split_at(law, log_n, log_nd, log_unique)
-
-
-def _split_at(law: LawDraws, log_n: Array, log_nd: Array, log_unique: Array | None) -> Split:
-    """The split of a budget, ln (N D) (S,), at given sizes, ln N (S,)."""
-    log_d = log_nd - log_n
-    losses = law.log_loss(log_n[:, None], log_d[:, None], log_unique)[:, 0]
-    return Split(log_n, log_d, log_nd + np.log(FLOPS_PER_PARAM_TOKEN), losses)
+    return best_split(law, log_c, limits.unique_tokens, limits.params)
 
 
 def _log_budget_for(law: LawDraws, loss: Array, limits: Constraints) -> Array:
     """Ln of the least budget (S,) that reaches a loss (S,); infinite where none does."""
-    if limits.unique_tokens is None and limits.params is None:
-        with np.errstate(divide="ignore"):
-            return np.log(allocation.flops_for(law.theta[:, :7], loss))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        goal = np.log(loss)
-    reached = np.stack(
-        [_best_split(law, np.full(len(loss), log_c), limits).log_loss for log_c in LOG_BUDGETS], axis=1
-    )  # (S, budgets)
-    least = np.minimum.accumulate(np.where(np.isfinite(reached), reached, np.inf), axis=1)
-    enough = least <= goal[:, None]
-    first = np.argmax(enough, axis=1)
-    row = np.arange(len(loss))
-    before = np.maximum(first - 1, 0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        share = (least[row, before] - goal) / (least[row, before] - least[row, first])
-    log_c = LOG_BUDGETS[before] + np.clip(np.nan_to_num(share), 0, 1) * (
-        LOG_BUDGETS[first] - LOG_BUDGETS[before]
-    )
-    return np.where(enough.any(axis=1), log_c, np.inf)
+    return log_budget_for(law, loss, limits.unique_tokens, limits.params)
 
 
 def _to_plan(law: LawDraws, split: Split, limits: Constraints, log_loss: Array) -> Plan:

@@ -69,12 +69,12 @@ def test_both_parts_are_pooled_unless_one_is_clearly_worse():
     assert pooled_parts(None, 7, 5) == PARTS
 
 
-@pytest.mark.parametrize("by", pool.SPLITS)
-def test_splits_fit_small_runs_and_forecast_large_multi_epoch_ones(theta, by):
+@pytest.mark.parametrize(("by", "factor"), [("compute", 8.0), ("unique_tokens", 3.0)])
+def test_splits_fit_small_runs_and_forecast_large_multi_epoch_ones(theta, by, factor):
     runs = _runs(theta, 0.003)
-    fitted, forecast = split_rows(runs, by, 8.0)
+    fitted, forecast = split_rows(runs, by, factor)
     size = runs.ladder.flops if by == "compute" else runs.unique
-    assert size[fitted].max() <= size[runs.repeated].max() / 8 * (1 + 1e-9) < size[forecast].min()
+    assert size[fitted].max() <= size[runs.repeated].max() / factor * (1 + 1e-9) < size[forecast].min()
     assert runs.repeated[forecast].all() and not runs.repeated[fitted].all()
 
 
