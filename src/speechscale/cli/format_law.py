@@ -91,7 +91,8 @@ def _forecast(law: ForecastLaw | Missing | None) -> Iterator[str]:
         values = ", ".join(
             f"{name} {value:.3g}" for name, value in member.params if not name.startswith("log_")
         )
-        yield f"    {member.formula:<36}{values}; noise {member.noise:.2%}"
+        without = f"; left out: {member.left_out}" if member.left_out else ""
+        yield f"    {member.formula:<36}{values}; noise {member.noise:.2%}{without}"
     yield f"  {law.backtest.missing if isinstance(law.backtest, Missing) else law.backtest.message}"
 
 
