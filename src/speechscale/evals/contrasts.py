@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import numpy as np
+import polars as pl
 
 ContrastSource = Literal["label", "text", "units"]
 
@@ -46,6 +47,17 @@ def contrast_of_units(correct: np.ndarray, wrong: np.ndarray) -> str:
         wrong: integers [units].
     """
     return _unordered(*_between_common_ends([str(unit) for unit in correct], [str(unit) for unit in wrong]))
+
+
+def contrast_sources(scores: pl.DataFrame, task: str) -> dict[str, int]:
+    """Number of pairs of a task by the source of their contrast.
+
+    Args:
+        scores: a score table (`records/scores.py`).
+        task: name of the task.
+    """
+    counted = scores.filter(pl.col("task") == task, pl.col("contrast_source") != "")
+    return dict(sorted(counted.group_by("contrast_source").len().iter_rows()))
 
 
 def _words(text: str) -> list[str]:
