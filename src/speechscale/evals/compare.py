@@ -69,9 +69,9 @@ def paired_differences(
 def _paired_difference(
     task: str, condition: str, table: pl.DataFrame, convention: Convention
 ) -> PairedDifference:
-    items = table.sort("pair_id").group_by("phenomenon", "group_id")
-    items = items.agg(pl.col("difference").sum(), *cluster_names(), pairs=pl.len())
-    items = items.sort("phenomenon", "group_id")
+    item = ["phenomenon", "group_id"]
+    grouped = table.sort("pair_id").group_by(item)
+    items = grouped.agg(pl.col("difference").sum(), *cluster_names(), pairs=pl.len()).sort(item)
     if convention.voices == "mean":
         items = items.with_columns(pl.col("difference") / pl.col("pairs"), pairs=pl.lit(1.0))
     macro = convention.headline == "macro"
