@@ -91,7 +91,7 @@ def _paired_difference(
     elif clusters.ways:
         weights = pairs / pairs_per_stratum[stratum] / len(means)
         variance = clustered_variance(residuals, weights, clusters.ways)
-        sums = [np.bincount(way, weights=contributions) for way in clusters.ways]
+        sums = [np.bincount(way, weights=contributions).astype(float) for way in clusters.ways]
         contributions = max(sums, key=lambda values: float(values @ values))
     half = variance.quantile * math.sqrt(variance.variance)
     return PairedDifference(
