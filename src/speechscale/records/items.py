@@ -16,6 +16,8 @@ class Item(BaseModel):
     correct: str
     wrong: str
     phonemes: bool = False  # the texts are phoneme mnemonics, not spelling
+    contrast: str = ""  # as in `Label`
+    template: str = ""
     note: str = ""  # what was exchanged, for a reader
 
 
@@ -40,6 +42,8 @@ class Label(BaseModel):
     voice: str = ""
     phenomenon: str = ""  # macro averages are taken over it; for StoryCloze what the wrong ending breaks
     condition: str = ""  # story world: "seen" or "unseen" voices; elsewhere a split, or a part of SALMon
+    contrast: str = ""  # the unordered pair of what differs between the members: two words, sounds or endings
+    template: str = ""  # what surrounds it: a frame of words, a word, the beginning of a story
     frequency: float | None = Field(
         default=None, ge=0, allow_inf_nan=False
     )  # of a word of sWUGGY in LibriSpeech
