@@ -36,6 +36,7 @@ TASKS = ("lexical", "minimal_pairs", "sstorycloze", "tstorycloze")
 
 _MAX_REPEATS_PER_ITEM = 20  # repeated draws per wanted item before a world counts as exhausted
 _SEPARATOR = "|"  # without it espeak-ng reads two mnemonics as one ("aI" and "@" as "aI@")
+_MAX_SUFFIX = 2  # sounds of an inflection
 _GAP = "_"  # in a template, for a word that differs
 
 
@@ -216,6 +217,7 @@ def lexical(pronunciations: dict[str, list[str]], count: int, seed: int) -> Iter
             f"lexical task: this world's words allow {2 * len(couples)} legal non-words whose sounds are exchanged in "
             f"both directions, {count} items are wanted; ask for fewer items or take a larger world."
         )
+    stems = _stems(spelling)
     for index, (word, nonword) in enumerate(each for couple in couples for each in couple):
         sounds = _Substitution(word, nonword).sounds
         yield Item(
@@ -225,10 +227,26 @@ def lexical(pronunciations: dict[str, list[str]], count: int, seed: int) -> Iter
             correct=_SEPARATOR.join(word),
             wrong=_SEPARATOR.join(nonword),
             contrast=_contrast(*sounds),
-            template=spelling[word],
+            template=spelling[stems[word]],
             phonemes=True,
             note=f"{spelling[word]}: {' '.join(word)} > {' '.join(nonword)}",
         )
+
+
+def _stems(words: Iterable[Phones]) -> dict[Phones, Phones]:
+    """For each word the shortest word that it is an inflection of, as far as its sounds tell.
+
+    That is one of two sounds or more to which at most two are added. Forms of one word share most of their sounds, so
+    answers to them are not independent.
+    """
+    known = set(words)
+    return {
+        word: next(
+            (word[:end] for end in range(max(2, len(word) - _MAX_SUFFIX), len(word)) if word[:end] in known),
+            word,
+        )
+        for word in known
+    }
 
 
 def _mirrored_substitutions(

@@ -21,6 +21,7 @@ from speechscale.speech.storyworld.grammar import Grammar, Participant, Words, d
 from speechscale.speech.storyworld.lexicon import NUMBERS, Noun, Number, Verb
 
 MIN_CONTRASTS = 30
+_MAX_LONGER = 2  # letters
 _ADJECTIVE = 0.3  # probability of one before a noun, as in training
 
 WordPair = tuple[Words, Words]  # correct member, wrong member
@@ -132,7 +133,11 @@ def irregular_forms(world: Grammar) -> list[DrawMirrored]:
 
 
 def npi_licensing(world: Grammar) -> list[DrawMirrored]:
-    """No / some dogs ever sleep, and some / no dogs already sleep."""
+    """No / some dogs ever sleep, and some / no dogs already sleep.
+
+    "Some" is longer than "no", so the noun after "no" is the longer one: the mean likelihood of a sentence depends on
+    its length, which would tie all contrasts together.
+    """
     draw = partial(_licensor, world)
     nouns = world.lexicon.animates
     return _first_tiers(
@@ -141,6 +146,7 @@ def npi_licensing(world: Grammar) -> list[DrawMirrored]:
             partial(draw, negated, asserted, number)
             for negated, asserted in permutations(nouns, 2)
             for number in NUMBERS
+            if 0 <= len(negated.form(number)) - len(asserted.form(number)) <= _MAX_LONGER
         ],
     )
 
