@@ -141,7 +141,7 @@ def npi_licensing(world: Grammar) -> list[DrawMirrored]:
     draw = partial(_licensor, world)
     nouns = world.lexicon.animates
     return _first_tiers(
-        [lambda rng: draw(*[rng.choice(nouns)] * 2, rng.choice(NUMBERS), rng)],
+        [partial(_with_one_noun, nouns, draw)],
         [
             partial(draw, negated, asserted, number)
             for negated, asserted in permutations(nouns, 2)
@@ -156,7 +156,7 @@ def filler_gap(world: Grammar) -> list[DrawMirrored]:
     draw = partial(_complementiser, world)
     nouns = world.lexicon.animates
     return _first_tiers(
-        [lambda rng: draw(*[rng.choice(nouns)] * 2, rng.choice(NUMBERS), rng)],
+        [partial(_with_one_noun, nouns, draw)],
         [partial(draw, one, two, number) for one, two in permutations(nouns, 2) for number in NUMBERS],
     )
 
@@ -190,7 +190,8 @@ def _first_tiers(*tiers: list[DrawMirrored]) -> list[DrawMirrored]:
 
 
 def _agreement(world: Grammar, *, with_attractor: bool) -> list[DrawMirrored]:
-    nouns, classes = world.lexicon.animates, _verb_classes(world)
+    # In training no modifier separates a subject from "knows".
+    nouns, classes = world.lexicon.animates, _verb_classes(world, cognition=not with_attractor)
     verb, noun = (
         partial(frame, world, with_attractor=with_attractor) for frame in (_agreeing_verb, _agreeing_noun)
     )
@@ -202,16 +203,20 @@ def _agreement(world: Grammar, *, with_attractor: bool) -> list[DrawMirrored]:
     )
 
 
-def _verb_classes(world: Grammar) -> list[VerbClass]:
+def _verb_classes(world: Grammar, *, cognition: bool) -> list[VerbClass]:
     lexicon = world.lexicon
 
     def thing(rng: Random) -> Words:
         return world.noun_phrase(rng, world.thing(rng))
 
+    that_clause: VerbClass = (
+        lexicon.cognition,
+        lambda rng: ["that", *world.clause_without_object(rng), *thing(rng)],
+    )
     return [
+        *([that_clause] if cognition else []),
         (lexicon.intransitive, world.place_phrase),
         (lexicon.transitive, lambda rng: world.noun_phrase(rng, world.animate_or_thing(rng))),
-        (lexicon.cognition, lambda rng: ["that", *world.clause_without_object(rng), *thing(rng)]),
         ((Verb("have", "has"),), lambda rng: [rng.choice(lexicon.irregular).participle, *thing(rng)]),
         ((Verb("are", "is"),), lambda rng: [rng.choice(lexicon.states)]),
     ]
@@ -364,6 +369,14 @@ def _complementiser(
         ([*gap, verb], [*clause, verb]),
         ([*clause, verb, *thing], [*gap, verb, *thing]),
     ]
+
+
+def _with_one_noun(
+    nouns: Sequence[Noun], draw: Callable[[Noun, Noun, Number, Random], list[WordPair]], rng: Random
+) -> list[WordPair]:
+    """Pairs whose members have the same noun, so that they differ in one word of a closed class only."""
+    noun = rng.choice(nouns)
+    return draw(noun, noun, rng.choice(NUMBERS), rng)
 
 
 def _adjective(world: Grammar, rng: Random) -> Words:
