@@ -59,7 +59,8 @@ def published_lines(published: Sequence[PublishedScore]) -> Iterator[str]:
 def _accuracy_line(each: TaskAccuracy) -> str:
     name = ".".join(filter(None, (each.task, each.part))) + (f" ({each.condition})" if each.condition else "")
     mean_over = f"mean over {each.mean_over}, " if each.mean_over else ""
+    effective = "" if each.effective_items is None else f" ({each.effective_items:.0f} effective)"
     return (
         f"{name:<40} {each.accuracy:6.3f}  [{each.low:.3f}, {each.high:.3f}]  "
-        f"{mean_over}{each.items} items, chance {each.chance:g}"
+        f"{mean_over}{each.items} items{effective}, chance {each.chance:g}"
     )

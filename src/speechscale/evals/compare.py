@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from speechscale.errors import UserError
-from speechscale.evals.accuracy import Z95
+from speechscale.evals.clusters import Z95
 from speechscale.evals.conventions import with_correct
 from speechscale.records.scores import Convention
 

@@ -12,6 +12,7 @@ import polars as pl
 from speechscale.compute import Precision
 from speechscale.errors import UserError
 from speechscale.evals.accuracy import headline_scores, task_accuracies
+from speechscale.evals.contrasts import contrast_sources
 from speechscale.evals.conventions import PRESETS, convention_from_preset, unscored_pairs
 from speechscale.evals.published_scores import PUBLISHED_SCORES, PublishedScore
 from speechscale.records.revisions import revisions_of
@@ -238,6 +239,7 @@ def _score_benchmarks(
                 precision=str(dtype).removeprefix("torch."),
                 context=model.model.context,
                 prompts_not_labelled=None if inferred is None else inferred[task],
+                contrasts=contrast_sources(table, task),
             )
             for task in sorted(benchmarks.tasks)
         },

@@ -24,7 +24,7 @@ from speechscale.records.law_sections import (
     ScoreEmergence,
     ScoreLaw,
 )
-from speechscale.records.score_columns import known_chance
+from speechscale.records.score_columns import independent_items, known_chance
 from speechscale.records.seeds import spawn_seed
 
 BELOW_CHANCE = 3.0  # binomial standard deviations
@@ -66,8 +66,7 @@ def _score_data(done: pl.DataFrame, name: str, options: FitOptions) -> ScoreData
     scored = done.filter(pl.col(name).is_not_null())
     if scored.height < MIN_RUNS:
         return Missing(missing=f"{scored.height} runs have this score; {MIN_RUNS} are the least")
-    unknown = pl.Series(f"{name}_items", [None] * scored.height, dtype=pl.Float64)
-    items = scored.get_column(f"{name}_items", default=unknown).fill_null(np.nan).to_numpy()
+    items = independent_items(scored, name).fill_null(np.nan).to_numpy()
     chance = _chance(scored, name, options)
     if chance is None:
         return Missing(

@@ -242,6 +242,7 @@ _SCORE_TOOLTIP = [
     alt.Tooltip("accuracy:Q", format=".1%"),
     alt.Tooltip("interval:N", title="95 %"),
     alt.Tooltip("items:Q"),
+    alt.Tooltip("effective_items:Q", title="effective items", format=".0f"),
 ]
 
 

@@ -34,6 +34,7 @@ _SCORE_COLUMNS = {
     "low": pl.Float64,
     "high": pl.Float64,
     "items": pl.Float64,
+    "effective_items": pl.Float64,  # independent answers with the same interval
     "chance": pl.Float64,
 }
 _CURVE_COLUMNS = dict.fromkeys(("run", "series"), pl.String) | dict.fromkeys(
@@ -178,6 +179,7 @@ def _scores(runs: pl.DataFrame, records: dict[str, RunRecord]) -> pl.DataFrame:
                     "low": score.low if score else None,
                     "high": score.high if score else None,
                     "items": run.get(f"{name}_items"),
+                    "effective_items": run.get(f"{name}_effective_items"),
                     "chance": score.chance if score else CHANCE,
                 }
             )
