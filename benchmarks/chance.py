@@ -22,7 +22,8 @@ import numpy as np
 import torch
 
 from speechscale.compute import available_cores
-from speechscale.evals.accuracy import Z95, task_accuracies
+from speechscale.evals.accuracy import task_accuracies
+from speechscale.evals.clusters import Z95
 from speechscale.evals.conventions import PRESETS
 from speechscale.evals.score import score_pairs
 from speechscale.evals.tasks import open_benchmarks
