@@ -153,20 +153,22 @@ def _accuracies_of(
 def _item_answers(answered: pl.DataFrame, convention: Convention) -> ItemAnswers:
     """Answers per item; where voices are averaged first, an item counts once. Its first pair states its clusters."""
     item = ["phenomenon", "group_id"]
-    own = pl.concat_str(pl.lit("\0"), *item, separator="/")  # in a cluster of its own where none is known
-    clusters = [
-        pl.col(name).replace("", None).first().fill_null(own.first()) for name in ("contrast", "template")
-    ]
     items = (
         answered.sort("pair_id")
         .group_by(item)
-        .agg(pl.col("correct").sum(), *clusters, pairs=pl.len())
+        .agg(pl.col("correct").sum(), *cluster_names(), pairs=pl.len())
         .sort(item)
     )
     correct, pairs = items["correct"].to_numpy(), items["pairs"].to_numpy().astype(float)
     if convention.voices != "pairs":
         correct, pairs = correct / pairs, np.ones(len(pairs))
     return ItemAnswers(correct, pairs, items["contrast"].to_numpy(), items["template"].to_numpy())
+
+
+def cluster_names() -> list[pl.Expr]:
+    """Contrast and template of an item, as aggregates over its pairs; a name of its own where none is known."""
+    own = pl.concat_str(pl.lit("\0"), "phenomenon", "group_id", separator="/").first()
+    return [pl.col(name).replace("", None).first().fill_null(own) for name in ("contrast", "template")]
 
 
 def micro_accuracy(answers: ItemAnswers) -> Score:

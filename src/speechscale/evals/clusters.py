@@ -4,7 +4,8 @@ One way: the cluster-robust "sandwich" with the scaling CR2 and the degrees of f
 Survey Methodology 28), both for items with the correlation that these have (Imbens and Kolesar 2016, Review of
 Economics and Statistics 98). For G clusters of one size they are the factor G/(G - 1) and G - 1; unequal clusters count
 as fewer. Two ways: the sum of both variances minus that over their intersections (Cameron, Gelbach and Miller 2011,
-Journal of Business & Economic Statistics 29), with the degrees of freedom of such a sum (Satterthwaite 1946).
+Journal of Business & Economic Statistics 29), with the degrees of freedom of such a sum (Satterthwaite 1946); it is at
+least the smaller of the two.
 """
 
 from __future__ import annotations
@@ -95,8 +96,10 @@ def clustered_variance(
     parts = [_one_way(residuals, weights, way) for way in ways]
     both = _one_way(residuals, weights, intersections(*ways))
     variance = sum(part.variance for part in parts) - both.variance
-    if variance <= 0:
-        return max(parts, key=lambda part: part.variance)
+    # Noise can make the sum smaller than either part, or negative; the least positive part bounds it from below.
+    floor = min((part for part in parts if part.variance), key=lambda part: part.variance, default=both)
+    if variance < floor.variance:
+        return floor
     return VarianceEstimate(variance, satterthwaite([*parts, both], variance))
 
 

@@ -40,7 +40,7 @@ STAGE_REVISIONS: dict[Stage, int] = {
     "text tokens": 1,  # transcripts to characters
     "subset": 1,  # selection of one dataset of shards
     "train": 2,  # 2: every run and every corpus of a mixture has a random stream of its own
-    "score": 1,
+    "score": 2,  # 2: intervals over clusters of items
     "generate": 1,  # units and waveforms drawn from a model
     "fit": 3,  # laws; 2: random streams of their own; 3: the pool of forecasts, exponents above zero
 }
