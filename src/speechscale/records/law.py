@@ -22,12 +22,12 @@ from speechscale.records.law_sections import (
     IsoflopLaw,
     Missing,
     MissingIsoflopLaw,
-    RepeatedLaw,
     Rows,
     ScoreLaw,
     Section,
     SingleEpochLaw,
 )
+from speechscale.records.repeated_sections import RepeatedLaw
 from speechscale.records.revisions import made_by
 from speechscale.records.seal import sha256_json, write_file
 from speechscale.records.validation import first_fault
