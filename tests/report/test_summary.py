@@ -73,3 +73,11 @@ def test_one_budget_per_size_gives_no_finding_about_tokens(make_study, records):
     single = [record for record in records if record.run.endswith("-x2")]
     text = "\n".join(findings(read_study_results(make_study(single))))
     assert "No size was trained with two budgets" in text
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "wanted"), [(0.4, 0.7, "untrained"), (0.4, 0.58, "above"), (None, None, "above")]
+)
+def test_score_within_the_band_of_untrained_models_is_not_above_chance(low, high, wanted):
+    score = {"accuracy": 0.6, "low": 0.55, "high": 0.65, "chance": 0.5, "null_low": low, "null_high": high}
+    assert relation_to_chance(score) == wanted

@@ -28,11 +28,10 @@ from speechscale.evals.clusters import (
 )
 from speechscale.evals.conventions import PRESETS, with_correct
 from speechscale.records.runs import Score
-from speechscale.records.scores import Convention, TaskAccuracy
+from speechscale.records.scores import Convention, TaskAccuracy, score_name
 
 # Frequency bands of sWUGGY, cut as in the official code; their names promise one more at either end.
 BANDS = {"oov": (0, 1), "1-5": (1, 5), "6-20": (5, 20), "21-100": (20, 100), ">100": (100, math.inf)}
-_DEFAULT_CONDITIONS = ("", "seen", "dev")  # conditions that the name of a score omits
 
 
 @dataclass(frozen=True)
@@ -104,7 +103,7 @@ def headline_scores(scores: pl.DataFrame, convention: Convention = PRESETS["offi
     """
     result: dict[str, Score] = {}
     for each in task_accuracies(scores, convention):
-        name = _score_name(each)
+        name = score_name(each.task, each.part, each.condition)
         # The macro-average precedes the micro-average of the same name.
         if name not in result or convention.headline == "micro":
             result[name] = each.score
@@ -264,8 +263,3 @@ def _names_across(names: Sequence[np.ndarray | None], phenomena: Sequence[ItemAn
             for number, (found, answers) in enumerate(zip(names, phenomena, strict=True))
         ]
     )
-
-
-def _score_name(each: TaskAccuracy) -> str:
-    part = f".{each.part}" if each.part else ""
-    return f"{each.task}{part}" + ("" if each.condition in _DEFAULT_CONDITIONS else f"_{each.condition}")

@@ -35,6 +35,8 @@ class Item(BaseModel):
     correct: str
     wrong: str
     phonemes: bool = False  # the texts are phoneme mnemonics, not spelling
+    contrast: str = ""  # as in `Label`
+    template: str = ""
     note: str = ""  # what was exchanged, for a reader
 
 

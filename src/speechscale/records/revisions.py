@@ -30,7 +30,7 @@ Stage = Literal[
     "fit",
 ]
 STAGE_REVISIONS: dict[Stage, int] = {
-    "story corpus": 1,  # texts of the story world
+    "story corpus": 2,  # texts of the story world; 2: mirrored items of many contrasts, "already" for "often"
     "speech": 1,  # waveforms of synthesised speech
     "k-means": 1,
     "encode": 1,  # waveforms to shards of units

@@ -27,6 +27,7 @@ INTERVAL_RULE = (
     "words that only one of both transcripts has, else the units between the common beginning and the common end"
 )
 SCHEMA: Literal["speechscale.scores/2"] = "speechscale.scores/2"
+_DEFAULT_CONDITIONS = ("", "seen", "dev")  # conditions that the name of a score omits
 _NOT_SCORED_NOTE = re.compile(r"\d+ pairs were not scored, the first ")
 
 Types = dict[str, pl.DataType | type[pl.DataType]]
@@ -126,6 +127,12 @@ class TaskAccuracy(_Model):
     def score(self) -> Score:
         """The number with its interval, as run records keep it."""
         return Score.model_validate({name: getattr(self, name) for name in Score.model_fields})
+
+
+def score_name(task: str, part: str, condition: str) -> str:
+    """The name of an accuracy in a runs table: `task` or `task.part`, and the condition unless it is the usual one."""
+    name = f"{task}.{part}" if part else task
+    return name if condition in _DEFAULT_CONDITIONS else f"{name}_{condition}"
 
 
 class ScoresFile(_Model):
