@@ -10,7 +10,7 @@ from speechscale.errors import UserError, nearest
 from speechscale.laws import allocation
 from speechscale.laws.design import choose_runs
 from speechscale.laws.draws import LawDraws
-from speechscale.laws.estimates import curve_rows, estimate, loss_estimate, score_estimate, scores_at
+from speechscale.laws.estimates import DRAW_SEED, estimate, loss_estimate, score_estimate
 from speechscale.laws.minimise import Array
 from speechscale.records.flops import FLOPS_PER_PARAM_TOKEN
 from speechscale.records.gpus import gpu_flops
@@ -93,17 +93,18 @@ def plan_target(law: LawDraws, score: str, goal: float, limits: Constraints = Co
             f"the law of {law.name} has no rising curve for {score!r}{nearest(score, set(law.scores))}; it has {known}."
         )
     curve = law.scores[score]
-    ceiling = float(curve.curves[0, 2])
+    ceiling = float(np.median(curve.curves[: curve.points, 2]))
     if not curve.floor < goal < ceiling:
         raise UserError(
             f"{score}={goal:g} cannot be planned for: by this law the score is between chance ({curve.floor:g}) and "
             f"its ceiling ({ceiling:.3g})."
         )
-    needed = -curve.at(goal)
-    loss = np.where(np.isfinite(needed), needed, -np.inf)[curve_rows(law, len(needed))]
-    log_c = _log_budget_for(law, loss, limits)
+    central = -curve.centre_at(goal)
+    drawn = np.random.default_rng(DRAW_SEED).permutation(np.resize(-curve.drawn_at(goal), law.draws))
+    needed = np.concatenate([np.full(law.points, central), drawn])
+    log_c = _log_budget_for(law, np.where(np.isfinite(needed), needed, -np.inf), limits)
     if not np.isfinite(law.centre(log_c)):
-        raise UserError(_unreachable(law, score, goal, float(needed[0]), limits))
+        raise UserError(_unreachable(law, score, goal, central, limits))
     split = _best_split(law, log_c, limits)
     return _to_plan(law, split, limits, split.log_loss)
 
@@ -373,7 +374,7 @@ def _unreachable(law: LawDraws, score: str, goal: float, loss: float, limits: Co
     limited = " with these unique tokens or this size" if limits.unique_tokens or limits.params else ""
     least = _least_log_loss(law, limits)
     curve = law.scores[score]
-    highest = float(scores_at(curve, np.zeros(1, int), np.atleast_1d(least))[0])
+    highest = float(curve.centre(-np.exp(np.atleast_1d(least)))[0])
     takes = f" It takes a loss of {loss:.4g}, and" if loss > 0 else " No loss is low enough, and"
     return (
         f"{score}={goal:g} is beyond the law of {law.name}{limited}: no budget is enough.{takes} the highest score "

@@ -16,9 +16,9 @@ from speechscale.records.law_sections import (
     OpenInterval,
     RepeatedLaw,
     RepeatedRates,
-    ScoreLaw,
     SingleEpochLaw,
 )
+from speechscale.records.score_law_sections import ScoreLaw
 
 
 def format_law(law: LawFile) -> str:

@@ -24,11 +24,11 @@ from speechscale.records.law_sections import (
     MissingIsoflopLaw,
     RepeatedLaw,
     Rows,
-    ScoreLaw,
     Section,
     SingleEpochLaw,
 )
 from speechscale.records.revisions import made_by
+from speechscale.records.score_law_sections import ScoreLaw
 from speechscale.records.seal import sha256_json, write_file
 from speechscale.records.validation import first_fault
 
