@@ -16,7 +16,7 @@ and splits count alike.
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -55,13 +55,15 @@ def main() -> None:
     )
     parser.add_argument("tables", type=Path)
     parser.add_argument("--factors", type=float, nargs="+", default=FACTORS)
+    parser.add_argument("-o", "--output", type=Path, help="CSV of every score and split")
     chosen = parser.parse_args()
-    means = []
+    means, rows = [], []
     print(
         f"{'table':<24}{'factor':>8}{'scores':>8}{'inside':>9}{'error':>9}{'width':>9}{'interval score':>16}"
     )
     for path in sorted(chosen.tables.glob("*.csv")):
         outcomes = [found for factor in chosen.factors for found in evaluate(path, factor)]
+        rows += [asdict(found) for found in outcomes]
         for factor in chosen.factors:
             report(path.stem, f"{factor:g}", [found for found in outcomes if found.factor == factor])
         if outcomes:

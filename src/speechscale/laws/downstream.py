@@ -105,9 +105,9 @@ class DownstreamFit:
 
 @dataclass(frozen=True)
 class ScoreFitOptions:
-    """The best score possible (None: fitted alone), and the draws behind the intervals."""
+    """The best score possible, below which the ceiling is fitted, and the draws behind the intervals."""
 
-    ceiling: float | None = CEILING
+    ceiling: float = CEILING
     draws: int = 1000
 
 
@@ -195,21 +195,19 @@ def fit_power(data: ScoreData, resamples: int, seed: int) -> ScorePowerLaw:
     return ScorePowerLaw(coefficient, float(gamma[0]), gamma[1:], record[0])
 
 
-def held_out_errors_by_form(
-    scores: Mapping[str, ScoreData], ceiling: float | None
-) -> dict[str, dict[str, float]]:
+def held_out_errors_by_form(scores: Mapping[str, ScoreData], ceiling: float) -> dict[str, dict[str, float]]:
     """Root mean square error of each form on the most expensive third of the runs, when fitted to the others.
 
     Args:
         scores: runs with each score.
-        ceiling: best score possible; None: 1.
+        ceiling: best score possible.
     """
     cheapest = {name: int(np.ceil(CHEAP_SHARE * len(data.score))) for name, data in scores.items()}
     names = [name for name, data in scores.items() if 4 <= cheapest[name] < len(data.score)]
     keys = [(name, against) for name in names for against in scores[name].predictors]
     rng = np.random.default_rng(0)  # nothing is drawn
     problems = [
-        ScoreProblem(scores[name].take(slice(cheapest[name])).points(against), ceiling or CEILING, 0, rng)
+        ScoreProblem(scores[name].take(slice(cheapest[name])).points(against), ceiling, 0, rng)
         for name, against in keys
     ]
     fits = dict(zip(keys, fit_scores(problems), strict=True))

@@ -1,7 +1,7 @@
 """Rising curves of a score between chance and a ceiling, against x = -loss or ln C, and the objective of their fit.
 
 Every member is Q = chance + (ceiling - chance) F(k (x - m)) with F logistic (Dubey et al. 2024, section 3.2.1) or
-Gompertz's exp(-exp(-eta)), which leaves chance faster than it nears the ceiling, and with the ceiling given or fitted.
+Gompertz's exp(-exp(-eta)), which leaves chance faster than it nears the ceiling, and the ceiling is fitted.
 Gadre et al. 2024 (arXiv 2403.08540) predict a score from the loss in the same two steps.
 
 The fit moves in coordinates phi (..., 3) = (a, ln k', t): eta = a + k' (x - centre) / unit, and the ceiling is
@@ -20,7 +20,6 @@ from speechscale.laws.pool import widened
 from speechscale.laws.scores import Predictor, to_angle, to_score
 from speechscale.records.score_law_sections import ScoreBacktest, ScoreCurveLaw
 
-GIVEN_CEILING = 40.0  # t of the members whose ceiling is given: the ceiling is the cap
 MAX_LOG_STEEPNESS = 30.0
 MAX_EXPONENT = 40.0
 MAX_SEARCH = 1e4  # x beyond the first member that reaches a score, in which the others are given up
@@ -65,32 +64,6 @@ LINKS: dict[str, Link] = {
 }
 
 
-@dataclass(frozen=True)
-class ScoreMember:
-    """A curve of the pool: its link, and whether its ceiling is fitted."""
-
-    link: str
-    fits_ceiling: bool
-
-    @property
-    def basis(self) -> Array:
-        """The free directions of phi, (3, q)."""
-        return np.eye(3)[:, : 2 + self.fits_ceiling]
-
-    @property
-    def formula(self) -> str:
-        """Of the file, with eta = steepness times the distance to the midpoint."""
-        ceiling = "fitted" if self.fits_ceiling else "given"
-        return f"floor + (ceiling - floor) {LINKS[self.link].formula}, ceiling {ceiling}"
-
-
-SCORE_MEMBERS: dict[str, ScoreMember] = {
-    "logistic": ScoreMember("logistic", False),
-    "logistic_ceiling": ScoreMember("logistic", True),
-    "gompertz_ceiling": ScoreMember("gompertz", True),
-}
-
-
 class ScoreObjective:
     """Half the weighted squares of residuals and of priors, of many problems at once, each with runs of its own.
 
@@ -99,10 +72,9 @@ class ScoreObjective:
     (randomise-then-optimise; Bardsley et al. 2014).
     """
 
-    def __init__(self, member: ScoreMember, runs: int, against: Predictor) -> None:
-        self.link, self.runs = LINKS[member.link], runs
-        ceiling = CEILING_PRIOR if member.fits_ceiling else (GIVEN_CEILING, 1.0)
-        priors = np.array([RISE_PRIOR, STEEPNESS_PRIORS[against], ceiling])
+    def __init__(self, link: Link, runs: int, against: Predictor) -> None:
+        self.link, self.runs = link, runs
+        priors = np.array([RISE_PRIOR, STEEPNESS_PRIORS[against], CEILING_PRIOR])
         self.prior_mean, self.prior_sd = priors[:, 0], priors[:, 1]
 
     @staticmethod
@@ -206,7 +178,7 @@ class ScoreCurves:
         """The curves of a law file."""
         members = {name: member for name, member in law.members.items() if member.weight > 0}
         counts = [len(member.draws.steepness) for member in members.values()]
-        links = [SCORE_MEMBERS[name].link for name in members]
+        links = list(members)
         noise = [member.noise for member in members.values()]
         rows = [member.params for member in members.values()], [member.draws for member in members.values()]
         curves = np.concatenate(

@@ -11,8 +11,7 @@ import numpy as np
 from speechscale.laws.backtest import Rows
 from speechscale.laws.minimise import Array, NewtonSettings, minimise
 from speechscale.laws.score_curves import (
-    SCORE_MEMBERS,
-    ScoreMember,
+    LINKS,
     ScoreObjective,
     sigmoid,
 )
@@ -24,6 +23,7 @@ FINE = NewtonSettings(damping=0.1, tolerance=1e-12, max_steps=60)
 DRAW = NewtonSettings(damping=0.1, tolerance=1e-4, max_steps=15)
 START_SHIFTS = (-6.0, -4.0, -2.0, -1.0, 0.0, 1.0, 3.0)
 START_STEEPNESS = (-2.0, -1.0, 0.0, 1.0, 2.0)  # ln k' above the mean of its prior
+PARAMETERS = 3
 KEPT_STARTS = 2  # of the grid, from which a problem descends
 GROUP = 20_000_000  # numbers that the draws of one batch of problems may hold
 
@@ -64,7 +64,7 @@ class ScoreFit:
 def fit_scores(problems: Sequence[ScoreProblem]) -> list[list[ScoreFit]]:
     """Fit every member of the pool to every problem; problems against the same predictor share a batch."""
     found: list[list[ScoreFit]] = [[] for _ in problems]
-    for name, against in product(SCORE_MEMBERS, ("loss", "compute")):
+    for name, against in product(LINKS, ("loss", "compute")):
         rows = [row for row, problem in enumerate(problems) if problem.points.against == against]
         for group in _groups(rows, problems):
             fits = _fit_member(name, [problems[row] for row in group])
@@ -102,8 +102,8 @@ class _Batch:
     freedom: Array
 
     @classmethod
-    def of(cls, problems: Sequence[ScoreProblem], free: int) -> _Batch:
-        """The problems of one predictor, for a member with `free` parameters."""
+    def of(cls, problems: Sequence[ScoreProblem]) -> _Batch:
+        """The problems of one predictor."""
         runs = max(len(problem.points.x) for problem in problems)
         x, scores, weights = (np.zeros((len(problems), runs)) for _ in range(3))
         centre, unit = np.zeros(len(problems)), np.ones(len(problems))
@@ -114,7 +114,7 @@ class _Batch:
                 unit[row] = np.abs(centre[row])
             x[row, own] = (points.x - centre[row]) / unit[row]
             scores[row, own], weights[row, own] = points.score, 1 / points.variance
-        freedom = np.array([max(len(problem.points.x) - free, 1) for problem in problems], float)
+        freedom = np.array([max(len(problem.points.x) - PARAMETERS, 1) for problem in problems], float)
         chance = np.array([problem.points.chance for problem in problems])
         cap = np.array([problem.cap for problem in problems])
         return cls(x, scores, weights, chance, cap, centre, unit, freedom)
@@ -135,10 +135,9 @@ class _Batch:
 
 
 def _fit_member(name: str, problems: Sequence[ScoreProblem]) -> list[ScoreFit]:
-    member = SCORE_MEMBERS[name]
-    batch = _Batch.of(problems, member.basis.shape[1])
+    batch = _Batch.of(problems)
     against = problems[0].points.against
-    objective = ScoreObjective(member, batch.x.shape[1], against)
+    objective = ScoreObjective(LINKS[name], batch.x.shape[1], against)
     every = np.arange(len(problems))
     observed = batch.repeated(every)
 
@@ -147,15 +146,13 @@ def _fit_member(name: str, problems: Sequence[ScoreProblem]) -> list[ScoreFit]:
             np.sum(batch.weights * (objective.predict(phi, observed) - batch.scores) ** 2, axis=1)
         )
 
-    phi = _search(member, objective, batch)
+    phi = _search(objective, batch)
     least = np.array([1.0 if problem.points.has_items else 1e-6 for problem in problems])
     dispersion = np.maximum(chi2(phi) / batch.freedom, least)
-    fine = minimise(
-        objective, phi, observed, batch.weights / dispersion[:, None], basis=member.basis, settings=FINE
-    )
+    fine = minimise(objective, phi, observed, batch.weights / dispersion[:, None], settings=FINE)
     phi = fine.theta
     dispersion = np.maximum(chi2(phi) / batch.freedom, least)
-    drawn = _draw(member, objective, batch, problems, phi, dispersion)
+    drawn = _draw(objective, batch, problems, phi, dispersion)
     curves, misfit = batch.curves(phi, every), chi2(phi)
     return [
         ScoreFit(
@@ -171,7 +168,7 @@ def _fit_member(name: str, problems: Sequence[ScoreProblem]) -> list[ScoreFit]:
     ]
 
 
-def _search(member: ScoreMember, objective: ScoreObjective, batch: _Batch) -> Array:
+def _search(objective: ScoreObjective, batch: _Batch) -> Array:
     """Phi (P, 3) at the least of the minima that the best points of a grid of starts lead to."""
     _, usual, top = objective.prior_mean
     grid = np.array(
@@ -188,7 +185,6 @@ def _search(member: ScoreMember, objective: ScoreObjective, batch: _Batch) -> Ar
         grid[near.ravel()],
         batch.repeated(rows),
         batch.weights[rows],
-        basis=member.basis,
         settings=ROUGH,
     )
     best = np.nanargmin(found.value.reshape(KEPT_STARTS, count), axis=0)
@@ -196,7 +192,6 @@ def _search(member: ScoreMember, objective: ScoreObjective, batch: _Batch) -> Ar
 
 
 def _draw(
-    member: ScoreMember,
     objective: ScoreObjective,
     batch: _Batch,
     problems: Sequence[ScoreProblem],
@@ -223,7 +218,6 @@ def _draw(
         phi[rows],
         batch.data(rows, batch.scores[rows] + noise, priors),
         batch.weights[rows] / dispersion[rows, None],
-        basis=member.basis,
         settings=DRAW,
     )
     return np.split(batch.curves(found.theta, rows), np.cumsum(counts)[:-1])

@@ -13,9 +13,9 @@ import numpy as np
 
 from speechscale.laws.backtest import BACKTEST_DRAWS, FACTORS, LOG_ROUNDING, BacktestSplit, Rows, widening
 from speechscale.laws.minimise import Array
-from speechscale.laws.score_curves import SCORE_MEMBERS, ScoreCurves
+from speechscale.laws.score_curves import LINKS, ScoreCurves
 from speechscale.laws.score_fit import ScoreFit, ScoreProblem, fit_scores
-from speechscale.laws.scores import CEILING, ScorePoints, to_angle
+from speechscale.laws.scores import ScorePoints, to_angle
 from speechscale.records.seeds import spawn
 
 MIN_CHEAPER_RUNS = 5
@@ -27,10 +27,10 @@ RISE_CHI2 = (
 
 @dataclass(frozen=True)
 class ScoreRequest:
-    """A score to fit: its points, its ceiling (None: fitted alone), draws of all members together, and their seed."""
+    """A score to fit: its points, the best score possible, draws of all members together, and their seed."""
 
     points: ScorePoints
-    ceiling: float | None
+    cap: float
     draws: int
     seed: int
 
@@ -97,7 +97,7 @@ def pooled_curves(
     owners = [*range(len(fits)), *np.repeat(range(len(fits)), counts)]
     return ScoreCurves(
         floor,
-        tuple(SCORE_MEMBERS[fits[owner].member].link for owner in owners),
+        tuple(fits[owner].member for owner in owners),
         np.concatenate([np.stack([fit.curve for fit in fits]), *(fit.draws for fit in fits)]),
         np.array([fits[owner].noise for owner in owners]),
         len(fits),
@@ -113,10 +113,8 @@ def new_score_angles(curves: ScoreCurves, x: Array, rng: np.random.Generator) ->
 
 
 def _problem(request: ScoreRequest, points: ScorePoints, draws: int, purpose: str) -> ScoreProblem:
-    share = -(-draws // len(SCORE_MEMBERS))
-    return ScoreProblem(
-        points, request.ceiling or CEILING, share, np.random.default_rng(spawn(request.seed, purpose))
-    )
+    share = -(-draws // len(LINKS))
+    return ScoreProblem(points, request.cap, share, np.random.default_rng(spawn(request.seed, purpose)))
 
 
 def _pool(
@@ -125,14 +123,14 @@ def _pool(
     splits: list[tuple[float, Rows, Rows]],
     split_fits: list[list[ScoreFit]],
 ) -> ScorePool | None:
-    fits, points = _usable(request, found), request.points
+    fits, points = _converged(found), request.points
     flat = float(np.sum((points.score - points.chance) ** 2 / points.variance))
     if not any(flat - fit.chi2 > RISE_CHI2 * fit.dispersion for fit in fits):
         return None
     backtested = [
-        _split(request, *split, _usable(request, own))
+        _split(request, *split, _converged(own))
         for split, own in zip(splits, split_fits, strict=True)
-        if _usable(request, own)
+        if _converged(own)
     ]
     curves = pooled_curves(
         points.chance, fits, widening(backtested, to_angle(points.score)), bool(backtested)
@@ -140,10 +138,8 @@ def _pool(
     return ScorePool(points, fits, [fit for fit in found if not fit.converged], curves, backtested)
 
 
-def _usable(request: ScoreRequest, fits: list[ScoreFit]) -> list[ScoreFit]:
-    """The members that converged, without those of a given ceiling where none is given."""
-    given = request.ceiling is not None
-    return [fit for fit in fits if fit.converged and (given or SCORE_MEMBERS[fit.member].fits_ceiling)]
+def _converged(fits: list[ScoreFit]) -> list[ScoreFit]:
+    return [fit for fit in fits if fit.converged]
 
 
 def _split(

@@ -10,10 +10,10 @@ from speechscale.laws.bootstrap import percentile_interval
 from speechscale.laws.downstream import MIN_RUNS, DownstreamFit, ScoreData, ScoreFitOptions, fit_downstream
 from speechscale.laws.fitted import FittedLaw
 from speechscale.laws.minimise import Array
-from speechscale.laws.score_curves import SCORE_MEMBERS
+from speechscale.laws.score_curves import LINKS
 from speechscale.laws.score_fit import ScoreFit
 from speechscale.laws.score_pool import MIN_CHEAPER_RUNS, MIN_VALUES, ScorePool
-from speechscale.laws.scores import FEW_ITEMS, Line, Predictor, to_score
+from speechscale.laws.scores import CEILING, FEW_ITEMS, Line, Predictor, to_score
 from speechscale.laws.sections import finite_or_none
 from speechscale.records.law import FitOptions, rounded
 from speechscale.records.law_sections import Interval, Missing
@@ -55,7 +55,7 @@ def downstream(
     fits = fit_downstream(
         {name: data for name, data in found.items() if isinstance(data, ScoreData)},
         base_law.laws if base_law else None,
-        ScoreFitOptions(options.ceiling, options.bootstrap),
+        ScoreFitOptions(options.ceiling or CEILING, options.bootstrap),
         seed=options.seed,
     )
     content = {
@@ -162,7 +162,7 @@ def _member(fit: ScoreFit, against: Predictor, weight: float) -> ScoreMemberLaw:
     values, drawn = _values(fit.curve, against), _values(fit.draws if weight else fit.draws[:0], against)
     names = tuple(ScoreCurveParams.model_fields)
     return ScoreMemberLaw(
-        formula=SCORE_MEMBERS[fit.member].formula,
+        formula=LINKS[fit.member].formula,
         params=ScoreCurveParams[float](**dict(zip(names, values.tolist(), strict=True))),
         interval95=ScoreCurveParams[Interval | None](
             **{name: percentile_interval(drawn[:, k]) for k, name in enumerate(names)}
