@@ -57,7 +57,7 @@ def test_binomial_variance_is_never_zero():
 
 def test_forecast_comparison_prefers_the_form_that_made_the_data(runs):
     flops, loss = runs
-    saturating = 0.5 + 0.5 / (1 + np.exp(12 * (loss - 2.1)))
+    saturating = 0.5 + 0.4 / (1 + np.exp(6 * (loss - 2.3)))
     errors = held_out_errors_by_form({"blimp": _data(saturating, flops, loss)}, 1.0)["blimp"]
     assert errors["curve_loss"] < 0.02 < errors["power_compute"]
     assert min(errors, key=errors.get) == "curve_loss"
@@ -92,7 +92,7 @@ def test_loss_below_the_irreducible_loss_is_never_reached(runs, truth):
     score += 0.0005 * np.arange(24)
     raised = truth.copy()
     raised[2] = np.log(loss.min())  # E at the loss of the best run
-    fit = fit_one(_data(score, flops, loss, 40.0), raised[None], 100)
+    fit = fit_one(_data(score, flops, loss, 2000.0), raised[None], 100)
     assert fit.by_loss is not None and fit.line.slope + 1.96 * fit.line.slope_se < 0
     assert fit.emergence.flops is None
     assert fit.emergence.message.startswith("the law expects it never")

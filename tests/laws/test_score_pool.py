@@ -241,20 +241,24 @@ def test_a_backtest_never_sees_the_scores_of_dearer_runs():
         score = data.score.copy()
         score[split.dearer] = 0.55
         again = fit_one(dataclasses.replace(data, score=score)).splits[number]
-        assert np.array_equal(again.centre, split.centre) and np.array_equal(again.draws, split.draws)
+        # Neighbours in a batch may get a further Newton step, which moves a draw in its last digits.
+        assert again.centre == pytest.approx(split.centre, abs=1e-7)
+        assert again.draws == pytest.approx(split.draws, abs=1e-4)
         score = data.score.copy()
         score[split.cheaper[-1]] += 0.05  # a cheaper run must matter, or the test proves nothing
         again = fit_one(dataclasses.replace(data, score=score)).splits[number]
-        assert not np.array_equal(again.centre, split.centre)
+        assert np.abs(again.centre - split.centre).max() > 1e-3
 
 
 def test_splits_are_by_compute_and_need_five_runs_of_three_values():
     data = points(count=9)
-    (factor, cheaper, dearer), *others = score_splits(data)
-    assert (
-        factor == 3.0 and not others
-    )  # runs are half a decade apart: the other splits leave four runs or fewer
-    assert (cheaper.tolist() == list(range(8)) and dearer.tolist() == [8]) or len(cheaper) >= 5
+    found = [(factor, cheaper.tolist(), dearer.tolist()) for factor, cheaper, dearer in score_splits(data)]
+    # Runs are half a decade apart.
+    assert found == [
+        (3.0, [0, 1, 2, 3, 4, 5, 6, 7], [8]),
+        (10.0, [0, 1, 2, 3, 4, 5, 6], [7, 8]),
+        (30.0, [0, 1, 2, 3, 4, 5], [6, 7, 8]),
+    ]
     assert score_splits(points(count=5)) == []
     assert score_splits(dataclasses.replace(data, x=np.repeat(data.x[:2], [5, 4]))) == []
 

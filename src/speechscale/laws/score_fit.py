@@ -20,7 +20,7 @@ from speechscale.laws.single_epoch import GRADIENT_TOLERANCE
 
 ROUGH = NewtonSettings(tolerance=1e-6, max_steps=40)
 FINE = NewtonSettings(damping=0.1, tolerance=1e-12, max_steps=60)
-DRAW = NewtonSettings(damping=0.1, tolerance=1e-4, max_steps=15)
+DRAW = NewtonSettings(damping=0.1, tolerance=1e-6, max_steps=15)
 START_SHIFTS = (-6.0, -4.0, -2.0, -1.0, 0.0, 1.0, 3.0)
 START_STEEPNESS = (-2.0, -1.0, 0.0, 1.0, 2.0)  # ln k' above the mean of its prior
 PARAMETERS = 3
