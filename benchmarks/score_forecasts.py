@@ -68,12 +68,14 @@ def main() -> None:
             report(path.stem, f"{factor:g}", [found for found in outcomes if found.factor == factor])
         if outcomes:
             means.append(report(path.stem, "all", outcomes))
-    report_mean = np.mean(means, axis=0)
+
     print(
         "mean of tables: inside {:.3f}, error {:.2f}, width {:.2f}, interval score {:.2f}".format(
             *report_mean
         )
     )
+    if chosen.output:
+        pl.DataFrame(rows).write_csv(chosen.output)
 
 
 def evaluate(path: Path, factor: float) -> list[Outcome]:

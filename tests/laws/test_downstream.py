@@ -59,8 +59,11 @@ def test_forecast_comparison_prefers_the_form_that_made_the_data(runs):
     flops, loss = runs
     saturating = 0.5 + 0.4 / (1 + np.exp(6 * (loss - 2.3)))
     errors = held_out_errors_by_form({"blimp": _data(saturating, flops, loss)}, 1.0)["blimp"]
-    assert errors["curve_loss"] < 0.02 < errors["power_compute"]
-    assert min(errors, key=errors.get) == "curve_loss"
+    # Along the best split the curve in compute fits too; chance, mean, power law and line do not.
+    others = [error for form, error in errors.items() if not form.startswith("curve_")]
+    assert (
+        errors["curve_loss"] < 0.005 and max(errors["curve_loss"], errors["curve_compute"]) < min(others) / 2
+    )
 
 
 def test_emergence_is_where_the_curve_exceeds_chance_by_the_margin(runs, truth):
