@@ -71,7 +71,7 @@ def main() -> None:
 
     print(
         "mean of tables: inside {:.3f}, error {:.2f}, width {:.2f}, interval score {:.2f}".format(
-            *report_mean
+            *np.mean(means, axis=0)
         )
     )
     if chosen.output:
