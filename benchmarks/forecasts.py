@@ -2,6 +2,7 @@
 
     python benchmarks/forecasts.py LADDERS                # a minute or two a ladder
     python benchmarks/forecasts.py LADDERS --factors 3 10
+    python benchmarks/forecasts.py LADDERS --chinchilla   # beside the package of this name, installed by hand
 
 LADDERS holds one CSV a ladder with the columns params, tokens and loss (single-epoch runs). The name up to the first
 "_" is its family, and families count alike. benchmarks/forecasts.md says where public ladders come from; none is in
@@ -15,6 +16,7 @@ of the interval relative to that of the published law (geometric means).
 from __future__ import annotations
 
 import argparse
+import tempfile
 import warnings
 from collections import defaultdict
 from dataclasses import dataclass
@@ -56,18 +58,19 @@ def main() -> None:
     )
     parser.add_argument("ladders", type=Path)
     parser.add_argument("--factors", type=float, nargs="+", default=FACTORS)
+    parser.add_argument("--chinchilla", action="store_true", help="fit with chinchilla 0.2.0 from PyPI, too")
     chosen = parser.parse_args()
     warnings.simplefilter("ignore", OptimizeWarning)
     outcomes = []
     for path in sorted(chosen.ladders.glob("*.csv")):
-        outcomes += evaluate(path, tuple(chosen.factors))
+        outcomes += evaluate(path, tuple(chosen.factors), chosen.chinchilla)
     by_family: dict[str, list[Outcome]] = defaultdict(list)
     for outcome in outcomes:
         by_family[outcome.family].append(outcome)
     rows = {family: summary(found) for family, found in by_family.items()}
-    print(f"\n{'family':<16}" + "".join(f"{name:>14}" for name in next(iter(rows.values()))))
+    print(f"\n{'family':<16}" + "".join(f"{name:>16}" for name in next(iter(rows.values()))))
     for family, row in rows.items():
-        print(f"{family:<16}" + "".join(f"{value:>14.3f}" for value in row.values()))
+        print(f"{family:<16}" + "".join(f"{value:>16.3f}" for value in row.values()))
     shares = ("inside", "unwidened", "published")
     for name, mean in (("arithmetic", np.mean), ("geometric", lambda v: np.exp(np.mean(np.log(v))))):
         values = {key: mean([row[key] for row in rows.values()]) for key in next(iter(rows.values()))}
@@ -75,7 +78,7 @@ def main() -> None:
         print(f"{name} mean over families: " + ", ".join(f"{key} {value:.3f}" for key, value in kept.items()))
 
 
-def evaluate(path: Path, factors: tuple[float, ...]) -> list[Outcome]:
+def evaluate(path: Path, factors: tuple[float, ...], chinchilla: bool) -> list[Outcome]:
     """Every split of one ladder that its runs allow."""
     ladder = to_ladder(read_table(path))
     outcomes = []
@@ -93,6 +96,8 @@ def evaluate(path: Path, factors: tuple[float, ...]) -> list[Outcome]:
             "scipy": least_squares(cheaper, dearer),
             "power in C": power_law(cheaper, dearer),
         }
+        if chinchilla:
+            forecasts["chinchilla"] = chinchilla_package(cheaper, dearer)
         outcome = Outcome(
             path.stem.partition("_")[0],
             inside(observed, low, high),
@@ -163,6 +168,28 @@ def least_squares(cheaper: Ladder, dearer: Ladder) -> np.ndarray:
         found = start
     predicted = law(np.stack([dearer.log_n, dearer.log_d]), *found)
     return np.log(np.maximum(predicted, 1e-3))
+
+
+def chinchilla_package(cheaper: Ladder, dearer: Ladder) -> np.ndarray:
+    """The additive law by `chinchilla` 0.2.0 (PyPI), with the ranges of its README and three starts a parameter."""
+    from chinchilla import Chinchilla
+
+    starts = {
+        "E": np.linspace(1, 2, 3),
+        "a": np.linspace(1, 10, 3),
+        "b": np.linspace(1, 10, 3),
+        "alpha": np.linspace(0.1, 0.7, 3),
+        "beta": np.linspace(0.1, 0.7, 3),
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        found = Chinchilla(folder, param_grid=starts, log_level=50)
+        for params, tokens, loss in zip(cheaper.params, cheaper.tokens, cheaper.loss, strict=True):
+            found.append(N=params, D=tokens, loss=loss)
+        found.fit()
+    predicted = np.array(
+        [found.predict_loss(n, d) for n, d in zip(dearer.params, dearer.tokens, strict=True)]
+    )
+    return np.log(np.maximum(predicted.astype(float), 1e-3))
 
 
 def power_law(cheaper: Ladder, dearer: Ladder) -> np.ndarray:

@@ -65,7 +65,7 @@ def test_published_speech_reproduces_its_own_formula():
 
 def test_a_fitted_law_plans_with_intervals(law):
     plan = plan_budget(law, 1e21)
-    assert plan.members == 4 and plan.backtested
+    assert plan.members == 3 and plan.backtested  # of the four, one is left out
     for estimate in (plan.params, plan.tokens, plan.loss, plan.scores["sblimp"]):
         low, high = estimate.interval95
         assert low < estimate.value < high

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from speechscale.errors import UserError, nearest
-from speechscale.laws import allocation
+from speechscale.laws.best_split import LOG_BUDGETS, Split, best_split, log_budget_for
 from speechscale.laws.design import choose_runs
 from speechscale.laws.draws import LawDraws
 from speechscale.laws.estimates import DRAW_SEED, estimate, loss_estimate, score_estimate
@@ -16,8 +17,6 @@ from speechscale.records.flops import FLOPS_PER_PARAM_TOKEN
 from speechscale.records.gpus import gpu_flops
 from speechscale.records.plan import FurtherRun, FurtherRuns, GpuEstimate, Plan
 
-LOG_SIZES = np.linspace(-9.0, 9.0, 361)  # ln N tried, around the best split without repetition
-LOG_BUDGETS = np.log(10.0) * np.linspace(0.0, 36.0, 289)  # ln FLOPs searched for a goal under constraints
 LOSS = "loss"  # the goal that is no score
 FAR_BEYOND = 10.0  # factor beyond the fitted runs from which a note calls the forecast far
 MANY_EPOCHS = (
@@ -37,16 +36,6 @@ class Constraints:
     tokens_per_second: float | None = None  # of audio; that of the law when None
 
 
-@dataclass(frozen=True)
-class Split:
-    """Ln of parameters, tokens and FLOPs, and ln L, each (S,) over the rows of a law."""
-
-    log_n: Array
-    log_d: Array
-    log_c: Array
-    log_loss: Array
-
-
 # Draws of a weak law may have no best split: their numbers overflow or are NaN, and intervals leave them out.
 _ignore_nonfinite_draws = np.errstate(over="ignore", invalid="ignore", divide="ignore")
 
@@ -64,10 +53,15 @@ def plan_budget(law: LawDraws, flops: float, limits: Constraints = Constraints()
     _require_valid(law, limits)
     if not (np.isfinite(flops) and flops > 0):
         raise UserError(f"a budget of {flops} FLOPs; a number above zero is wanted.")
-    split = _best_split(law, np.full(len(law.theta), np.log(flops)), limits)
+    log_c = np.log(flops)
+    split = _best_split(law, np.full(len(law.theta), log_c), replace(limits, unique_tokens=None))
+    log_unique = None
+    if limits.unique_tokens is not None and _exceeds(law, split, limits.unique_tokens):
+        law = law.with_repeated_data()
+        split = _best_split(law, np.full(len(law.theta), log_c), limits)
+        log_unique = np.log([limits.unique_tokens])
     central = _central_split(law, split)
-    unique = None if limits.unique_tokens is None else np.log([limits.unique_tokens])
-    reached = law.log_loss(central.log_n[None], central.log_d[None], unique)[:, 0]
+    reached = law.log_loss(central.log_n[None], central.log_d[None], log_unique)[:, 0]
     return _to_plan(law, split, limits, reached)
 
 
@@ -100,26 +94,48 @@ def plan_target(law: LawDraws, score: str, goal: float, limits: Constraints = Co
             f"its ceiling ({ceiling:.3g})."
         )
     central = -curve.centre_at(goal)
-    drawn = np.random.default_rng(DRAW_SEED).permutation(np.resize(-curve.drawn_at(goal), law.draws))
-    needed = np.concatenate([np.full(law.points, central), drawn])
-    log_c = _log_budget_for(law, np.where(np.isfinite(needed), needed, -np.inf), limits)
-    if not np.isfinite(law.centre(log_c)):
+    drawn = np.random.default_rng(DRAW_SEED).permutation(-curve.drawn_at(goal))
+
+    def losses(law: LawDraws) -> Array:
+        needed = np.concatenate([np.full(law.points, central), np.resize(drawn, law.draws)])
+        return np.where(np.isfinite(needed), needed, -np.inf)
+
+    plan = _plan_least_budget(law, losses, limits)
+    if plan is None:
         raise UserError(_unreachable(law, score, goal, central, limits))
-    split = _best_split(law, log_c, limits)
-    return _to_plan(law, split, limits, split.log_loss)
+    return plan
 
 
 def _plan_loss(law: LawDraws, goal: float, limits: Constraints) -> Plan:
     _require_positive("a loss", goal)
-    log_c = _log_budget_for(law, np.full(len(law.theta), goal), limits)
-    if not np.isfinite(law.centre(log_c)):
+    plan = _plan_least_budget(law, lambda law: np.full(len(law.theta), goal), limits)
+    if plan is None:
         least = _least_log_loss(law, limits)
         raise UserError(
             f"loss={goal:g} is beyond the law of {law.name}: no budget is enough; the least loss that it reaches with "
             f"any budget is {np.exp(least):.4g}."
         )
-    split = _best_split(law, log_c, limits)
-    return _to_plan(law, split, limits, split.log_loss)
+    return plan
+
+
+def _plan_least_budget(
+    law: LawDraws, losses: Callable[[LawDraws], Array], limits: Constraints
+) -> Plan | None:
+    """The least budget that reaches a loss, for every row of a law (S,); None where no budget is enough.
+
+    The law of repeated data answers where the single-epoch law would need more than the unique tokens.
+    """
+    once = replace(limits, unique_tokens=None)
+    log_c = _log_budget_for(law, losses(law), once)
+    reached = np.isfinite(law.centre(log_c))
+    split = _best_split(law, log_c, once) if reached else None
+    unique = limits.unique_tokens
+    if unique is not None and (split is None or _exceeds(law, split, unique)):
+        law = law.with_repeated_data()
+        log_c = _log_budget_for(law, losses(law), limits)
+        reached = np.isfinite(law.centre(log_c))
+        split = _best_split(law, log_c, limits) if reached else None
+    return None if split is None else _to_plan(law, split, limits, split.log_loss)
 
 
 @_ignore_nonfinite_draws
@@ -138,8 +154,10 @@ def plan_run(law: LawDraws, params: float, tokens: float, limits: Constraints = 
     for name, value in (("params", params), ("tokens", tokens)):
         _require_positive(name, value)
     _require_valid(law, limits)
+    log_unique = None
+    if limits.unique_tokens is not None and tokens > limits.unique_tokens:
+        law, log_unique = law.with_repeated_data(), np.log([limits.unique_tokens])
     log_n, log_d = (np.full(len(law.theta), np.log(value)) for value in (params, tokens))
-    log_unique = None if limits.unique_tokens is None else np.log([limits.unique_tokens])
     losses = law.log_loss(log_n[:1], log_d[:1], log_unique)[:, 0]
     split = Split(log_n, log_d, log_n + log_d + np.log(FLOPS_PER_PARAM_TOKEN), losses)
     return _to_plan(law, split, limits, losses)
@@ -213,52 +231,12 @@ def _require_valid(law: LawDraws, limits: Constraints) -> None:
 
 def _best_split(law: LawDraws, log_c: Array, limits: Constraints) -> Split:
     """The best split of a budget, ln C (S,), for every row of the law."""
-    log_nd = log_c - np.log(FLOPS_PER_PARAM_TOKEN)
-    if limits.params is not None:
-        log_n = np.full_like(log_c, np.log(limits.params))
-    else:
-        with np.errstate(invalid="ignore", over="ignore"):
-            log_n, _ = allocation.log_optimum(law.theta[:, :7], np.exp(log_c))
-    if limits.unique_tokens is None:
-        return _split_at(law, log_n, log_nd, None)
-    log_unique = np.full((len(log_c), 1), np.log(limits.unique_tokens))
-    if limits.params is None:
-        sizes = log_n[:, None] + LOG_SIZES
-        with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-            losses = law.log_loss(sizes, log_nd[:, None] - sizes, log_unique)
-        best = np.argmin(np.where(np.isfinite(losses), losses, np.inf), axis=1)
-        log_n = sizes[np.arange(len(sizes)), best]
-    return _split_at(law, log_n, log_nd, log_unique)
-
-
-def _split_at(law: LawDraws, log_n: Array, log_nd: Array, log_unique: Array | None) -> Split:
-    """The split of a budget, ln (N D) (S,), at given sizes, ln N (S,)."""
-    log_d = log_nd - log_n
-    losses = law.log_loss(log_n[:, None], log_d[:, None], log_unique)[:, 0]
-    return Split(log_n, log_d, log_nd + np.log(FLOPS_PER_PARAM_TOKEN), losses)
+    return best_split(law, log_c, limits.unique_tokens, limits.params)
 
 
 def _log_budget_for(law: LawDraws, loss: Array, limits: Constraints) -> Array:
     """Ln of the least budget (S,) that reaches a loss (S,); infinite where none does."""
-    if limits.unique_tokens is None and limits.params is None:
-        with np.errstate(divide="ignore"):
-            return np.log(allocation.flops_for(law.theta[:, :7], loss))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        goal = np.log(loss)
-    reached = np.stack(
-        [_best_split(law, np.full(len(loss), log_c), limits).log_loss for log_c in LOG_BUDGETS], axis=1
-    )  # (S, budgets)
-    least = np.minimum.accumulate(np.where(np.isfinite(reached), reached, np.inf), axis=1)
-    enough = least <= goal[:, None]
-    first = np.argmax(enough, axis=1)
-    row = np.arange(len(loss))
-    before = np.maximum(first - 1, 0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        share = (least[row, before] - goal) / (least[row, before] - least[row, first])
-    log_c = LOG_BUDGETS[before] + np.clip(np.nan_to_num(share), 0, 1) * (
-        LOG_BUDGETS[first] - LOG_BUDGETS[before]
-    )
-    return np.where(enough.any(axis=1), log_c, np.inf)
+    return log_budget_for(law, loss, limits.unique_tokens, limits.params)
 
 
 def _to_plan(law: LawDraws, split: Split, limits: Constraints, log_loss: Array) -> Plan:
@@ -281,6 +259,8 @@ def _to_plan(law: LawDraws, split: Split, limits: Constraints, log_loss: Array) 
         "tokens": float(np.exp(central.log_d)),
         "flops": float(np.exp(central.log_c)),
     }
+    if unique:
+        planned["epochs"] = max(planned["tokens"] / unique, 1.0)
     beyond = law.beyond(planned)
     return Plan(
         law=law.name,
@@ -299,6 +279,11 @@ def _to_plan(law: LawDraws, split: Split, limits: Constraints, log_loss: Array) 
         notes=_notes(law, central, limits, beyond),
         law_checks=law.checks,
     )
+
+
+def _exceeds(law: LawDraws, split: Split, unique_tokens: float) -> bool:
+    """Whether a split sees more tokens than there are unique ones."""
+    return bool(_central_split(law, split).log_d > np.log(unique_tokens))
 
 
 @dataclass(frozen=True)
@@ -348,7 +333,7 @@ def _repetition_notes(
 ) -> list[str]:
     """How often the data is repeated, and how ten times the compute is best split between parameters and epochs."""
     epochs = float(np.exp(split.log_d)) / unique_tokens
-    if epochs < 1:
+    if epochs <= 1:
         return ["The unique tokens are not used up at this budget."]
     notes = []
     if epochs > MANY_EPOCHS:
@@ -384,5 +369,6 @@ def _unreachable(law: LawDraws, score: str, goal: float, loss: float, limits: Co
 
 def _least_log_loss(law: LawDraws, limits: Constraints) -> float:
     """Ln of the loss at the largest budget that is searched."""
+    law = law if limits.unique_tokens is None else law.with_repeated_data()
     split = _best_split(law, np.full(len(law.theta), LOG_BUDGETS[-1]), limits)
     return float(law.centre(split.log_loss))

@@ -102,11 +102,11 @@ def test_weights_of_dearer_runs_are_not_seen(ladder, split):
 def test_forecasts_are_those_of_a_pool_fitted_to_the_cheaper_runs(ladder, split):
     pool = fit_pool(ladder.take(split.cheaper), 100, np.random.default_rng(0))
     at = ladder.log_n[split.dearer], ladder.log_d[split.dearer]
-    assert list(split.members) == list(MEMBERS)
+    assert list(split.members) == [fit.name for fit in pool.fits]
     for fit in pool.fits:
         assert split.members[fit.name] == pytest.approx(log_loss(fit.theta, *at), rel=1e-12)
     assert split.centre == pytest.approx(np.median(list(split.members.values()), axis=0), rel=1e-14)
-    assert split.draws.shape == (100, len(split.dearer))
+    assert split.draws.shape == (102, len(split.dearer))  # 34 of each of three members
     largest = ladder.flops[split.cheaper].max()
     assert split.distance == pytest.approx(ladder.flops[split.dearer] / largest)
     assert (split.distance > 1).all()
@@ -235,11 +235,11 @@ def test_widening_is_the_rms_deviation_of_splits_and_of_what_was_known_before():
     off = losses_off(two, [0.3, 0.3, 0.3, 0.3])
     off[7] = one.centre[0] - 0.1  # 1 interval off in the first split
     expected = [Z**2, np.mean([((off[7 + k] - two.centre[k]) * 10 * Z) ** 2 for k in range(4)])]
-    # A split of five runs counts in full, one of fewer by its share of five; 1.5 counts like one more split.
-    before = 1.5**2
-    assert widening([one], off) == pytest.approx(np.sqrt((before + expected[0] / 5) / 1.2), rel=1e-9)
-    assert widening([two], off) == pytest.approx(np.sqrt((before + 0.8 * expected[1]) / 1.8), rel=1e-9)
-    both = (before + expected[0] / 5 + 0.8 * expected[1]) / 2
+    # A split of five runs counts in full, one of fewer by its share of five; 1.5 counts like a quarter of a split.
+    before = 1.5**2 / 4
+    assert widening([one], off) == pytest.approx(np.sqrt((before + expected[0] / 5) / 0.45), rel=1e-9)
+    assert widening([two], off) == pytest.approx(np.sqrt((before + 0.8 * expected[1]) / 1.05), rel=1e-9)
+    both = (before + expected[0] / 5 + 0.8 * expected[1]) / 1.25
     assert widening([one, two], off) == pytest.approx(np.sqrt(both), rel=1e-9)
 
 
@@ -285,7 +285,7 @@ def test_forecast_section_holds_the_splits_and_their_widening(ladder):
         assert split.pool.rms == pytest.approx(np.sqrt(np.mean(errors**2)), rel=0.05)
         inside = (split.runs.low <= ladder.loss[dearer]) & (ladder.loss[dearer] <= split.runs.high)
         assert split.pool.inside95 == pytest.approx(np.mean(inside))
-        assert set(split.members) == set(MEMBERS)
+        assert set(split.members) <= set(MEMBERS)
     assert section.scale >= 1
 
 
@@ -293,18 +293,15 @@ def test_forecast_section_holds_the_splits_and_their_widening(ladder):
 
 
 @pytest.mark.parametrize(
-    "group", [*range(5), *(pytest.param(group, marks=pytest.mark.slow) for group in range(5, 10))]
+    "ladders", [range(12), pytest.param(range(12, 40), marks=pytest.mark.slow)], ids=["12", "28 more"]
 )
-def test_intervals_of_new_runs_hold_the_dearer_runs_of_additive_ladders(group):
-    """40 ladders in ten groups; without any widening, at least 85 % of each group's dearer runs are inside.
-
-    Half of the groups wait for the slow tests, to keep the fast ones fast.
-    """
+def test_intervals_of_new_runs_hold_the_dearer_runs_of_additive_ladders(ladders):
+    """Without any widening: the laws that contain the truth forecast it as often as they promise."""
     inside = []
-    for seed in range(4 * group, 4 * group + 4):
+    for seed in ladders:
         ladder = of_speech(24, noise=0.005, seed=100 + seed)
         (split,) = backtest(ladder, seed, factors=(10.0,), draws=100)
         low, high = split.interval(0.95)
         observed = ladder.log_loss[split.dearer]
-        inside += ((low <= observed) & (observed <= high)).tolist()
-    assert np.mean(inside) >= 0.85
+        inside.append(np.mean((low <= observed) & (observed <= high)))
+    assert np.mean(inside) >= 0.90

@@ -5,7 +5,8 @@ from law_files import with_fields, with_sections
 
 from speechscale.errors import UserError
 from speechscale.records.law import read_law, write_law
-from speechscale.records.law_sections import Missing, Rates
+from speechscale.records.law_sections import Missing
+from speechscale.records.repeated_sections import Rates
 from speechscale.records.runs_table import write_curves, write_table
 from speechscale.report import theme
 from speechscale.report.figures import Figure, specification, study_figures, write_figures
@@ -93,7 +94,10 @@ def test_law_lines_have_the_losses_of_the_fitted_law(figures, finished_study):
 def test_repeated_data_line_is_above_the_single_epoch_line(study_folder):
     law = read_law(study_folder / "law.json")
     rates = Rates[float](R_D=2.0, R_N=1e6)
-    write_law(with_fields(law, "speech", "repeated", params=rates), study_folder / "law.json")
+    pool = law.series["speech"].repeated.pool.model_copy(
+        update={"weights": {"two_stages": 1.0, "joint": 0.0}}
+    )
+    write_law(with_fields(law, "speech", "repeated", params=rates, pool=pool), study_folder / "law.json")
     figure = study_figures(read_study_results(study_folder))[1]
     lines = pl.DataFrame(drawn(figure.panels[0], "law")).filter(pl.col("size") == "50.3 k").sort("tokens")
     once, repeated = (lines.filter(pl.col("law") == name) for name in ("single epoch", "repeated data"))

@@ -13,11 +13,11 @@ from speechscale.records.law_sections import (
     EnvelopeLaw,
     IsoflopLaw,
     Missing,
+    MissingIsoflopLaw,
     OpenInterval,
-    RepeatedLaw,
-    RepeatedRates,
     SingleEpochLaw,
 )
+from speechscale.records.repeated_sections import RepeatedLaw, RepeatedRates
 from speechscale.records.score_law_sections import ScoreCurveLaw, ScoreLaw
 
 
@@ -45,8 +45,9 @@ def _series(content: SeriesLaw) -> Iterator[str]:
     yield from _law("repeated data (two stages)", content.repeated)
     if isinstance(content.repeated, RepeatedLaw):
         yield from _law("repeated data (all seven jointly)", content.repeated.joint)
+        yield f"  {content.repeated.pool.message}"
     yield from _law("envelope, L = k C^gamma", content.envelope)
-    yield from _law("IsoFLOP minima", content.isoflop)
+    yield from _isoflop(content.isoflop)
     yield from _scores(content.downstream)
     yield from _forecast(content.forecast)
     yield from format_checks(content.checks)
@@ -56,6 +57,26 @@ def format_checks(checks: Sequence[Check]) -> Iterator[str]:
     """A line for each check; warnings begin with an exclamation mark."""
     for check in checks:
         yield f"  {'!' if check.level == 'warning' else '-'} {check.check}: {check.message}"
+
+
+def _isoflop(law: IsoflopLaw | MissingIsoflopLaw | None) -> Iterator[str]:
+    """The minima of the budgets, each beside that of the loss law."""
+    yield from _law("IsoFLOP minima, N = G (C/6)^a", law)
+    if not isinstance(law, IsoflopLaw):
+        return
+    if law.by_law is not None:
+        yield _parameter("a by the law", law.by_law.a, law.by_law.interval95)
+    for budget in law.budgets:
+        if budget.params is None:
+            continue
+        by_law = budget.by_law
+        beside = f"; by the law {_value(by_law.params, by_law.interval95)}" if by_law else ""
+        yield f"    N at {budget.flops:.3g} FLOPs: {_value(budget.params, budget.interval95)}{beside}"
+
+
+def _value(value: float | None, interval: OpenInterval | None) -> str:
+    number = "none" if value is None else f"{value:.3g}"
+    return f"{number} {_interval(interval)}".rstrip()
 
 
 def _forecast(law: ForecastLaw | Missing | None) -> Iterator[str]:
@@ -70,7 +91,8 @@ def _forecast(law: ForecastLaw | Missing | None) -> Iterator[str]:
         values = ", ".join(
             f"{name} {value:.3g}" for name, value in member.params if not name.startswith("log_")
         )
-        yield f"    {member.formula:<36}{values}; noise {member.noise:.2%}"
+        without = f"; left out: {member.left_out}" if member.left_out else ""
+        yield f"    {member.formula:<36}{values}; noise {member.noise:.2%}{without}"
     yield f"  {law.backtest.missing if isinstance(law.backtest, Missing) else law.backtest.message}"
 
 

@@ -24,6 +24,7 @@ MIN_VALUES = 3  # distinct N, and distinct D, of the cheaper runs
 BACKTEST_DRAWS = 200  # enough for the spread of a forecast
 # Without a backtest: the widening that backtests found in the mean over public ladders (docs/LOG.md, 2026-11-24).
 UNTESTED_SCALE = 1.5
+UNTESTED_WEIGHT = 0.25  # of it beside one split
 FULL_SPLIT = 5  # dearer runs from which a split counts in full
 LOG_ROUNDING = 1e-9  # of ln C
 Rows = np.ndarray[Any, np.dtype[np.integer[Any]]]
@@ -120,9 +121,9 @@ def widening(splits: list[BacktestSplit], log_loss: Array) -> float:
     """The factor by which intervals are widened: the rms deviation of the splits, 1 at least.
 
     Each split counts alike, because its forecasts share their errors; one of a few runs only counts for less. What is
-    known before any split, UNTESTED_SCALE, counts like one more split.
+    known before any split, UNTESTED_SCALE, counts like a quarter of one.
     """
     squares = [float(np.mean(split.deviations(log_loss) ** 2)) for split in splits]
     weights = [min(1.0, len(split.dearer) / FULL_SPLIT) for split in splits]
-    mean = np.average([UNTESTED_SCALE**2, *squares], weights=[1.0, *weights])
+    mean = np.average([UNTESTED_SCALE**2, *squares], weights=[UNTESTED_WEIGHT, *weights])
     return max(1.0, float(np.sqrt(mean)))

@@ -71,7 +71,12 @@ def leverages(fit: SingleEpochFit) -> Array:
     centre = fit.ladder.centring
     jacobian = fit.ladder.objective(fit.delta).jacobian(centre.centred(fit.theta))
     free = jacobian @ centre.matrix @ fit.constraint.basis
-    left, values, _ = np.linalg.svd(free * np.sqrt(fit.ladder.weights)[:, None], full_matrices=False)
+    return hat_diagonal(free * np.sqrt(fit.ladder.weights)[:, None])
+
+
+def hat_diagonal(jacobian: Array) -> Array:
+    """Diagonal of the hat matrix, (n,) float64 in [0, 1), of a linear fit with this Jacobian (n, q)."""
+    left, values, _ = np.linalg.svd(jacobian, full_matrices=False)
     kept = left[:, values > 1e-10 * values[0]]
     return np.asarray(np.minimum(np.sum(kept**2, axis=1), 0.99))
 

@@ -80,12 +80,12 @@ def forecast_checks(law: ForecastLaw | Missing | None) -> list[Check]:
         return []
     found = [
         _check(
-            "member not converged",
-            f"the fit of {member.formula} ({name}) did not converge, so forecasts do without it",
+            "member left out",
+            f"forecasts do without {member.formula} ({name}): {member.left_out}",
             "note",
         )
         for name, member in law.members.items()
-        if not member.converged
+        if member.left_out
     ]
     if isinstance(law.backtest, Missing):
         return [*found, _check("not backtested", law.backtest.missing, "note")]

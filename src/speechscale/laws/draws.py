@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -13,16 +13,17 @@ from speechscale.laws.forms import log_loss, to_theta
 from speechscale.laws.minimise import Array
 from speechscale.laws.pool import widened
 from speechscale.laws.published_laws import PUBLISHED_LAWS
-from speechscale.laws.repeated import RATES, log_effective
+from speechscale.laws.repeated import RATES, log_loss_repeated
+from speechscale.laws.repeated_pool import JOINT, TWO_STAGES, family_rows
 from speechscale.laws.score_curves import ScoreCurves
 from speechscale.records.forecast_sections import Backtest, ForecastLaw
 from speechscale.records.law import LawFile, SeriesLaw
 from speechscale.records.law_sections import (
     Check,
     Missing,
-    RepeatedLaw,
     SingleEpochLaw,
 )
+from speechscale.records.repeated_sections import RepeatedBacktest, RepeatedLaw
 from speechscale.records.score_law_sections import ScoreCurveLaw, ScoreLaw
 
 BEYOND_ROUNDING = 1e-9
@@ -35,8 +36,9 @@ class LawDraws:
 
     Attributes:
         name: of the series or the publication.
-        theta: (R, 9) = (ln A, ln B, ln E, alpha, beta, ln gamma, c, ln R_D*, ln R_N*), the last two NaN where repeated
-            data was not fitted. The first `points` rows are the fitted laws, the others their draws.
+        theta: (R, 9) = (ln A, ln B, ln E, alpha, beta, ln gamma, c, ln R_D*, ln R_N*), the last two NaN where a law
+            does not say what a repetition is worth. The first `points` rows are the fitted laws, the others their
+            draws.
         points: number of fitted laws; the median over them is the centre of every estimate.
         scores: pooled curves in -loss by score.
         smallest: params, tokens and flops of the fitted runs, where known.
@@ -46,6 +48,9 @@ class LawDraws:
         backtested: whether a backtest gave the scale.
         tokens_per_second: of audio.
         checks: of the fit.
+        parts: number of fitted laws in each part of a pool of pools, where the centre is the mean over parts of the
+            median in each; one part where empty.
+        repeated: the law of repeated data, where it has rows of its own.
     """
 
     name: str
@@ -59,6 +64,8 @@ class LawDraws:
     backtested: bool = False
     tokens_per_second: float | None = None
     checks: list[Check] = field(default_factory=list)
+    parts: tuple[int, ...] = ()
+    repeated: LawDraws | None = None
 
     @classmethod
     def from_file(cls, law: LawFile, series: str | None) -> LawDraws:
@@ -68,7 +75,15 @@ class LawDraws:
             UserError: no such series, several without a choice, or no law that converged.
         """
         name = _chosen_series(law, series)
-        content = law.series[name]
+        return cls.from_series(law.series[name], name)
+
+    @classmethod
+    def from_series(cls, content: SeriesLaw, name: str) -> LawDraws:
+        """The pooled law of one series, or its additive law where none was pooled.
+
+        Raises:
+            UserError: no law that converged.
+        """
         additive = _fitted_law(content, name)
         pooled = content.forecast
         if isinstance(pooled, ForecastLaw):
@@ -77,9 +92,9 @@ class LawDraws:
         else:
             rows, scale, backtested = _additive_rows(additive, name), 1.0, False
         spans = additive.range
-        return cls(
+        whole = cls(
             name,
-            np.column_stack([rows.theta, _log_rates(content, rows)]),
+            np.column_stack([rows.theta, np.full((len(rows.theta), len(RATES)), np.nan)]),
             rows.points,
             _score_curves(content),
             {"params": spans.params[0], "tokens": spans.tokens[0], "flops": spans.flops[0]},
@@ -90,6 +105,10 @@ class LawDraws:
             content.tokens_per_second,
             content.checks,
         )
+        repeated = content.repeated
+        if isinstance(repeated, RepeatedLaw):
+            return replace(whole, repeated=_with_rates(whole, repeated))
+        return whole
 
     @classmethod
     def from_publication(cls, name: str) -> LawDraws:
@@ -129,7 +148,11 @@ class LawDraws:
     @property
     def has_repeated_data(self) -> bool:
         """Whether the law says what a repetition is worth."""
-        return bool(np.isfinite(self.theta[: self.points, 7:]).all())
+        return self.repeated is not None or bool(np.isfinite(self.theta[: self.points, 7:]).all())
+
+    def with_repeated_data(self) -> LawDraws:
+        """The law that answers for repeated data: rows of its own, or the same."""
+        return self.repeated or self
 
     def log_loss(self, log_n: Array, log_d: Array, log_unique: Array | None = None) -> Array:
         """Ln L (R, n) of n runs, by every row of the law.
@@ -141,7 +164,7 @@ class LawDraws:
         """
         if log_unique is None:
             return log_loss(self.theta[:, :7], log_n, log_d)
-        return log_loss(self.theta[:, :7], *log_effective(self.theta, log_n, log_d, log_unique))
+        return log_loss_repeated(self.theta, log_n, log_d, log_unique)
 
     def beyond(self, planned: Mapping[str, float]) -> dict[str, float]:
         """How far numbers are outside the fitted runs, as factors above 1; nothing for those inside or unknown."""
@@ -153,8 +176,14 @@ class LawDraws:
         return {name: float(factor) for name, factor in factors.items() if factor > 1 + BEYOND_ROUNDING}
 
     def centre(self, rows: Array) -> Array:
-        """The estimate (...) of a quantity that every row gives, (R, ...): the median over the fitted laws."""
-        return np.asarray(np.median(rows[: self.points], axis=0))
+        """The estimate (...) of a quantity that every row gives, (R, ...): the median over the fitted laws.
+
+        Of several parts, the mean of their medians.
+        """
+        parts = (
+            np.split(rows[: self.points], np.cumsum(self.parts)[:-1]) if self.parts else [rows[: self.points]]
+        )
+        return np.asarray(np.mean([np.median(part, axis=0) for part in parts], axis=0))
 
     def widened(self, log_rows: Array) -> Array:
         """Draws (S, ...) of the logarithm of a quantity, moved away from its centre by `scale`."""
@@ -247,18 +276,41 @@ def _additive_theta(values: Mapping[str, float | Sequence[float]]) -> Array:
     return _family_theta({**values, **logs, "gamma": 1.0, "c": 0.0})
 
 
-def _log_rates(content: SeriesLaw, rows: _LawRows) -> Array:
-    """Ln R_D* and ln R_N* (R, 2) of every row; NaN where repeated data was not fitted.
+def _with_rates(law: LawDraws, repeated: RepeatedLaw) -> LawDraws:
+    """The law of repeated data: the parts of its pool, with as many draws of each.
 
-    The rates are drawn under the additive law; the rows of a pool take its draws in turn.
+    The rates in two stages are drawn under the additive law; the rows of a pool of single-epoch laws take them in turn.
     """
-    rates = np.full((len(rows.theta), len(RATES)), np.nan)
-    law = content.repeated
-    if isinstance(law, RepeatedLaw):
-        drawn = np.log(np.column_stack([law.draws.R_D, law.draws.R_N]))
-        rates[: rows.points] = np.log([law.params.R_D, law.params.R_N])
-        rates[rows.points :] = drawn[np.arange(len(rates) - rows.points) % len(drawn)]
-    return rates
+    points, draws = [], []
+    if repeated.pool.weights[TWO_STAGES] > 0:
+        rates = np.log(np.column_stack([repeated.draws.R_D, repeated.draws.R_N]))
+        own = np.log([[repeated.params.R_D, repeated.params.R_N]])
+        points.append(family_rows(law.theta[: law.points, :7], np.repeat(own, law.points, axis=0)))
+        draws.append(family_rows(law.theta[law.points :, :7], rates[np.arange(law.draws) % len(rates)]))
+    if repeated.pool.weights[JOINT] > 0:
+        joint, drawn = repeated.joint, repeated.joint.draws
+        own = np.log([[joint.params.R_D, joint.params.R_N]])
+        points.append(family_rows(_additive_theta(dict(joint.single_epoch)), own))
+        laws = _family_theta({**dict(drawn), "gamma": 1.0, "c": 0.0})
+        draws.append(family_rows(laws, np.log(np.column_stack([drawn.R_D, drawn.R_N]))))
+    count = min(len(part) for part in draws)
+    theta = np.concatenate([*points, *(_evenly(part, count) for part in draws)])
+    return replace(
+        law,
+        theta=theta,
+        points=sum(map(len, points)),
+        parts=tuple(map(len, points)),
+        largest={**law.largest, "epochs": repeated.pool.epochs},
+        smallest={**law.smallest, "epochs": 1.0},
+        noise=np.full(len(theta), repeated.pool.noise),
+        scale=repeated.pool.scale,
+        backtested=isinstance(repeated.pool.backtest, RepeatedBacktest),
+    )
+
+
+def _evenly(rows: Array, count: int) -> Array:
+    """Some of the rows, evenly spaced: those of the members of a pool follow one another."""
+    return np.asarray(rows[np.linspace(0, len(rows) - 1, count).round().astype(int)])
 
 
 def _score_curves(content: SeriesLaw) -> dict[str, ScoreCurves]:

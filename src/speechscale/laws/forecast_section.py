@@ -58,10 +58,13 @@ def forecast(ladder: Ladder, runs: list[str], options: FitOptions) -> ForecastLa
     splits = backtest(ladder, spawn_seed(options.seed, "backtest"))
     return ForecastLaw(
         members={
-            fit.name: _member(fit, draws, 1 / len(pool.fits))
+            fit.name: _member(fit, draws, weight=1 / len(pool.fits))
             for fit, draws in zip(pool.fits, pool.draws, strict=True)
         }
-        | {fit.name: _member(fit, np.empty((0, len(FAMILY_NAMES))), 0.0) for fit in pool.left_out},
+        | {
+            fit.name: _member(fit, np.empty((0, len(FAMILY_NAMES))), weight=0.0, left_out=why)
+            for fit, why in pool.left_out
+        },
         scale=widening(splits, ladder.log_loss),
         backtest=_backtest([split_result(split, ladder, runs, 1.0) for split in splits]),
     )
@@ -154,7 +157,7 @@ def split_result(split: BacktestSplit, ladder: Ladder, runs: list[str], scale: f
     )
 
 
-def _member(fit: MemberFit, draws: Array, weight: float) -> MemberLaw:
+def _member(fit: MemberFit, draws: Array, *, weight: float, left_out: str | None = None) -> MemberLaw:
     values, drawn = _values(fit.theta), _values(draws)
     return MemberLaw(
         formula=fit.member.formula,
@@ -164,6 +167,7 @@ def _member(fit: MemberFit, draws: Array, weight: float) -> MemberLaw:
         ),
         noise=fit.noise,
         weight=weight,
+        left_out=left_out,
         converged=fit.converged,
         convergence=fit.convergence,
         draws=FamilyParams[list[float]](

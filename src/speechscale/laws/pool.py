@@ -1,7 +1,8 @@
 """Forecasts pooled over the family of loss laws, in equal parts.
 
-No member is true, and weights by BIC trust the wrong one too much: on public ladders, equal weights forecast better
-(docs/LOG.md). The centre of a pooled forecast is the median of the members' own forecasts.
+On public ladders no member is true, and weights by fit or by backtest forecast no better than equal ones (docs/LOG.md).
+Only where the additive law describes the runs is a law without E left out that they contradict. The centre of a pooled
+forecast is the median of the members' own forecasts.
 """
 
 from __future__ import annotations
@@ -15,15 +16,21 @@ from speechscale.laws.family_fit import MemberFit, draw_member, fit_member
 from speechscale.laws.forms import log_loss
 from speechscale.laws.ladder import Ladder
 from speechscale.laws.minimise import Array
+from speechscale.laws.nested_test import nested_p_value
+
+# Level of the tests in `contradicted`, of which two are of the additive law.
+LEVEL = 0.05
+NOT_CONVERGED = "its fit did not converge"
+CONTRADICTED = "the additive law describes these runs and E = 0 contradicts them"
 
 
 @dataclass(frozen=True)
 class PooledLaw:
-    """The members that converged, draws of each as theta (S, 7), and the members that did not."""
+    """The members of the pool, draws of each as theta (S, 7), and the fits that were left out, with why."""
 
     fits: list[MemberFit]
     draws: list[Array]
-    left_out: list[MemberFit]
+    left_out: list[tuple[MemberFit, str]]
 
     @property
     def points(self) -> Array:
@@ -50,7 +57,7 @@ class PooledLaw:
 
 
 def fit_pool(ladder: Ladder, draws: int, rng: np.random.Generator) -> PooledLaw | None:
-    """Fit every member that the runs allow; None where they allow none, or none converges.
+    """Fit every member that the runs allow, and pool those that converge and are not contradicted; None without any.
 
     Args:
         ladder: single-epoch runs.
@@ -58,12 +65,31 @@ def fit_pool(ladder: Ladder, draws: int, rng: np.random.Generator) -> PooledLaw 
         rng: of the draws.
     """
     found = [fit for name in MEMBERS if (fit := fit_member(name, ladder)) is not None]
-    fits = [fit for fit in found if fit.converged]
-    if not fits:
+    converged = {fit.name: fit for fit in found if fit.converged}
+    if not converged:
         return None
+    without = contradicted(converged)
+    fits = [fit for name, fit in converged.items() if name not in without]
     share = -(-draws // len(fits))
-    left_out = [fit for fit in found if not fit.converged]
+    left_out = [(fit, NOT_CONVERGED) for fit in found if not fit.converged]
+    left_out += [(converged[name], CONTRADICTED) for name in without]
     return PooledLaw(fits, [draw_member(fit, share, rng) for fit in fits], left_out)
+
+
+def contradicted(fits: dict[str, MemberFit]) -> set[str]:
+    """The law without E, where neither gamma nor c improves on the additive law and E = 0 fits worse than E > 0.
+
+    Then the additive law may be true and the law without E is not. Where gamma or c improves on it, as on nearly every
+    public ladder, no member is true, and the law without E stays: it errs to the other side.
+
+    Args:
+        fits: members by name, fitted to the same runs.
+    """
+    if not {"additive", "power", "coupled", "power_without_E"} <= fits.keys():
+        return set()
+    improved = min(nested_p_value(fits["additive"], fits[name]) for name in ("power", "coupled")) < LEVEL / 2
+    without_floor = nested_p_value(fits["power_without_E"], fits["power"])
+    return set() if improved or without_floor >= LEVEL else {"power_without_E"}
 
 
 def widened(draws: Array, centre: Array, scale: float) -> Array:

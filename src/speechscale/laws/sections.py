@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 import numpy as np
 import polars as pl
 
@@ -12,19 +10,9 @@ from speechscale.laws import allocation
 from speechscale.laws.bootstrap import percentile_interval
 from speechscale.laws.envelope import DEFINITIONS, MIN_POINTS, CurvePoints, EnvelopeFit, fit_envelope
 from speechscale.laws.fitted import FittedLaw
-from speechscale.laws.forms import NAMES, log_loss, named, to_values
-from speechscale.laws.isoflop import draw_exponents, fit_isoflop
+from speechscale.laws.forms import NAMES, to_values
 from speechscale.laws.ladder import Ladder, ParameterConstraint
 from speechscale.laws.minimise import Array
-from speechscale.laws.repeated import (
-    RATE_GRID,
-    RATES,
-    RepeatedFit,
-    clipped_rates,
-    fit_repeated,
-    log_effective,
-    refit_rates,
-)
 from speechscale.laws.single_epoch import fit_single_epoch
 from speechscale.records.law import FitOptions, rounded
 from speechscale.records.law_sections import (
@@ -36,28 +24,16 @@ from speechscale.records.law_sections import (
     EnvelopePowerLaw,
     FittedRange,
     Interval,
-    IsoflopBudget,
-    IsoflopLaw,
-    JointRepeatedLaw,
     LossParams,
     Missing,
-    MissingIsoflopLaw,
     OffsetParams,
     OffsetPowerLaw,
-    OpenInterval,
     PowerLawParams,
-    RateProfile,
-    Rates,
-    RepeatedLaw,
-    RepeatedRates,
     Residuals,
     SingleEpochLaw,
     Split,
-    SplitExponents,
 )
-from speechscale.records.seeds import spawn, spawn_seed
-
-ISOFLOP_DRAWS = 200  # enough for a 95 % interval; each fits every budget again
+from speechscale.records.seeds import spawn_seed
 
 
 def to_ladder(table: pl.DataFrame) -> Ladder:
@@ -111,40 +87,6 @@ def single_epoch(
     return section, base_law
 
 
-def repeated(
-    base_law: FittedLaw | None, done: pl.DataFrame, multi: pl.DataFrame, options: FitOptions
-) -> RepeatedLaw | Missing:
-    """The law of repeated data, in two stages and jointly.
-
-    Args:
-        base_law: the single-epoch law; None where it is missing.
-        done: every run that was completed.
-        multi: those of more than one epoch.
-        options: of the fit.
-    """
-    if base_law is None:
-        return Missing(missing="it builds on the single-epoch law, which is missing")
-    if multi.height < 3:
-        return Missing(missing=f"{multi.height} runs of more than one epoch; 3 are the least for R_D and R_N")
-    runs, unique = to_ladder(multi), multi["unique_tokens"].to_numpy()
-    fit = fit_repeated(base_law.fit, runs, unique)
-    draws = _draw_rates(base_law, fit, runs, unique, options)
-    everything = fit_repeated(base_law.fit, to_ladder(done), done["unique_tokens"].to_numpy(), joint=True)
-    return RepeatedLaw(
-        **dict(_rates(fit)),
-        draws=Rates[list[float]](
-            **{name: rounded(clipped_rates(draw)) for name, draw in zip(RATES, draws.T, strict=True)}
-        ),
-        note=f"{_excess(base_law, done)} of {done.height} runs have more parameters than the best split gives to their "
-        "unique tokens. N' counts such parameters for less even in a run of one epoch, which the single-epoch law of "
-        "the first stage does not know: where many runs are like this, trust the joint fit.",
-        joint=JointRepeatedLaw(
-            **dict(_rates(everything)), single_epoch=LossParams[float](**named(everything.theta[:5]))
-        ),
-        runs=multi["run"].to_list(),
-    )
-
-
 def envelope(single: pl.DataFrame, curves: pl.DataFrame | None, options: FitOptions) -> EnvelopeLaw | Missing:
     """The compute envelope of learning curves, or of the ends of single-epoch runs where there are no curves."""
     if curves is not None and curves.height:
@@ -183,26 +125,6 @@ def envelope(single: pl.DataFrame, curves: pl.DataFrame | None, options: FitOpti
     )
 
 
-def isoflop(
-    single: pl.DataFrame, base_law: FittedLaw | None, options: FitOptions
-) -> IsoflopLaw | MissingIsoflopLaw:
-    """The IsoFLOP minima; intervals need the noise of the single-epoch law."""
-    ladder = to_ladder(single)
-    found = fit_isoflop(ladder)
-    budgets = [
-        IsoflopBudget(**{key: value for key, value in asdict(m).items() if value is not None})
-        for m in found.minima
-    ]
-    if found.split is None:
-        return MissingIsoflopLaw(missing=found.missing, budgets=budgets)
-    params = Split[float](**found.split)
-    if base_law is None:
-        return IsoflopLaw(params=params, budgets=budgets)
-    a = draw_exponents(ladder, base_law.fit.noise, ISOFLOP_DRAWS, spawn_seed(options.seed, "isoflop"))
-    intervals = SplitExponents(a=percentile_interval(a), b=percentile_interval(1 - a))
-    return IsoflopLaw(params=params, budgets=budgets, interval95=intervals)
-
-
 def _allocation(base_law: FittedLaw) -> Allocation:
     a = allocation.split_exponent(base_law.draws)
     return Allocation(
@@ -211,46 +133,6 @@ def _allocation(base_law: FittedLaw) -> Allocation:
             a=percentile_interval(a),
             b=percentile_interval(1 - a),
             G=percentile_interval(np.exp(allocation.log_g(base_law.draws))),
-        ),
-    )
-
-
-def _rng(options: FitOptions, stage: str) -> np.random.Generator:
-    """The random stream of a stage."""
-    return np.random.default_rng(spawn(options.seed, stage))
-
-
-def _draw_rates(
-    base_law: FittedLaw, fit: RepeatedFit, runs: Ladder, unique: Array, options: FitOptions
-) -> Array:
-    """Ln R_D* and ln R_N* (S, 2): for each draw of the single-epoch law, a refit to resampled residuals."""
-    rng = _rng(options, "repeated")
-    log_n, log_d = log_effective(fit.theta[None], runs.log_n, runs.log_d, np.log(unique))
-    predicted = log_loss(fit.theta[None, :5], log_n, log_d)[0]
-    residual = runs.log_loss - predicted
-    residual *= np.sqrt(len(runs) / max(len(runs) - 2, 1))
-    again = predicted + rng.choice(residual, (len(base_law.draws), len(runs)))
-    return refit_rates(fit, base_law.draws, runs, unique, again)
-
-
-def _excess(base_law: FittedLaw, runs: pl.DataFrame) -> int:
-    """How many runs have parameters in excess in the sense of N'."""
-    unique = np.minimum(runs["unique_tokens"].to_numpy(), runs["tokens"].to_numpy())
-    with np.errstate(invalid="ignore"):
-        matched = allocation.log_params_for(base_law.fit.theta, np.log(unique))
-    return int(np.sum(np.log(runs["params"].to_numpy()) > matched))
-
-
-def _rates(fit: RepeatedFit) -> RepeatedRates:
-    profiles = fit.profiles.items()
-    return RepeatedRates(
-        params=Rates[float](**fit.rates),
-        interval95=Rates[OpenInterval](**{name: (profile.low, profile.high) for name, profile in profiles}),
-        identified=Rates[bool](**{name: profile.closes for name, profile in profiles}),
-        objective=fit.objective,
-        near_equal_minima=fit.minima,
-        profile=RateProfile(
-            at=rounded(RATE_GRID), **{name: rounded(profile.objective) for name, profile in profiles}
         ),
     )
 

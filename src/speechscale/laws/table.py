@@ -14,7 +14,9 @@ from speechscale.laws.checks import check_law, check_table, forecast_checks
 from speechscale.laws.downstream import DownstreamFit
 from speechscale.laws.efficiency import compare_efficiency
 from speechscale.laws.forecast_section import forecast
+from speechscale.laws.isoflop_section import isoflop, isoflop_checks
 from speechscale.laws.options import chosen_series, fit_options
+from speechscale.laws.repeated_section import repeated, repeated_checks
 from speechscale.records.law import FitOptions, LawFile, SeriesLaw
 from speechscale.records.law_sections import DroppedRun, EfficiencyRatio, Missing, Rows
 from speechscale.records.runs_table import canonical_table, is_single_epoch
@@ -92,25 +94,28 @@ def _fit_series(
         checks += check_law(base_law, single["run"].to_list())
     # Only what was asked for is set: the file leaves out the rest.
     law = SeriesLaw(rows=_rows(table, multi), checks=checks, single_epoch=single_epoch)
-    found: dict[str, object] = {}
+    found: dict[str, Any] = {}
     if "bits_per_second" in done.columns:  # loss per second over loss per token
         found["tokens_per_second"] = (done["bits_per_second"] * np.log(2) / done["loss"]).median()
     if options.law == "pooled" and base_law is not None:
         pooled = forecast(base_law.fit.ladder, single["run"].to_list(), options)
-        found["forecast"], found["checks"] = pooled, [*checks, *forecast_checks(pooled)]
+        found["forecast"] = pooled
+        checks += forecast_checks(pooled)
     if "repeated" in options.laws:
-        found["repeated"] = sections.repeated(base_law, done, multi, options)
+        found["repeated"] = repeated(base_law, done, multi, options)
+        checks += repeated_checks(found["repeated"])
     if "envelope" in options.laws:
         found["envelope"] = sections.envelope(single, curves, options)
     if "isoflop" in options.laws:
-        found["isoflop"] = sections.isoflop(single, base_law, options)
+        found["isoflop"] = isoflop(single, base_law, law.model_copy(update=found), options)
+        checks += isoflop_checks(found["isoflop"])
     scores: dict[str, DownstreamFit] = {}
     if "downstream" in options.laws or "efficiency" in options.laws:
         scored = table.filter(pl.col("status").is_in(SCORED))
         found["downstream"], scores = score_sections.downstream(
             scored, score_names(table, options.scores), base_law, options
         )
-    return law.model_copy(update=found), scores
+    return law.model_copy(update={**found, "checks": checks}), scores
 
 
 def _rows(table: pl.DataFrame, multi: pl.DataFrame) -> Rows:

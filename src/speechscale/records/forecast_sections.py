@@ -28,7 +28,8 @@ class MemberLaw(Section):
     params: FamilyParams[float]
     interval95: FamilyParams[Interval | None]
     noise: float  # standard deviation of ln L of one run around the law
-    weight: float  # share of the pooled draws; 0 where the fit did not converge
+    weight: float  # share of the pooled draws; 0 where it is left out
+    left_out: str | None = None  # why
     converged: bool
     convergence: Convergence
     draws: FamilyParams[list[float]]

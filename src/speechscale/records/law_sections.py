@@ -126,47 +126,6 @@ class SingleEpochLaw(Section):
     residuals: Residuals
 
 
-class Rates(Section, Generic[T]):
-    """One value for R_D* and one for R_N*, the decay rates of repeated data."""
-
-    R_D: T
-    R_N: T
-
-
-class RateProfile(Section):
-    """Least objective at each value `at` of one rate."""
-
-    at: list[float]
-    R_D: list[float]
-    R_N: list[float]
-
-
-class RepeatedRates(Section):
-    """The decay rates with intervals from their profiles."""
-
-    params: Rates[float]
-    interval95: Rates[OpenInterval]
-    identified: Rates[bool]
-    objective: float
-    near_equal_minima: int
-    profile: RateProfile
-
-
-class JointRepeatedLaw(RepeatedRates):
-    """All seven parameters fitted together."""
-
-    single_epoch: LossParams[float]
-
-
-class RepeatedLaw(RepeatedRates):
-    """The rates under the fixed single-epoch law, and beside them the joint fit."""
-
-    draws: Rates[list[float]]
-    note: str
-    joint: JointRepeatedLaw
-    runs: list[str]
-
-
 class PowerLawParams(Section, Generic[T]):
     """One value for each parameter of L = coefficient C^gamma."""
 
@@ -222,15 +181,24 @@ class EnvelopeLaw(Section):
     definitions: dict[EnvelopeDefinition, EnvelopePowerLaw | Missing]
 
 
+class LawMinimum(Section):
+    """The best size at one budget by the loss law: the same parabola through its losses of the same runs."""
+
+    params: float | None  # None: these losses do not bend upwards
+    interval95: Interval | None
+
+
 class IsoflopBudget(Section):
     """The best size at one budget, or why it is refused."""
 
     flops: float
     sizes: int
     params: float | None = None
+    interval95: Interval | None = None  # of params
     tokens: float | None = None
     loss: float | None = None
     refused: str | None = None
+    by_law: LawMinimum | None = None
 
 
 class SplitExponents(Section):
@@ -240,12 +208,20 @@ class SplitExponents(Section):
     b: Interval | None
 
 
+class LawExponent(Section):
+    """The exponent a of the loss law's own minima at the same budgets."""
+
+    a: float | None
+    interval95: Interval | None
+
+
 class IsoflopLaw(Section):
-    """The best split through the minima of the budgets."""
+    """The best split through the minima of the budgets, and beside it what the loss law gives for the same runs."""
 
     params: Split[float]
     budgets: list[IsoflopBudget]
     interval95: SplitExponents | None = None
+    by_law: LawExponent | None = None
 
 
 class MissingIsoflopLaw(Missing):

@@ -42,7 +42,9 @@ STAGE_REVISIONS: dict[Stage, int] = {
     "train": 2,  # 2: every run and every corpus of a mixture has a random stream of its own
     "score": 1,
     "generate": 1,  # units and waveforms drawn from a model
-    "fit": 4,  # laws; 2: random streams of their own; 3: the pool of forecasts, exponents above zero; 4: pooled scores
+    # Laws; 2: random streams of their own; 3: the pool of forecasts; 4: its members and scale, scores pooled,
+    # repeated data pooled, IsoFLOP by its FLOPs, noise
+    "fit": 4,
 }
 
 

@@ -9,7 +9,8 @@ import polars as pl
 
 from speechscale.errors import UserError
 from speechscale.records.law import LawFile, SeriesLaw, read_law
-from speechscale.records.law_sections import EnvelopeLaw, Missing, RepeatedLaw, SingleEpochLaw
+from speechscale.records.law_sections import EnvelopeLaw, IsoflopLaw, Missing, SingleEpochLaw
+from speechscale.records.repeated_sections import RepeatedLaw
 from speechscale.records.runs import RunRecord, read_record
 from speechscale.records.runs_table import read_curves, read_table
 from speechscale.records.score_columns import score_names
@@ -89,6 +90,11 @@ class StudyResults:
         """The envelope of one series, or why it is missing."""
         law = self.series_law(series)
         return law if isinstance(law, Missing) else law.envelope or _not_fitted("envelope", series)
+
+    def isoflop(self, series: str) -> IsoflopLaw | Missing:
+        """The IsoFLOP minima of one series, or why they are missing."""
+        law = self.series_law(series)
+        return law if isinstance(law, Missing) else law.isoflop or _not_fitted("isoflop", series)
 
     def downstream(self, series: str) -> dict[str, ScoreLaw | Missing] | Missing:
         """The laws of every score of one series, or why they are missing."""

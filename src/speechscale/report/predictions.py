@@ -30,7 +30,8 @@ def predicted_losses(study: StudyResults, series: str) -> pl.DataFrame:
     sizes = runs["params"].unique().sort()
     parts = [_losses(law, size, _geometric_grid(low, high)) for size in sizes]
     if law.has_repeated_data and unique:
-        parts += [_losses(law, size, _geometric_grid(unique, high), unique) for size in sizes]
+        repeated = law.with_repeated_data()
+        parts += [_losses(repeated, size, _geometric_grid(unique, high), unique) for size in sizes]
     return pl.concat(parts)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from speechscale.laws.published_laws import PUBLISHED_LAWS
-from speechscale.records.law_sections import Missing, OpenInterval, Rows
+from speechscale.records.law_sections import IsoflopLaw, Missing, OpenInterval, Rows
 from speechscale.records.score_law_sections import ScoreLaw
 from speechscale.report import formatting
 from speechscale.report.comparison import PHENOMENON_SEPARATOR, RATIO_EXPLANATION, efficiency_comparisons
@@ -94,7 +94,50 @@ def law_table(study: StudyResults) -> Markup:
         ]
         for key, symbol, meaning in _PARAMETERS
     ]
-    return joined(table(head, rows, last_is_prose=True), *_law_remarks(study))
+    return joined(table(head, rows, last_is_prose=True), *_law_remarks(study), *_isoflop_tables(study))
+
+
+def _isoflop_tables(study: StudyResults) -> list[Markup]:
+    """For each series with IsoFLOP minima, the best size at every budget beside that of the loss law."""
+    tables = []
+    for series in study.series:
+        law = study.isoflop(series)
+        if not isinstance(law, IsoflopLaw):
+            continue
+        rows = [
+            [
+                formatting.power(budget.flops),
+                _sized(budget.params, budget.interval95),
+                _sized(budget.by_law.params, budget.by_law.interval95) if budget.by_law else "–",
+                budget.refused or "",
+            ]
+            for budget in law.budgets
+        ]
+        by_law = law.by_law
+        exponent = law.interval95.a if law.interval95 else None
+        rows.append(
+            [
+                "exponent a",
+                _with_note(formatting.digits(law.params.a), formatting.bounds(exponent)),
+                _with_note(formatting.digits(by_law.a), formatting.bounds(by_law.interval95))
+                if by_law
+                else "–",
+                "",
+            ]
+        )
+        name = f"{series}, best N by" if len(study.series) > 1 else "best N by"
+        tables.append(
+            table([f"{name} budget", "IsoFLOP minimum", "loss law, same runs", ""], rows, last_is_prose=True)
+        )
+    return tables
+
+
+def _sized(params: float | None, bounds: OpenInterval | None) -> Markup | str:
+    """A number of parameters with its interval."""
+    if params is None:
+        return "–"
+    ends = "" if bounds is None else f"[{', '.join(formatting.quantity(end) for end in bounds if end)}]"
+    return _with_note(formatting.quantity(params), ends)
 
 
 def downstream_table(study: StudyResults) -> Markup:
