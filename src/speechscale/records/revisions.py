@@ -42,8 +42,8 @@ STAGE_REVISIONS: dict[Stage, int] = {
     "train": 2,  # 2: every run and every corpus of a mixture has a random stream of its own
     "score": 2,  # 2: intervals over clusters of items
     "generate": 1,  # units and waveforms drawn from a model
-    # Laws; 2: random streams of their own; 3: the pool of forecasts; 4: its members and scale, scores and repeated
-    # data pooled, IsoFLOP by its FLOPs, noise
+    # Laws; 2: random streams of their own; 3: the pool of forecasts; 4: its members and scale, scores pooled,
+    # repeated data pooled, IsoFLOP by its FLOPs, noise
     "fit": 4,
 }
 

@@ -9,12 +9,13 @@ import polars as pl
 
 from speechscale.errors import UserError
 from speechscale.records.law import LawFile, SeriesLaw, read_law
-from speechscale.records.law_sections import EnvelopeLaw, IsoflopLaw, Missing, ScoreLaw, SingleEpochLaw
+from speechscale.records.law_sections import EnvelopeLaw, IsoflopLaw, Missing, SingleEpochLaw
 from speechscale.records.null_scores import NULL_FILE, NullBand, read_null_scores
 from speechscale.records.repeated_sections import RepeatedLaw
 from speechscale.records.runs import RunRecord, read_record
 from speechscale.records.runs_table import read_curves, read_table
 from speechscale.records.score_columns import score_names
+from speechscale.records.score_law_sections import ScoreLaw
 from speechscale.records.study import STUDY_FILE, AudioSample, StudyFile, read_samples_file, read_study_file
 
 UNSEEN = "_unseen"  # ends the name of a score taken with voices that no model heard in training
