@@ -76,6 +76,7 @@ FILE_DOORS: dict[str, set[str]] = {
     "jobs/encode": {"compute", "speech", "units"},
     "jobs/evaluate": {"compute", "evals"},
     "jobs/evaluate_loss": {"compute", "train"},
+    "jobs/null_scores": {"compute", "evals", "model"},
     "jobs/evaluate_text": {"compute", "datasets", "evals", "model"},
     "jobs/generate": {"compute", "model", "speech", "train", "units"},
     "jobs/interchange": {"model", "train", "units"},

@@ -19,6 +19,8 @@ from run_records import run_spec
 from toy_shards import PREPROCESSING, counter_samples
 from tricks import hear_noise, list_utterances
 
+from speechscale.evals.accuracy import task_accuracies
+from speechscale.evals.conventions import PRESETS
 from speechscale.evals.score import score_pairs
 from speechscale.evals.tasks import read_pairs
 from speechscale.laws import fit_table
@@ -188,7 +190,8 @@ def score(folder: Path) -> Any:
     samples = []
     for item in range(4):
         for correct in (True, False):
-            label = {"task": "t", "group_id": str(item), "pair_id": str(item), "correct": correct}
+            contrast = {"contrast": "ab"[item % 2]}
+            label = {"task": "t", "group_id": str(item), "pair_id": str(item), "correct": correct} | contrast
             units = np.append([item, *rng.integers(0, EOS, 6)], EOS).astype(np.int16)
             samples.append(Sample(f"{item}-{correct}", units, 1.0, {"extra": label}))
     write_shard(folder / "benchmarks" / "shard-0", samples, [], PREPROCESSING)
@@ -196,7 +199,12 @@ def score(folder: Path) -> Any:
     table = score_pairs(
         fixed_model(), pairs, SpecialTokens(before_first=EOS, closing=EOS), dtype=torch.float32
     )
-    return table.select(pl.selectors.numeric().exclude("frequency")).to_dict(as_series=False)
+    intervals = [
+        [each.accuracy, each.low, each.high, each.effective_items]
+        for each in task_accuracies(table, PRESETS["official"])
+    ]
+    numbers = table.select(pl.selectors.numeric().exclude("frequency")).to_dict(as_series=False)
+    return numbers | {"intervals": intervals}
 
 
 def generate_units(_: Path) -> Any:

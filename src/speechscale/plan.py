@@ -11,7 +11,7 @@ from speechscale.errors import UserError, nearest
 from speechscale.laws.best_split import LOG_BUDGETS, Split, best_split, log_budget_for
 from speechscale.laws.design import choose_runs
 from speechscale.laws.draws import LawDraws
-from speechscale.laws.estimates import curve_rows, estimate, loss_estimate, score_estimate, scores_at
+from speechscale.laws.estimates import DRAW_SEED, estimate, loss_estimate, score_estimate
 from speechscale.laws.minimise import Array
 from speechscale.records.flops import FLOPS_PER_PARAM_TOKEN
 from speechscale.records.gpus import gpu_flops
@@ -91,17 +91,22 @@ def plan_target(law: LawDraws, score: str, goal: float, limits: Constraints = Co
             f"the law of {law.name} has no rising curve for {score!r}{nearest(score, set(law.scores))}; it has {known}."
         )
     curve = law.scores[score]
-    ceiling = float(curve.curves[0, 2])
+    ceiling = float(np.median(curve.curves[: curve.points, 2]))
     if not curve.floor < goal < ceiling:
         raise UserError(
             f"{score}={goal:g} cannot be planned for: by this law the score is between chance ({curve.floor:g}) and "
             f"its ceiling ({ceiling:.3g})."
         )
-    needed = -curve.at(goal)
-    losses = np.where(np.isfinite(needed), needed, -np.inf)
-    plan = _plan_least_budget(law, lambda law: losses[curve_rows(law, len(losses))], limits)
+    central = -curve.centre_at(goal)
+    drawn = np.random.default_rng(DRAW_SEED).permutation(-curve.drawn_at(goal))
+
+    def losses(law: LawDraws) -> Array:
+        needed = np.concatenate([np.full(law.points, central), np.resize(drawn, law.draws)])
+        return np.where(np.isfinite(needed), needed, -np.inf)
+
+    plan = _plan_least_budget(law, losses, limits)
     if plan is None:
-        raise UserError(_unreachable(law, score, goal, float(needed[0]), limits))
+        raise UserError(_unreachable(law, score, goal, central, limits))
     return plan
 
 
@@ -358,7 +363,7 @@ def _unreachable(law: LawDraws, score: str, goal: float, loss: float, limits: Co
     limited = " with these unique tokens or this size" if limits.unique_tokens or limits.params else ""
     least = _least_log_loss(law, limits)
     curve = law.scores[score]
-    highest = float(scores_at(curve, np.zeros(1, int), np.atleast_1d(least))[0])
+    highest = float(curve.centre(-np.exp(np.atleast_1d(least)))[0])
     takes = f" It takes a loss of {loss:.4g}, and" if loss > 0 else " No loss is low enough, and"
     return (
         f"{score}={goal:g} is beyond the law of {law.name}{limited}: no budget is enough.{takes} the highest score "

@@ -128,3 +128,18 @@ def test_intervals_have_nominal_coverage(truth: float) -> None:
         for name, score in (("one", micro_accuracy(groups[0])), ("macro", macro_accuracy(groups))):
             inside[name] += score.low <= truth <= score.high
     assert all(0.925 <= count / 1500 <= 0.985 for count in inside.values()), inside
+
+
+def test_contrasts_of_a_score_table_are_resampled_together() -> None:
+    """Ten items of each of six contrasts, which decide all of their items; empty contrasts are no cluster."""
+    right = [1, 1, 0, 1, 0, 1]
+    rows = [
+        {"contrast": f"c{n}", "nll_correct": 2.0 - right[n], "nll_wrong": 1.5, "phenomenon": "p"}
+        for n in range(6)
+        for _ in range(10)
+    ]
+    clustered = headline_scores(score_table(rows))["t"]
+    plain = headline_scores(score_table([row | {"contrast": ""} for row in rows]))["t"]
+    assert clustered.accuracy == plain.accuracy == pytest.approx(4 / 6)
+    assert plain.effective_items == pytest.approx(60) and clustered.effective_items == pytest.approx(5)
+    assert clustered.low < 0.35 < 0.53 < plain.low

@@ -46,3 +46,22 @@ def test_p_value_over_phenomena_enumerates_all_signs(monkeypatch: pytest.MonkeyP
     assert found.p == pytest.approx(np.mean(np.array(sums) >= abs(share.sum()) - 1e-12))
     monkeypatch.setattr("speechscale.evals.compare._MOST_EXACT_ITEMS", 0)
     assert paired_differences(one, two, PRESETS["official"])[0].p == pytest.approx(found.p, abs=0.02)
+
+
+def test_items_of_one_contrast_are_exchanged_together() -> None:
+    """Twenty items of five contrasts, of which four favour the first model: p = 2 (1 + 5) / 32 of a sign test."""
+    better = [1, 1, 1, 1, 0]
+    rows = [{"contrast": f"c{n}", "nll_wrong": 1.5} for n in range(5) for _ in range(4)]
+    won = [better[n // 4] for n in range(20)]
+    one = score_table([row | {"nll_correct": 1.0 if w else 2.0} for row, w in zip(rows, won, strict=True)])
+    two = score_table([row | {"nll_correct": 2.0 if w else 1.0} for row, w in zip(rows, won, strict=True)])
+    (found,) = paired_differences(one, two, PRESETS["official"])
+    (plain,) = paired_differences(
+        *(table.with_columns(contrast=pl.lit("")) for table in (one, two)), PRESETS["official"]
+    )
+    assert found.difference == plain.difference == pytest.approx(0.6)
+    assert found.p == pytest.approx(12 / 32) and plain.p < 0.02
+    assert found.low < 0 < plain.low
+    alone = [table.with_columns(contrast=pl.lit("c")) for table in (one, two)]
+    (single,) = paired_differences(*alone, PRESETS["official"])
+    assert (single.low, single.high, single.p) == (-1.0, 1.0, 1.0)

@@ -59,3 +59,41 @@ def test_repeated_member_is_refused(tmp_path: Path) -> None:
     write_shard(tmp_path / "s1", [Sample("other", again.units, 1.0, again.row)], [], MADE)
     with pytest.raises(UserError, match="two wrong members"):
         list(read_pairs(open_shards(tmp_path), []))
+
+
+def labelled(item: str, which: str, units: list[int], **fields: object) -> Sample:
+    made = member(item, which, units)
+    extra = {
+        **made.row["extra"],
+        **{key: fields.pop(key) for key in ("contrast", "template") if key in fields},
+    }  # type: ignore[dict-item]
+    return Sample(made.id, made.units, 1.0, {**made.row, "extra": extra, **fields})
+
+
+def test_contrasts_are_labelled_or_found_from_transcripts_or_units(tmp_path: Path) -> None:
+    samples = [
+        labelled("a", "correct", [1, 2], contrast="no | some", template="_ dog", transcript="no dog"),
+        labelled("a", "wrong", [3, 2], contrast="no | some", template="_ dog", transcript="some dog"),
+        labelled("b", "correct", [1, 2], transcript="some dog"),
+        labelled("b", "wrong", [3, 2], transcript="no dog"),
+        labelled("c", "correct", [1, 2]),
+        labelled("c", "wrong", [3, 2]),
+        labelled("d", "correct", [4, 3, 2]),
+        labelled("d", "wrong", [4, 1, 2], transcript="only one"),
+    ]
+    write_shard(tmp_path / "s0", samples, [], MADE)
+    found = {pair.group_id: pair for pair in read_pairs(open_shards(tmp_path), [])}
+    assert {name: (pair.contrast, pair.contrast_source) for name, pair in found.items()} == {
+        "a": ("no | some", "label"),
+        "b": ("no / some", "text"),
+        "c": ("1 / 3", "units"),
+        "d": ("1 / 3", "units"),
+    }
+    assert found["a"].template == "_ dog" and found["b"].template == ""
+
+
+def test_members_with_different_contrasts_are_refused(tmp_path: Path) -> None:
+    samples = [labelled("a", "correct", [1], contrast="x"), labelled("a", "wrong", [2], contrast="y")]
+    write_shard(tmp_path / "s0", samples, [], MADE)
+    with pytest.raises(UserError, match="differ in contrast"):
+        list(read_pairs(open_shards(tmp_path), []))

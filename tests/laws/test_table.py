@@ -66,7 +66,10 @@ def test_every_section_is_fitted(law):
     assert speech.envelope.params.gamma < 0 and speech.envelope.curvature.value is not None
     assert set(speech.downstream) == {"agreement", "lexical"}
     assert speech.downstream["agreement"].linear.slope < 0
-    assert speech.downstream["agreement"].saturating.ceiling == 1.0
+    curves = speech.downstream["agreement"].by_loss.members
+    assert set(curves) == {"logistic", "gompertz"} and all(
+        0.5 < law.params.ceiling < 1 for law in curves.values()
+    )
     assert law.efficiency == Missing(missing="one series only; a comparison takes two")
 
 
@@ -249,12 +252,12 @@ def test_imported_models_have_scores_without_losses(tmp_path):
     law = fit_table(pl.concat([speech, text]), bootstrap=200)
     known = fit_table(nano_table(noise=0.002, seed=1, series="text", lift=6.0), bootstrap=200)
     part, with_losses = (table.series["text"].downstream["agreement"] for table in (law, known))
-    for name in ("gamma", "interval95", "saturating_compute"):
+    for name in ("gamma", "interval95", "by_compute"):
         assert getattr(part, name) == getattr(with_losses, name)
-    for name in ("linear", "saturating"):
+    for name in ("linear", "by_loss"):
         assert getattr(part, name) == Missing(missing="not every run with this score has a loss")
     assert "along the path of these runs" in part.emergence.message
-    assert {"power_compute", "saturating_compute"} <= set(part.out_of_sample.rmse)
+    assert {"power_compute", "curve_compute"} <= set(part.out_of_sample.rmse)
     assert isinstance(law.series["text"].single_epoch, Missing)
     assert "its scores count" in law.series["text"].rows.dropped[0].reason
     assert law.efficiency["text/speech"]["agreement"].ratio > 0

@@ -84,6 +84,10 @@ def test_record_reads_back(tmp_path: Path) -> None:
     write_record(record, tmp_path / "record.json")
     assert read_record(tmp_path / "record.json") == record
     assert record.row()["sblimp"] == 0.55 and record.row()["sblimp_items"] == 100
+    assert "sblimp_effective_items" not in record.row()
+    clustered = record.scores["sblimp"].model_copy(update={"effective_items": 40.0})
+    row = record.model_copy(update={"scores": {"sblimp": clustered}}).row()
+    assert row["sblimp_effective_items"] == 40.0
 
 
 def test_file_that_is_no_record_is_refused(tmp_path: Path) -> None:

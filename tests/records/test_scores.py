@@ -63,6 +63,7 @@ def test_scores_file_round_trip_and_its_keys(tmp_path: Path) -> None:
             "pairs",
             "not_scored",
             "remarks",
+            "interval_rule",
             "scores",
         )
     ]

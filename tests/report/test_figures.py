@@ -112,12 +112,18 @@ def test_score_laws_are_drawn_only_for_fitted_scores(figures, finished_study):
         figures["scores-against-compute"].panels[0],
         figures["scores-against-compute"].panels[2],
     )
-    curve = fits["lexical"].saturating_compute
+    curve = fits["lexical"].by_compute
     line = pl.DataFrame(drawn(lexical, "flops", "accuracy", but_not="run"))
-    x = curve.steepness * np.log(line["flops"].to_numpy() / curve.midpoint_flops)
-    wanted = curve.floor + (curve.ceiling - curve.floor) / (1 + np.exp(-x))
-    assert line["accuracy"].to_list() == pytest.approx(wanted)
-    assert fits["sstorycloze"].saturating_compute.missing == "these scores do not rise above chance"
+    angles = []
+    for name, rise in {
+        "logistic": lambda eta: 1 / (1 + np.exp(-eta)),
+        "gompertz": lambda eta: np.exp(-np.exp(-eta)),
+    }.items():
+        params = curve.members[name].params
+        eta = params.steepness * np.log(line["flops"].to_numpy() / params.midpoint)
+        angles.append(np.arcsin(np.sqrt(curve.floor + (params.ceiling - curve.floor) * rise(eta))))
+    assert line["accuracy"].to_list() == pytest.approx(np.sin(np.median(angles, axis=0)) ** 2)
+    assert fits["sstorycloze"].by_compute.missing == "these scores do not rise above chance"
     assert not drawn(sstorycloze, "flops", "accuracy", but_not="run")
 
 

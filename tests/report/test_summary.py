@@ -103,3 +103,11 @@ def test_growth_of_a_score_has_intervals(study_folder):
 
 def _text(folder):
     return "\n".join(findings(read_study_results(folder)))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "wanted"), [(0.4, 0.7, "untrained"), (0.4, 0.58, "above"), (None, None, "above")]
+)
+def test_score_within_the_band_of_untrained_models_is_not_above_chance(low, high, wanted):
+    score = {"accuracy": 0.6, "low": 0.55, "high": 0.65, "chance": 0.5, "null_low": low, "null_high": high}
+    assert relation_to_chance(score) == wanted

@@ -91,7 +91,7 @@ class Oracle:
         return ends | {e for end in ends for e in self.place(end)}
 
     def quantified(self, start: int) -> Iterator[int]:
-        licensed = {"no": "ever", "some": "often"}
+        licensed = {"no": "ever", "some": "already"}
         for phrase in self.bare(start + 1):
             verb = phrase.end + 1
             is_licensed = phrase.living and licensed.get(self.at(start)) == self.at(phrase.end)
@@ -150,16 +150,24 @@ class Oracle:
 
 def coherent(lexicon: Lexicon, text: str) -> bool:
     """Whether the thing fits the topic, is used after the event, and the feeling fits whether the hero gets it."""
-    state, wish, event, use, *feeling = text.lower().removesuffix(".").split(". ")
+    state, wish, event, *later = text.lower().removesuffix(".").split(". ")
     topic = next(
         topic for topic in lexicon.topics if any(state.endswith(f" {word}") for word in topic.states)
     )
     thing = wish.split()[-1]
     on_topic = thing in {form for noun in topic.things for form in (noun.singular, noun.plural)}
     verbs = {form for verb in topic.uses for form in (verb.singular, verb.plural)}
-    is_used_last = use.startswith("then the ") and any(use.endswith(f" {verb} the {thing}") for verb in verbs)
-    feeling_fits = not feeling or feeling[0].split()[-1] in _reactions(lexicon, glad=_gets(lexicon, event))
-    return on_topic and f" {thing}" in event and is_used_last and feeling_fits
+    is_event = f" {thing}" in event and not event.startswith("then the ")
+    is_used_last = not later or (
+        later[0].startswith("then the ") and any(later[0].endswith(f" {verb} the {thing}") for verb in verbs)
+    )
+    if len(later) < 2:
+        return on_topic and is_event and is_used_last
+    user = later[0].removeprefix("then the ").split()[0]
+    hero_gets = _gets(lexicon, event)
+    feeling_fits = later[1].split()[-1] in _reactions(lexicon, glad=hero_gets)
+    hero_uses = later[1].startswith(f"so the {user} ") == hero_gets
+    return on_topic and is_event and is_used_last and feeling_fits and hero_uses
 
 
 def _gets(lexicon: Lexicon, event: str) -> bool:

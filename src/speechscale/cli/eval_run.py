@@ -43,6 +43,13 @@ def run(
     submission: Annotated[
         Path | None, typer.Option(help="ZeroSpeech 2021 submission folder to write; must not exist.")
     ] = None,
+    null: Annotated[
+        int | None,
+        typer.Option(
+            metavar="K",
+            help="Also score K untrained models of the same shape, and show the band of their scores (2 or more).",
+        ),
+    ] = None,
 ) -> None:
     """Score a model on labelled shards: per-item scores, and accuracies with intervals over items.
 
@@ -59,6 +66,9 @@ def run(
 
     An utterance longer than the context is read in windows of one context. Each unit is counted once, and every window
     but the first starts half a context before the first unit that it counts.
+
+    --null K scores K random initialisations of the same shape, writes the bands within which 95 % of such models score
+    to null.json beside the scores, and prints them. A score inside its band shows no learning.
 
     Examples:
         speechscale eval run one-run --benchmarks work/nano/units/benchmarks
@@ -89,10 +99,11 @@ def run(
         compare=compare,
         published=published,
         submission=submission,
+        null=null,
     )
     with spinner("scoring"):
         report = run_evaluation(request)
-    lines = [*evaluation_lines(report.evaluation)]
+    lines = [*evaluation_lines(report.evaluation, report.null)]
     if report.comparison is not None:
         lines += comparison_lines(report.evaluation, report.comparison)
     if report.published is not None:

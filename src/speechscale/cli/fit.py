@@ -30,7 +30,9 @@ def fit(
             help="Score of guessing, where no <score>_chance column and no known benchmark says it."
         ),
     ] = None,
-    ceiling: Annotated[str, typer.Option(help="Best score possible, or 'free' to fit it.")] = "1",
+    ceiling: Annotated[
+        str, typer.Option(help="Best score possible: the ceiling of the curves is fitted below it.")
+    ] = "1",
     law: Annotated[
         str,
         typer.Option(help="What forecasts come from: pooled (four forms) or additive (the published one)."),

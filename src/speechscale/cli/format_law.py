@@ -15,10 +15,10 @@ from speechscale.records.law_sections import (
     Missing,
     MissingIsoflopLaw,
     OpenInterval,
-    ScoreLaw,
     SingleEpochLaw,
 )
 from speechscale.records.repeated_sections import RepeatedLaw, RepeatedRates
+from speechscale.records.score_law_sections import ScoreCurveLaw, ScoreLaw
 
 
 def format_law(law: LawFile) -> str:
@@ -107,6 +107,23 @@ def _scores(downstream: Mapping[str, ScoreLaw | Missing] | Missing | None) -> It
             yield f"  {score}, Q ~ C^gamma"
             yield _parameter("gamma", law.gamma, law.interval95)
             yield f"    {law.emergence.message}"
+            curves = law.by_compute if isinstance(law.by_loss, Missing) else law.by_loss
+            yield from _score_curves(curves)
+
+
+def _score_curves(curves: ScoreCurveLaw | Missing) -> Iterator[str]:
+    """The curves that forecasts are pooled over, and what their backtest says."""
+    if isinstance(curves, Missing):
+        yield f"    forecasts: {curves.missing}"
+        return
+    for name, member in curves.members.items():
+        params = member.params
+        yield (
+            f"    {name} in {curves.against}: midpoint {params.midpoint:.3g}, steepness {params.steepness:.3g}, "
+            f"ceiling {params.ceiling:.3g}; residual variance {member.dispersion:.3g} times that of the items"
+        )
+    backtest = curves.backtest
+    yield f"    {backtest.missing if isinstance(backtest, Missing) else backtest.message}"
 
 
 def _law(

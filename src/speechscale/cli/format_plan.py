@@ -36,7 +36,11 @@ def _rows(plan: Plan) -> list[tuple[str, Estimate, str]]:
     if plan.loss.law_interval95 is not None:
         of_law = Estimate(value=plan.loss.value, interval95=plan.loss.law_interval95)
         rows.append(("", of_law, "of the mean of such runs"))
-    rows += [(name, score, "") for name, score in plan.scores.items()]
+    for name, score in plan.scores.items():
+        rows.append((name, score, "of a new run"))
+        if score.law_interval95 is not None:
+            of_law = Estimate(value=score.value, interval95=score.law_interval95)
+            rows.append(("", of_law, "of the mean of such runs"))
     if plan.audio_hours is not None:
         rows.append(("audio", plan.audio_hours, "hours of speech to collect"))
     if plan.gpu is not None:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from speechscale.evals.published_scores import PublishedScore
     from speechscale.jobs.evaluate import Comparison, Evaluation
+    from speechscale.records.null_scores import NullScores
     from speechscale.records.scores import TaskAccuracy
 
 
-def evaluation_lines(evaluation: Evaluation) -> Iterator[str]:
-    """Warnings, the convention, and every accuracy with its interval."""
+def evaluation_lines(evaluation: Evaluation, null: NullScores | None = None) -> Iterator[str]:
+    """Warnings, the convention, and every accuracy with its interval and the band of untrained models."""
     file = evaluation.file
     for warning in filter(None, (file.not_scored_note, *file.warnings)):
         yield f"{warning}."
@@ -26,8 +27,10 @@ def evaluation_lines(evaluation: Evaluation) -> Iterator[str]:
     )
     if evaluation.existing_tasks:
         yield f"scored before: {', '.join(evaluation.existing_tasks)}"
+    if null:
+        yield f"untrained: 95 % of models of this shape without training score so, by {null.models} of them"
     for each in file.scores:
-        yield _accuracy_line(each)
+        yield _accuracy_line(each) + _null_words(each, null)
 
 
 def comparison_lines(evaluation: Evaluation, comparison: Comparison) -> Iterator[str]:
@@ -56,10 +59,19 @@ def published_lines(published: Sequence[PublishedScore]) -> Iterator[str]:
         yield f"{each.system:<24} {' '.join(numbers)}  {'; '.join(astuple(each.convention))}; {each.source}"
 
 
+def _null_words(each: TaskAccuracy, null: NullScores | None) -> str:
+    band = null.band_of(each) if null else None
+    if band is None:
+        return ""
+    inside = ", within what untrained models score" if band.contains(each.accuracy) else ""
+    return f", untrained [{band.low:.3f}, {band.high:.3f}]{inside}"
+
+
 def _accuracy_line(each: TaskAccuracy) -> str:
     name = ".".join(filter(None, (each.task, each.part))) + (f" ({each.condition})" if each.condition else "")
     mean_over = f"mean over {each.mean_over}, " if each.mean_over else ""
+    effective = "" if each.effective_items is None else f" ({each.effective_items:.0f} effective)"
     return (
         f"{name:<40} {each.accuracy:6.3f}  [{each.low:.3f}, {each.high:.3f}]  "
-        f"{mean_over}{each.items} items, chance {each.chance:g}"
+        f"{mean_over}{each.items} items{effective}, chance {each.chance:g}"
     )

@@ -9,7 +9,8 @@ import numpy as np
 import polars as pl
 
 from speechscale.errors import UserError
-from speechscale.evals.accuracy import Z95
+from speechscale.evals.accuracy import cluster_names
+from speechscale.evals.clusters import VarianceEstimate, clustered_variance, find_clusters
 from speechscale.evals.conventions import with_correct
 from speechscale.records.scores import Convention
 
@@ -38,7 +39,8 @@ def paired_differences(
     """Differences of every task and condition in both score tables, over the pairs with a score in both.
 
     The null hypothesis exchanges the two models item by item, which flips the sign of the item's difference. With one
-    pair per item and no phenomena this is McNemar's exact test.
+    pair per item and no phenomena this is McNemar's exact test. Items that share a contrast or a template are exchanged
+    together, by the way of clusters that moves the difference more.
 
     Raises:
         UserError: no pair is in both tables, or a pair is twice in one table.
@@ -67,8 +69,9 @@ def paired_differences(
 def _paired_difference(
     task: str, condition: str, table: pl.DataFrame, convention: Convention
 ) -> PairedDifference:
-    items = table.group_by("phenomenon", "group_id").agg(pl.col("difference").sum(), pairs=pl.len())
-    items = items.sort("phenomenon", "group_id")
+    item = ["phenomenon", "group_id"]
+    grouped = table.sort("pair_id").group_by(item)
+    items = grouped.agg(pl.col("difference").sum(), *cluster_names(), pairs=pl.len()).sort(item)
     if convention.voices == "mean":
         items = items.with_columns(pl.col("difference") / pl.col("pairs"), pairs=pl.lit(1.0))
     macro = convention.headline == "macro"
@@ -79,13 +82,24 @@ def _paired_difference(
     means = np.bincount(stratum, weights=differences) / pairs_per_stratum
     residuals = (differences - means[stratum] * pairs) / pairs_per_stratum[stratum] / len(means)
     contributions = differences / pairs_per_stratum[stratum] / len(means)
-    mean, half = float(means.mean()), Z95 * math.sqrt((residuals**2).sum())
+    mean = float(means.mean())
+    clusters = find_clusters(items["contrast"].to_numpy(), items["template"].to_numpy())
+    variance = VarianceEstimate(float((residuals**2).sum()))
+    if clusters.single:
+        variance = VarianceEstimate(1.0, freedom=0)
+        contributions = contributions.sum(keepdims=True)
+    elif clusters.ways:
+        weights = pairs / pairs_per_stratum[stratum] / len(means)
+        variance = clustered_variance(residuals, weights, clusters.ways)
+        sums = [np.bincount(way, weights=contributions).astype(float) for way in clusters.ways]
+        contributions = max(sums, key=lambda values: float(values @ values))
+    half = variance.quantile * math.sqrt(variance.variance)
     return PairedDifference(
         task=task,
         condition=condition,
         difference=mean,
-        low=mean - half,
-        high=mean + half,
+        low=max(-1.0, mean - half),
+        high=min(1.0, mean + half),
         p=_sign_flip_p_value(contributions),
         items=items.height,
         pairs=table.height,
@@ -96,7 +110,7 @@ def _sign_flip_p_value(contributions: np.ndarray) -> float:
     """Probability that contributions with random signs sum to at least the observed absolute value.
 
     Args:
-        contributions: float64 [items], which sum to the observed difference.
+        contributions: of items or clusters, float64 [items], which sum to the observed difference.
     """
     contributions = contributions[contributions != 0]
     if not len(contributions):

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from speechscale.errors import UserError
-from speechscale.records.items import Label
+from speechscale.evals.contrasts import ContrastSource, contrast_of_texts, contrast_of_units
+from speechscale.records.items import Label, row_label
+from speechscale.records.json_objects import JsonObject
 from speechscale.records.manifest import id_hash
 from speechscale.records.shards import Shard, open_shards, unigram_identity
 
-_COMMON_LABELS = ("group_id", "voice", "phenomenon", "condition", "prompt")  # equal in both members of a pair
+# Equal in both members of a pair.
+_COMMON_LABELS = ("group_id", "voice", "phenomenon", "condition", "prompt", "contrast", "template")
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,9 @@ class Pair:
     condition: str = ""
     frequency: float | None = None
     prompt: int | None = None  # leading tokens of the prompt, which both members share; None: unknown
+    contrast: str = ""  # what differs between the members; "": nothing, or not known
+    contrast_source: ContrastSource | Literal[""] = ""
+    template: str = ""
     name_correct: str = ""  # of the recording: the stem of its file, or its id
     name_wrong: str = ""
 
@@ -41,6 +47,7 @@ class Pair:
 class _Member:
     label: Label
     name: str
+    text: str  # its transcript; empty where unknown
     units: np.ndarray
 
 
@@ -170,9 +177,9 @@ def _task_names(shards: Sequence[Shard]) -> set[str]:
     return {_label(row, shard).task for shard in shards for row in shard.iterate_rows()}
 
 
-def _label(row: Mapping[str, Any], shard: Shard) -> Label:
+def _label(row: JsonObject, shard: Shard) -> Label:
     try:
-        return Label.model_validate(row["extra"])
+        return row_label(row, shard.folder.absolute().parent.name, shard.folder.absolute().parents[1].name)
     except (KeyError, ValueError) as error:
         raise UserError(f"{shard.folder}: {row['id']} has no benchmark label ({error}).") from error
 
@@ -185,7 +192,8 @@ def _members(shard: Shard) -> Iterator[_Member]:
         units = shard.units[start : end - 1]
         if collapsed and label.prompt:
             units = _without_boundary_repeat(units, label.prompt)
-        yield _Member(label, Path(row.get("source_audio_name") or row["id"]).stem, units)
+        name = Path(row.get("source_audio_name") or row["id"]).stem
+        yield _Member(label, name, row.get("transcript") or "", units)
 
 
 def _without_boundary_repeat(units: np.ndarray, prompt: int) -> np.ndarray:
@@ -203,6 +211,7 @@ def _pair(correct: _Member, wrong: _Member) -> Pair:
             f"{label.task}/{label.pair_id}: {correct.name} and {wrong.name} differ in {differing[0]}, which "
             "the members of a pair share."
         )
+    contrast, source = _contrast(correct, wrong)
     return Pair(
         label.task,
         label.group_id,
@@ -214,6 +223,18 @@ def _pair(correct: _Member, wrong: _Member) -> Pair:
         condition=label.condition,
         frequency=label.frequency,
         prompt=label.prompt,
+        contrast=contrast,
+        contrast_source=source,
+        template=label.template,
         name_correct=correct.name,
         name_wrong=wrong.name,
     )
+
+
+def _contrast(correct: _Member, wrong: _Member) -> tuple[str, ContrastSource]:
+    """What differs between two members: as labelled, else by their transcripts, else by their units."""
+    if correct.label.contrast:
+        return correct.label.contrast, "label"
+    if correct.text and wrong.text:
+        return contrast_of_texts(correct.text, wrong.text), "text"
+    return contrast_of_units(correct.units, wrong.units), "units"

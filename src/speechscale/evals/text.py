@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from speechscale.errors import UserError
+from speechscale.evals.contrasts import contrast_of_texts
 from speechscale.evals.tasks import Pair
 from speechscale.records.text_pairs import TextPair
 
@@ -43,6 +44,8 @@ def _pair(task: str, pair: TextPair, tokenize: Tokenize) -> Pair:
         wrong,
         phenomenon=pair.phenomenon,
         frequency=pair.frequency,
+        contrast=contrast_of_texts(pair.correct, pair.wrong),
+        contrast_source="text",
         prompt=_shared_prompt_tokens(tokenize(pair.prompt), correct, wrong) if pair.prompt else 0,
     )
 

@@ -12,8 +12,10 @@ import polars as pl
 from speechscale.compute import Precision
 from speechscale.errors import UserError
 from speechscale.evals.accuracy import headline_scores, task_accuracies
+from speechscale.evals.contrasts import contrast_sources
 from speechscale.evals.conventions import PRESETS, convention_from_preset, unscored_pairs
 from speechscale.evals.published_scores import PUBLISHED_SCORES, PublishedScore
+from speechscale.jobs.null_scores import require_enough_models, score_untrained_models
 from speechscale.records.revisions import revisions_of
 from speechscale.records.runs import RECORD, read_record, write_record
 from speechscale.records.score_folder import (
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from speechscale.evals.compare import PairedDifference
     from speechscale.evals.tasks import Benchmarks
     from speechscale.jobs.load_model import UnitModel
+    from speechscale.records.null_scores import NullScores
     from speechscale.records.runs import RunRecord, Score
 
 
@@ -63,6 +66,7 @@ class EvaluationRequest:
     compare: Path | None = None  # score table of another model
     published: bool = False
     submission: Path | None = None  # folder to write
+    null: int | None = None  # number of untrained models to score as well
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,16 +86,19 @@ class EvaluationReport:
     comparison: Comparison | None
     published: tuple[PublishedScore, ...] | None
     submission_gaps: list[str] | None  # score files whose splits were not scored
+    null: NullScores | None = None
 
 
 def run_evaluation(request: EvaluationRequest) -> EvaluationReport:
     """Score a model, compare it with another, and write a submission, as far as asked for.
 
     Raises:
-        UserError: see `evaluate`; further, no folder for the scores, a submission folder that exists or would be
-            incomplete, or a score table without a common pair.
+        UserError: see `evaluate`; further, too few untrained models, no folder for the scores, a submission folder that
+            exists or would be incomplete, or a score table without a common pair.
     """
     convention = convention_from_preset(request.preset, **request.switches)
+    if request.null is not None:
+        require_enough_models(request.null)
     if request.out is None and not Path(request.model).is_dir():
         raise UserError("--out is needed: the model has no folder here for its scores.")
     if request.submission and request.submission.exists():
@@ -107,12 +114,24 @@ def run_evaluation(request: EvaluationRequest) -> EvaluationReport:
         unit_offset=request.unit_offset,
         precision=request.precision,
     )
+    null = None
+    if request.null is not None:
+        null = score_untrained_models(
+            request.model,
+            request.benchmarks,
+            out,
+            request.null,
+            evaluation.file,
+            unit_offset=request.unit_offset,
+            precision=request.precision,
+        )
     try:
         return EvaluationReport(
             evaluation=evaluation,
             comparison=_compare(evaluation, request.compare, other),
             published=PUBLISHED_SCORES if request.published else None,
             submission_gaps=_submit(evaluation, request.submission),
+            null=null,
         )
     except UserError as error:
         raise UserError(f"{error} The scores are in {out}.") from error
@@ -238,6 +257,7 @@ def _score_benchmarks(
                 precision=str(dtype).removeprefix("torch."),
                 context=model.model.context,
                 prompts_not_labelled=None if inferred is None else inferred[task],
+                contrasts=contrast_sources(table, task),
             )
             for task in sorted(benchmarks.tasks)
         },

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from speechscale.compute import Precision
 from speechscale.datasets.benchmarks.text import read_text_benchmark
 from speechscale.errors import UserError
+from speechscale.evals.contrasts import contrast_sources
 from speechscale.evals.conventions import PRESETS, convention_from_preset, unscored_pairs
 from speechscale.jobs.evaluate import Evaluation, write_evaluation
 from speechscale.jobs.load_model import parse_hub_id
@@ -22,6 +23,8 @@ from speechscale.records.scores import BenchmarkProvenance, Convention, SpecialT
 from speechscale.records.text_pairs import TextBenchmark
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from speechscale.model.hugging_face import HuggingFaceModel
 
 SERIES = "text"
@@ -170,7 +173,7 @@ def evaluate_text(
         table=scores,
         not_scored=tuple(unscored_pairs(scores, convention)),
         warnings=_warnings(model, written),
-        benchmarks=_provenance(benchmarks, str(dtype).removeprefix("torch."), language_model.context),
+        benchmarks=_provenance(benchmarks, scores, str(dtype).removeprefix("torch."), language_model.context),
     )
     evaluation = write_evaluation(model.source, setup, new, out, kept)
     record = _record(model, tokens_seen, language_model, evaluation, time.perf_counter() - started)
@@ -189,10 +192,12 @@ def _require_official(convention: Convention, table: Path) -> None:
 
 
 def _provenance(
-    benchmarks: Mapping[str, Path], precision: str, context: int
+    benchmarks: Mapping[str, Path], scores: pl.DataFrame, precision: str, context: int
 ) -> dict[str, BenchmarkProvenance]:
     return {
-        task: BenchmarkProvenance(texts=str(path), precision=precision, context=context)
+        task: BenchmarkProvenance(
+            texts=str(path), precision=precision, context=context, contrasts=contrast_sources(scores, task)
+        )
         for task, path in benchmarks.items()
     }
 

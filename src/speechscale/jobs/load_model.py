@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from speechscale.errors import UserError
+from speechscale.model.shape import TrainingPreset
 from speechscale.records.json_objects import read_json_object
 from speechscale.records.scores import Convention, SpecialTokens
 from speechscale.records.shards import Shard, unigram_identity
@@ -37,6 +38,7 @@ class UnitModel:
     kmeans: str | None = None  # SHA-256 of the codebook, where the model records it
     unigram: str | None = None  # SHA-256 of the unigram model, where the model records it
     is_run: bool = False  # a run of this project, which must record its units
+    preset: TrainingPreset = "paper"  # of the initialisation of our own models
 
     def require_same_units(self, shards: list[Shard]) -> str | None:
         """Check that the model was trained on the units of shards.
@@ -157,6 +159,7 @@ def _open_run(source: str, path: Path, device: torch.device) -> UnitModel:
         provenance.kmeans,
         provenance.unigram,
         is_run=True,
+        preset="modern" if provenance.spec.get("preset") == "modern" else "paper",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,15 +10,10 @@ import numpy as np
 from speechscale.laws.allocation import flops_for
 from speechscale.laws.bootstrap import NORMAL_975
 from speechscale.laws.minimise import Array
-from speechscale.laws.scores import (
-    CEILING,
-    Line,
-    SaturatingCurves,
-    ScorePoints,
-    binomial_variance,
-    fit_line,
-    fit_saturating,
-)
+from speechscale.laws.score_curves import ScoreCurves
+from speechscale.laws.score_fit import ScoreProblem, fit_scores
+from speechscale.laws.score_pool import ScorePool, ScoreRequest, fit_score_pools, pooled_curves
+from speechscale.laws.scores import CEILING, Line, Predictor, ScorePoints, binomial_variance, fit_line
 from speechscale.records.seeds import spawn_seed
 
 MIN_RUNS = 5
@@ -56,18 +52,22 @@ class ScoreData:
 
     @property
     def variance(self) -> Array:
-        """Binomial variance of each score (n,); the same for all where the number of items is unknown."""
-        if np.isfinite(self.items).all():
-            return binomial_variance(self.score, self.items)
-        return np.full(len(self.score), max(float(np.var(self.score)), 1e-8))
+        """Binomial variance of each score (n,)."""
+        return self.points("compute").variance
 
-    def on_loss(self, rows: slice = slice(None)) -> ScorePoints:
-        """The scores of some runs against -loss."""
-        return ScorePoints(-self.loss[rows], self.score[rows], self.variance[rows], self.chance)
+    @property
+    def predictors(self) -> tuple[Predictor, ...]:
+        """What the score can be fitted against."""
+        return ("loss", "compute") if self.has_losses else ("compute",)
 
-    def on_compute(self, rows: slice = slice(None)) -> ScorePoints:
-        """The scores of some runs against ln C."""
-        return ScorePoints(np.log(self.flops[rows]), self.score[rows], self.variance[rows], self.chance)
+    def points(self, against: Predictor) -> ScorePoints:
+        """The scores against -loss or ln C."""
+        x = -self.loss if against == "loss" else np.log(self.flops)
+        return ScorePoints(against, x, self.flops, self.score, self.items, self.chance)
+
+    def take(self, rows: slice) -> ScoreData:
+        """Some of the runs."""
+        return ScoreData(self.flops[rows], self.loss[rows], self.score[rows], self.items[rows], self.chance)
 
 
 @dataclass(frozen=True)
@@ -97,52 +97,78 @@ class DownstreamFit:
     data: ScoreData
     power: ScorePowerLaw
     line: Line | None  # of the score against loss; None where a run has no loss
-    with_loss: SaturatingCurves | None
-    with_compute: SaturatingCurves | None
+    by_loss: ScorePool | None  # None where a run has no loss, or no rising curve fits better than chance
+    by_compute: ScorePool | None
     forecast_errors: dict[str, float]  # root mean square error on the most expensive runs, by form
     emergence: EmergenceEstimate
 
 
+@dataclass(frozen=True)
+class ScoreFitOptions:
+    """The best score possible, below which the ceiling is fitted, and the draws behind the intervals."""
+
+    ceiling: float = CEILING
+    draws: int = 1000
+
+
 def fit_downstream(
-    data: ScoreData,
+    scores: Mapping[str, ScoreData],
     laws: Array | None,
+    options: ScoreFitOptions = ScoreFitOptions(),
     *,
-    ceiling: float | None = CEILING,
-    resamples: int = 1000,
     seed: int = 0,
-) -> DownstreamFit:
-    """Fit every form to one score.
+) -> dict[str, DownstreamFit]:
+    """Fit every form to every score; the curves of all scores descend as one batch.
 
     Args:
-        data: runs with the score.
+        scores: runs with each score.
         laws: theta of the single-epoch law and draws of it, (S + 1, 5); None where there is no such law.
-        ceiling: best score possible; None to fit it.
-        resamples: draws behind the intervals.
+        options: of the fit.
         seed: of the draws.
     """
-    with_loss, line = None, None
-    if data.has_losses:
-        with_loss = fit_saturating(
-            data.on_loss(), ceiling=ceiling, draws=resamples, seed=spawn_seed(seed, "loss")
+    seeds = {name: spawn_seed(seed, "score", name) for name in scores}
+    keys = [(name, against) for name, data in scores.items() for against in data.predictors]
+    requests = [
+        ScoreRequest(
+            scores[name].points(against), options.ceiling, options.draws, spawn_seed(seeds[name], against)
         )
-        line = fit_line(data.loss, data.score, 1 / data.variance)
-    with_compute = fit_saturating(
-        data.on_compute(), ceiling=ceiling, draws=resamples, seed=spawn_seed(seed, "compute")
-    )
-    power = fit_power(data, resamples, spawn_seed(seed, "power law"))
+        for name, against in keys
+    ]
+    pools = dict(zip(keys, fit_score_pools(requests), strict=True))
+    errors = held_out_errors_by_form(scores, options.ceiling)
+    return {
+        name: _downstream_fit(
+            data,
+            {against: pools[name, against] for against in data.predictors},
+            errors[name],
+            laws,
+            (options.draws, spawn_seed(seeds[name], "power law")),
+        )
+        for name, data in scores.items()
+    }
+
+
+def _downstream_fit(
+    data: ScoreData,
+    pools: Mapping[Predictor, ScorePool | None],
+    errors: dict[str, float],
+    laws: Array | None,
+    power_draws: tuple[int, int],
+) -> DownstreamFit:
+    line = fit_line(data.loss, data.score, 1 / data.variance) if data.has_losses else None
+    power = fit_power(data, *power_draws)
+    by_loss, by_compute = pools.get("loss"), pools["compute"]
     if line is None:
-        emergence = _emergence_with_compute(data, power, with_compute)
+        emergence = _emergence_with_compute(data, power, _curves(by_compute))
     else:
-        emergence = _emergence_with_loss(data, line, with_loss if laws is not None else with_compute, laws)
-    return DownstreamFit(
-        data=data,
-        power=power,
-        line=line,
-        with_loss=with_loss,
-        with_compute=with_compute,
-        forecast_errors=held_out_errors_by_form(data, ceiling),
-        emergence=emergence,
-    )
+        emergence = _emergence_with_loss(
+            data, line, _curves(by_loss if laws is not None else by_compute), laws
+        )
+    return DownstreamFit(data, power, line, by_loss, by_compute, errors, emergence)
+
+
+def _curves(pool: ScorePool | None) -> ScoreCurves | None:
+    return None if pool is None else pool.curves
 
 
 def fit_power(data: ScoreData, resamples: int, seed: int) -> ScorePowerLaw:
@@ -169,31 +195,48 @@ def fit_power(data: ScoreData, resamples: int, seed: int) -> ScorePowerLaw:
     return ScorePowerLaw(coefficient, float(gamma[0]), gamma[1:], record[0])
 
 
-def held_out_errors_by_form(data: ScoreData, ceiling: float | None) -> dict[str, float]:
-    """Root mean square error of each form on the most expensive third of the runs, when fitted to the others."""
-    cheap = int(np.ceil(CHEAP_SHARE * len(data.score)))
-    if cheap < 4 or cheap == len(data.score):
-        return {}
-    past, future = slice(0, cheap), slice(cheap, None)
-    early = ScoreData(data.flops[past], data.loss[past], data.score[past], data.items[past], data.chance)
+def held_out_errors_by_form(scores: Mapping[str, ScoreData], ceiling: float) -> dict[str, dict[str, float]]:
+    """Root mean square error of each form on the most expensive third of the runs, when fitted to the others.
+
+    Args:
+        scores: runs with each score.
+        ceiling: best score possible.
+    """
+    cheapest = {name: int(np.ceil(CHEAP_SHARE * len(data.score))) for name, data in scores.items()}
+    names = [name for name, data in scores.items() if 4 <= cheapest[name] < len(data.score)]
+    keys = [(name, against) for name in names for against in scores[name].predictors]
+    rng = np.random.default_rng(0)  # nothing is drawn
+    problems = [
+        ScoreProblem(scores[name].take(slice(cheapest[name])).points(against), ceiling, 0, rng)
+        for name, against in keys
+    ]
+    fits = dict(zip(keys, fit_scores(problems), strict=True))
+    errors: dict[str, dict[str, float]] = {name: {} for name in scores}
+    for name in names:
+        data = scores[name]
+        early, late = data.take(slice(cheapest[name])), data.take(slice(cheapest[name], None))
+        forecasts = _simple_forecasts(early, late)
+        for against in data.predictors:
+            curves = pooled_curves(data.chance, fits[name, against])
+            forecasts[f"curve_{against}"] = curves.centre(late.points(against).x)
+        own = {form: float(np.sqrt(np.mean((f - late.score) ** 2))) for form, f in forecasts.items()}
+        # Scores that are all zero have no power law.
+        errors[name] = {form: error for form, error in own.items() if np.isfinite(error)}
+    return errors
+
+
+def _simple_forecasts(early: ScoreData, late: ScoreData) -> dict[str, Array]:
+    """Scores (n,) of the late runs by every form but the curves, fitted to the early runs."""
     power = fit_power(early, 0, 0)
     forecasts = {
-        "chance": np.full(len(data.score) - cheap, data.chance),
-        "mean": np.full(len(data.score) - cheap, np.average(early.score, weights=1 / early.variance)),
-        "power_compute": power.coefficient * data.flops[future] ** power.gamma,
+        "chance": np.full(len(late.score), late.chance),
+        "mean": np.full(len(late.score), np.average(early.score, weights=1 / early.variance)),
+        "power_compute": power.coefficient * late.flops**power.gamma,
     }
-    curves = [("saturating_compute", early.on_compute(), data.on_compute(future))]
-    if data.has_losses:
+    if early.has_losses:
         line = fit_line(early.loss, early.score, 1 / early.variance)
-        forecasts["linear_loss"] = line.slope * data.loss[future] + line.intercept
-        curves.append(("saturating_loss", early.on_loss(), data.on_loss(future)))
-    for name, seen, unseen in curves:
-        curve = fit_saturating(seen, ceiling=ceiling)
-        if curve is not None:
-            forecasts[name] = curve.score(unseen.x)
-    errors = {name: float(np.sqrt(np.mean((f - data.score[future]) ** 2))) for name, f in forecasts.items()}
-    # Scores that are all zero have no power law.
-    return {name: error for name, error in errors.items() if np.isfinite(error)}
+        forecasts["linear_loss"] = line.slope * late.loss + line.intercept
+    return forecasts
 
 
 def emergence_margin(data: ScoreData) -> float:
@@ -211,7 +254,7 @@ def emergence_margin(data: ScoreData) -> float:
 
 
 def _emergence_with_compute(
-    data: ScoreData, power: ScorePowerLaw, curve: SaturatingCurves | None
+    data: ScoreData, power: ScorePowerLaw, curve: ScoreCurves | None
 ) -> EmergenceEstimate:
     """Where runs without losses emerge: along their own path."""
     rises = bool(np.nanquantile(power.draws, 0.025) > 0)
@@ -222,7 +265,7 @@ def _emergence_with_compute(
 
 
 def _emergence_with_loss(
-    data: ScoreData, line: Line, curve: SaturatingCurves | None, laws: Array | None
+    data: ScoreData, line: Line, curve: ScoreCurves | None, laws: Array | None
 ) -> EmergenceEstimate:
     """Where runs with losses emerge: at the loss that the score takes, by the best split of each budget."""
     falls = bool(line.slope + NORMAL_975 * line.slope_se < 0)
@@ -231,12 +274,18 @@ def _emergence_with_loss(
         return EmergenceEstimate(emergence_margin(data), None, np.array([]), refused or "")
     if laws is None:
         return _emergence_along_runs(data, curve)
-    rows = min(len(laws), len(curve.curves))
-    flops = flops_for(laws[:rows], -curve.at(data.chance + emergence_margin(data))[:rows])
+    needed = -_reached(curve, data.chance + emergence_margin(data))
+    rows = min(len(laws), len(needed))
+    flops = flops_for(laws[:rows], needed[:rows])
     return _emergence_at(data, flops, "with the best split of each budget")
 
 
-def _cannot_say(data: ScoreData, curve: SaturatingCurves | None, no_rise: str | None) -> str | None:
+def _reached(curve: ScoreCurves, score: float) -> Array:
+    """The x at which the centre of the curves reaches a score, and draws of it (S + 1,)."""
+    return np.concatenate([[curve.centre_at(score)], curve.drawn_at(score)])
+
+
+def _cannot_say(data: ScoreData, curve: ScoreCurves | None, no_rise: str | None) -> str | None:
     """Why the law gives no emergence of a score; None where it does."""
     if data.chance + emergence_margin(data) >= 1:
         return "the law cannot say: too few items to tell any score from chance"
@@ -247,9 +296,9 @@ def _cannot_say(data: ScoreData, curve: SaturatingCurves | None, no_rise: str | 
     return None
 
 
-def _emergence_along_runs(data: ScoreData, curve: SaturatingCurves) -> EmergenceEstimate:
+def _emergence_along_runs(data: ScoreData, curve: ScoreCurves) -> EmergenceEstimate:
     with np.errstate(over="ignore"):
-        flops = np.exp(curve.at(data.chance + emergence_margin(data)))
+        flops = np.exp(_reached(curve, data.chance + emergence_margin(data)))
     return _emergence_at(data, flops, "along the path of these runs")
 
 

@@ -15,18 +15,17 @@ from speechscale.laws.pool import widened
 from speechscale.laws.published_laws import PUBLISHED_LAWS
 from speechscale.laws.repeated import RATES, log_loss_repeated
 from speechscale.laws.repeated_pool import JOINT, TWO_STAGES, family_rows
-from speechscale.laws.scores import SaturatingCurves
+from speechscale.laws.score_curves import ScoreCurves
 from speechscale.laws.single_epoch import MIN_EXPONENT
 from speechscale.records.forecast_sections import Backtest, ForecastLaw
 from speechscale.records.law import LawFile, SeriesLaw
 from speechscale.records.law_sections import (
     Check,
     Missing,
-    SaturatingLossCurve,
-    ScoreLaw,
     SingleEpochLaw,
 )
 from speechscale.records.repeated_sections import RepeatedBacktest, RepeatedLaw
+from speechscale.records.score_law_sections import ScoreCurveLaw, ScoreLaw
 
 BEYOND_ROUNDING = 1e-9
 NOISE_SEED = 0  # of the noise of new runs, so that the same plan gives the same interval
@@ -42,7 +41,7 @@ class LawDraws:
             does not say what a repetition is worth. The first `points` rows are the fitted laws, the others their
             draws.
         points: number of fitted laws; the median over them is the centre of every estimate.
-        scores: saturating curves in -loss by score.
+        scores: pooled curves in -loss by score.
         smallest: params, tokens and flops of the fitted runs, where known.
         largest: the same.
         noise: standard deviation of ln L of one run around each row, (R,); None where unknown.
@@ -59,7 +58,7 @@ class LawDraws:
     name: str
     theta: Array
     points: int
-    scores: dict[str, SaturatingCurves]
+    scores: dict[str, ScoreCurves]
     smallest: dict[str, float]
     largest: dict[str, float]
     noise: Array | None
@@ -341,19 +340,12 @@ def _evenly(rows: Array, count: int) -> Array:
     return np.asarray(rows[np.linspace(0, len(rows) - 1, count).round().astype(int)])
 
 
-def _score_curves(content: SeriesLaw) -> dict[str, SaturatingCurves]:
-    """The saturating curves in loss of every score that has one."""
+def _score_curves(content: SeriesLaw) -> dict[str, ScoreCurves]:
+    """The pooled curves in loss of every score that has them."""
     laws = content.downstream if isinstance(content.downstream, dict) else {}
-    curves = {score: law.saturating for score, law in laws.items() if isinstance(law, ScoreLaw)}
+    curves = {score: law.by_loss for score, law in laws.items() if isinstance(law, ScoreLaw)}
     return {
-        score: _curves(curve) for score, curve in curves.items() if isinstance(curve, SaturatingLossCurve)
+        score: ScoreCurves.from_section(curve)
+        for score, curve in curves.items()
+        if isinstance(curve, ScoreCurveLaw)
     }
-
-
-def _curves(curve: SaturatingLossCurve) -> SaturatingCurves:
-    """The curve and its draws against -loss, with which it rises."""
-    draws = curve.draws
-    ceilings = draws.ceiling or [curve.ceiling] * len(draws.steepness)
-    drawn = np.column_stack([-np.array(draws.midpoint_loss), draws.steepness, ceilings])
-    fitted = [-curve.midpoint_loss, curve.steepness, curve.ceiling]
-    return SaturatingCurves(curve.floor, np.vstack([fitted, drawn]), curve.dispersion)

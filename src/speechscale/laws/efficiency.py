@@ -48,23 +48,24 @@ def _ratio(fast: str, slow: str, one: DownstreamFit, other: DownstreamFit) -> Ef
 def _crossing(fast: str, slow: str, one: DownstreamFit, other: DownstreamFit) -> Crossing | Missing:
     """The compute at which `slow` reaches the best score of the runs of `fast`."""
     goal = float(one.data.score.max())
-    if other.with_compute is None:
+    if other.by_compute is None:
         return Missing(
             missing=f"the scores of {slow} do not rise above chance, so no crossing can be forecast"
         )
     if goal <= other.data.chance:
         return Missing(missing=f"the best score of {fast}, {goal:.3f}, is not above chance")
+    curves = other.by_compute.curves
     with np.errstate(over="ignore"):
-        flops = np.exp(np.minimum(other.with_compute.at(goal), 700.0))
-    if flops[0] > MAX_FLOPS:
+        flops, drawn = (np.exp(np.minimum(x, 700.0)) for x in (curves.centre_at(goal), curves.drawn_at(goal)))
+    if flops > MAX_FLOPS:
         return Crossing(
             score=goal, flops=None, message=f"{slow} never reaches {goal:.3f}, the best score of {fast}"
         )
-    draws = percentile_interval(np.where(flops[1:] > MAX_FLOPS, np.inf, flops[1:]))
+    draws = percentile_interval(np.where(drawn > MAX_FLOPS, np.inf, drawn))
     return Crossing(
         score=goal,
-        flops=float(flops[0]),
+        flops=float(flops),
         interval95=draws,
-        message=f"{slow} is expected to reach {goal:.3f}, the best score of {fast}, at {flops[0]:.3g} FLOPs"
+        message=f"{slow} is expected to reach {goal:.3f}, the best score of {fast}, at {flops:.3g} FLOPs"
         + ("" if draws else "; the upper end is open: some draws never reach it"),
     )

@@ -7,33 +7,46 @@ import numpy as np
 from speechscale.laws.bootstrap import percentile_interval
 from speechscale.laws.draws import LawDraws
 from speechscale.laws.minimise import Array
-from speechscale.laws.scores import SaturatingCurves, logistic
-from speechscale.records.plan import Estimate, LossEstimate
+from speechscale.laws.pool import widened
+from speechscale.laws.score_curves import ScoreCurves
+from speechscale.laws.scores import to_angle, to_score
+from speechscale.records.law_sections import Interval
+from speechscale.records.plan import Estimate, LossEstimate, ScoreEstimate
 
+DRAW_SEED = 1  # of draws of scores, so that the same plan gives the same interval
 ROUNDING = 1e-9  # spread of a logarithm below which all rows hold the same number
 
 
-def curve_rows(law: LawDraws, curves: int) -> Array:
-    """Row of a score's curve for each row of the law: the fitted curve for fitted laws, the draws in turn for draws."""
-    return np.concatenate(
-        [np.zeros(law.points, int), 1 + np.arange(law.draws) % max(curves - 1, 1)]
-        if curves > 1
-        else [np.zeros(len(law.theta), int)]
-    )
+def score_estimate(law: LawDraws, curve: ScoreCurves, log_loss: Array) -> ScoreEstimate:
+    """The score of a new run at ln L (R,) by every row of the law, and of the mean of runs so made.
+
+    The chain from loss to score is drawn: draws of the loss, widened by the law's backtest, go through draws of the
+    curve. What a curve differs from the centre of the curves, and the noise of items and runs around it, is widened by
+    the backtest of the score. All of this is on the angular scale, so that no interval leaves [0, 1].
+    """
+    value = float(curve.centre(-np.exp(law.centre(log_loss)[None]))[0])
+    if not law.draws or not curve.draws:
+        return ScoreEstimate(value=value, interval95=None, law_interval95=None)
+    rng = np.random.default_rng(DRAW_SEED)
+    # Draws of law and of curve are in blocks by member; a random order crosses the members of both.
+    rows = curve.points + rng.permutation(np.resize(np.arange(curve.draws), law.draws))
+    noise = curve.noise[rows] * rng.standard_normal(law.draws)
+    of_law = _interval(curve, rows, law.widened(log_loss), np.zeros(law.draws))
+    new_run = _interval(curve, rows, law.widened(law.with_noise(log_loss)), noise)
+    if of_law and new_run:  # noise only widens, which few draws may not show in the last digit
+        new_run = min(new_run[0], of_law[0]), max(new_run[1], of_law[1])
+    return ScoreEstimate(value=value, interval95=new_run, law_interval95=of_law)
 
 
-def scores_at(curve: SaturatingCurves, rows: Array, log_loss: Array) -> Array:
-    """The score (S,) at ln L (S,) by the given rows of its curve."""
-    midpoint, steepness, ceiling = curve.curves[rows].T
-    return logistic(-np.exp(log_loss), curve.floor, midpoint, steepness, ceiling)
-
-
-def score_estimate(law: LawDraws, curve: SaturatingCurves, log_loss: Array) -> Estimate:
-    """The score at the central loss, with the draws of curve and widened law."""
-    rows = curve_rows(law, len(curve.curves))
-    value = scores_at(curve, rows[:1], law.centre(log_loss)[None])[0]
-    drawn = scores_at(curve, rows[law.points :], law.widened(log_loss)) if law.draws else np.empty(0)
-    return Estimate(value=float(value), interval95=percentile_interval(drawn))
+def _interval(curve: ScoreCurves, rows: Array, log_loss: Array, noise: Array) -> Interval | None:
+    """Interval of the score by rows of the curve (S,) at ln L (S,), with angular noise (S,)."""
+    x = -np.exp(log_loss)
+    finite = np.isfinite(x)
+    centre = np.full(len(x), np.nan)
+    centre[finite] = to_angle(curve.centre(x[finite]))
+    drawn = to_angle(curve.score(x[:, None], rows)[:, 0]) + noise
+    angles = widened(drawn, centre, curve.scale)
+    return percentile_interval(np.where(finite, to_score(angles), np.nan))
 
 
 def estimate(law: LawDraws, log_rows: Array) -> Estimate:

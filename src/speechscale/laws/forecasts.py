@@ -21,7 +21,8 @@ def forecast_runs(law: LawDraws, design: pl.DataFrame) -> pl.DataFrame:
     Returns:
         One row a run: `run, params, tokens, flops`; `loss` with the 95 % interval of a new run (`loss_low`,
         `loss_high`) and of the law (`law_low`, `law_high`); `beyond`, the largest factor by which N, D or C is outside
-        the fitted runs, 1 inside; and `<score>, <score>_low, <score>_high`. Intervals are null where the law has none.
+        the fitted runs, 1 inside; and `<score>, <score>_low, <score>_high, <score>_law_low, <score>_law_high` alike.
+        Intervals are null where the law has none.
     """
     params, tokens = design["params"].to_numpy(), design["tokens"].to_numpy()
     flops = design["flops"].to_numpy() if "flops" in design.columns else training_flops(params, tokens)
@@ -58,6 +59,7 @@ def _scores(law: LawDraws, log_loss: np.ndarray) -> dict[str, float | None]:
         found = score_estimate(law, curve, log_loss)
         columns[name] = found.value
         columns[f"{name}_low"], columns[f"{name}_high"] = _ends(found.interval95)
+        columns[f"{name}_law_low"], columns[f"{name}_law_high"] = _ends(found.law_interval95)
     return columns
 
 

@@ -5,31 +5,38 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
+from speechscale.laws.backtest import LEVELS, BacktestSplit
 from speechscale.laws.bootstrap import percentile_interval
-from speechscale.laws.downstream import MIN_RUNS, DownstreamFit, ScoreData, fit_downstream
+from speechscale.laws.downstream import MIN_RUNS, DownstreamFit, ScoreData, ScoreFitOptions, fit_downstream
 from speechscale.laws.fitted import FittedLaw
 from speechscale.laws.minimise import Array
-from speechscale.laws.scores import Line, SaturatingCurves
+from speechscale.laws.score_curves import LINKS
+from speechscale.laws.score_fit import ScoreFit
+from speechscale.laws.score_pool import MIN_CHEAPER_RUNS, MIN_VALUES, ScorePool
+from speechscale.laws.scores import CEILING, FEW_ITEMS, Line, Predictor, to_score
 from speechscale.laws.sections import finite_or_none
 from speechscale.records.law import FitOptions, rounded
-from speechscale.records.law_sections import (
-    ComputeCurveIntervals,
+from speechscale.records.law_sections import Interval, Missing
+from speechscale.records.score_columns import independent_items, known_chance
+from speechscale.records.score_law_sections import (
     LinearScoreLaw,
-    LossCurveDraws,
-    LossCurveIntervals,
-    Missing,
     OutOfSample,
-    SaturatingComputeCurve,
-    SaturatingLossCurve,
+    ScoreBacktest,
+    ScoreBacktestSplit,
+    ScoreCurveLaw,
+    ScoreCurveParams,
     ScoreEmergence,
+    ScoreForecastErrors,
     ScoreLaw,
+    ScoreMemberLaw,
 )
-from speechscale.records.score_columns import known_chance
-from speechscale.records.seeds import spawn_seed
 
 BELOW_CHANCE = 3.0  # binomial standard deviations
-FEW_ITEMS = 100  # assumed where the number of items is unknown
 _NO_LOSS = "not every run with this score has a loss"
+_NOT_BACKTESTED = (
+    f"not backtested: no split leaves {MIN_CHEAPER_RUNS} cheaper runs or more with {MIN_VALUES} values of loss or "
+    "compute, and a dearer run"
+)
 _NO_RISE = "these scores do not rise above chance"
 
 
@@ -44,21 +51,16 @@ def downstream(
         base_law: the single-epoch law; None where it is missing.
         options: of the fit.
     """
-    content: dict[str, ScoreLaw | Missing] = {}
-    fits: dict[str, DownstreamFit] = {}
-    for name in names:
-        data = _score_data(done, name, options)
-        if isinstance(data, Missing):
-            content[name] = data
-            continue
-        fits[name] = fit_downstream(
-            data,
-            base_law.laws if base_law else None,
-            ceiling=options.ceiling,
-            resamples=options.bootstrap,
-            seed=spawn_seed(options.seed, "score", name),
-        )
-        content[name] = _score(fits[name])
+    found = {name: _score_data(done, name, options) for name in names}
+    fits = fit_downstream(
+        {name: data for name, data in found.items() if isinstance(data, ScoreData)},
+        base_law.laws if base_law else None,
+        ScoreFitOptions(options.ceiling or CEILING, options.bootstrap),
+        seed=options.seed,
+    )
+    content = {
+        name: data if isinstance(data, Missing) else _score(fits[name]) for name, data in found.items()
+    }
     return content if names else Missing(missing="the table has no score columns"), fits
 
 
@@ -66,8 +68,7 @@ def _score_data(done: pl.DataFrame, name: str, options: FitOptions) -> ScoreData
     scored = done.filter(pl.col(name).is_not_null())
     if scored.height < MIN_RUNS:
         return Missing(missing=f"{scored.height} runs have this score; {MIN_RUNS} are the least")
-    unknown = pl.Series(f"{name}_items", [None] * scored.height, dtype=pl.Float64)
-    items = scored.get_column(f"{name}_items", default=unknown).fill_null(np.nan).to_numpy()
+    items = independent_items(scored, name).fill_null(np.nan).to_numpy()
     chance = _chance(scored, name, options)
     if chance is None:
         return Missing(
@@ -112,12 +113,8 @@ def _score(fit: DownstreamFit) -> ScoreLaw:
         coefficient=finite_or_none(fit.power.coefficient),
         interval95=percentile_interval(fit.power.draws),
         linear=_linear(fit.line),
-        saturating=_loss_curve(fit.with_loss)
-        if fit.with_loss
-        else Missing(missing=_NO_RISE if fit.data.has_losses else _NO_LOSS),
-        saturating_compute=_compute_curve(fit.with_compute)
-        if fit.with_compute
-        else Missing(missing=_NO_RISE),
+        by_loss=_curve_law(fit.by_loss) or Missing(missing=_NO_RISE if fit.data.has_losses else _NO_LOSS),
+        by_compute=_curve_law(fit.by_compute) or Missing(missing=_NO_RISE),
         out_of_sample=OutOfSample(rmse=errors, best=min(errors, key=errors.__getitem__))
         if errors
         else Missing(missing="too few runs to fit on the cheap ones and forecast the expensive ones"),
@@ -144,41 +141,77 @@ def _open_end(fit: DownstreamFit) -> str:
     return "; the upper end is open: some draws of the law never get there"
 
 
-def _loss_curve(curve: SaturatingCurves) -> SaturatingLossCurve:
-    centre, steepness, ceiling = curve.curves.T
-    draws = {"midpoint_loss": rounded(-centre[1:]), "steepness": rounded(steepness[1:])}
-    if np.ptp(ceiling[1:]) != 0:
-        draws["ceiling"] = rounded(ceiling[1:])
-    return SaturatingLossCurve(
-        floor=curve.floor,
-        ceiling=float(ceiling[0]),
-        midpoint_loss=float(-centre[0]),
-        steepness=float(steepness[0]),
-        dispersion=curve.dispersion,
-        interval95=LossCurveIntervals(
-            ceiling=percentile_interval(ceiling[1:]),
-            midpoint_loss=percentile_interval(-centre[1:]),
-            steepness=percentile_interval(steepness[1:]),
-        ),
-        draws=LossCurveDraws(**draws),
+def _curve_law(pool: ScorePool | None) -> ScoreCurveLaw | None:
+    if pool is None:
+        return None
+    points = pool.points
+    weight = 1 / len(pool.fits)
+    return ScoreCurveLaw(
+        against=points.against,
+        floor=points.chance,
+        items=points.usual_items,
+        members={fit.member: _member(fit, points.against, weight) for fit in pool.fits}
+        | {fit.member: _member(fit, points.against, 0.0) for fit in pool.left_out},
+        scale=pool.curves.scale,
+        backtest=_backtest(pool),
     )
 
 
-def _compute_curve(curve: SaturatingCurves) -> SaturatingComputeCurve:
-    centre, steepness, ceiling = curve.curves.T
-    return SaturatingComputeCurve(
-        floor=curve.floor,
-        ceiling=float(ceiling[0]),
-        midpoint_flops=float(_flops(centre[0])),
-        steepness=float(steepness[0]),
-        dispersion=curve.dispersion,
-        interval95=ComputeCurveIntervals(
-            ceiling=percentile_interval(ceiling[1:]),
-            midpoint_flops=percentile_interval(_flops(centre[1:])),
-            steepness=percentile_interval(steepness[1:]),
+def _member(fit: ScoreFit, against: Predictor, weight: float) -> ScoreMemberLaw:
+    values, drawn = _values(fit.curve, against), _values(fit.draws if weight else fit.draws[:0], against)
+    names = tuple(ScoreCurveParams.model_fields)
+    return ScoreMemberLaw(
+        formula=LINKS[fit.member].formula,
+        params=ScoreCurveParams[float](**dict(zip(names, values.tolist(), strict=True))),
+        interval95=ScoreCurveParams[Interval | None](
+            **{name: percentile_interval(drawn[:, k]) for k, name in enumerate(names)}
         ),
+        dispersion=fit.dispersion,
+        noise=fit.noise,
+        weight=weight,
+        converged=fit.converged,
+        draws=ScoreCurveParams[list[float]](**{name: rounded(drawn[:, k]) for k, name in enumerate(names)}),
     )
 
 
-def _flops(log_flops: Array) -> Array:
-    return np.exp(np.minimum(log_flops, 700.0))
+def _values(curves: Array, against: Predictor) -> Array:
+    """(midpoint, steepness, ceiling) (..., 3) with the midpoint as a loss or a compute."""
+    midpoint = curves[..., 0]
+    values = np.array(curves)
+    values[..., 0] = -midpoint if against == "loss" else np.exp(np.clip(midpoint, -700.0, 700.0))
+    return values
+
+
+def _backtest(pool: ScorePool) -> ScoreBacktest | Missing:
+    if not pool.splits:
+        return Missing(missing=_NOT_BACKTESTED)
+    splits = [_backtest_split(split, pool.points.score[split.dearer]) for split in pool.splits]
+    error = max(split.pool.mean_absolute for split in splits)
+    parts = [
+        f"{split.pool.inside95 or 0.0:.0%} of {split.forecast} at up to {split.distance:.3g} times the compute"
+        for split in splits
+    ]
+    return ScoreBacktest(
+        splits=splits,
+        message=f"fitted to its cheaper runs, the pooled curve misses the scores of its dearer runs by "
+        f"{100 * error:.2g} points or less (mean absolute error); inside the 95 % interval of a new score: "
+        + ", ".join(parts),
+    )
+
+
+def _backtest_split(split: BacktestSplit, observed: Array) -> ScoreBacktestSplit:
+    low, high = (to_score(end) for end in split.interval(LEVELS[-1]))
+    inside = float(np.mean((low <= observed) & (observed <= high)))
+    return ScoreBacktestSplit(
+        factor=split.factor,
+        fitted=len(split.cheaper),
+        forecast=len(split.dearer),
+        distance=float(split.distance.max()),
+        pool=_errors(split.centre, observed).model_copy(update={"inside95": inside}),
+        members={name: _errors(row, observed) for name, row in split.members.items()},
+    )
+
+
+def _errors(angles: Array, observed: Array) -> ScoreForecastErrors:
+    error = to_score(angles) - observed
+    return ScoreForecastErrors(mean_absolute=float(np.mean(np.abs(error))), bias=float(np.mean(error)))

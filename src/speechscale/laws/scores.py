@@ -1,34 +1,60 @@
-"""Forms that tie a score to loss or to compute, and their fit with binomial weights.
-
-Linear and power-law forms: Cuervo and Marxer 2024. The saturating form is a logistic between chance and a ceiling,
-Q = floor + (ceiling - floor) / (1 + exp(-k (x - m))), with x = -loss or ln C (Dubey et al. 2024, section 3.2.1;
-Gadre et al. 2024, arXiv 2403.08540, predict a score from the loss in the same two steps). Arrays are float64.
-"""
+"""Scores of runs with the variance of their items, the angular scale on which they are forecast, and a line of them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
-from speechscale.laws.minimise import Array, QuadraticModel, minimise
+from speechscale.laws.minimise import Array
 
 CEILING = 1.0
+FEW_ITEMS = 100  # assumed where the number of items is unknown
+Predictor = Literal["loss", "compute"]
 
 
 @dataclass(frozen=True)
 class ScorePoints:
-    """Scores of n runs against x = -loss or ln C: x (n,), score (n,) in [0, 1], its variance (n,), and chance."""
+    """Scores of n runs against x = -loss or ln C.
 
+    Attributes:
+        against: what x is.
+        x: (n,).
+        flops: compute of each run, (n,).
+        score: fraction of right answers, (n,).
+        items: number of items, (n,); NaN where unknown.
+        chance: score of guessing.
+    """
+
+    against: Predictor
     x: Array
+    flops: Array
     score: Array
-    variance: Array
+    items: Array
     chance: float
 
     @property
-    def weights(self) -> Array:
-        """Inverse variances, (n,)."""
-        return 1.0 / self.variance
+    def has_items(self) -> bool:
+        """Whether every number of items is known."""
+        return bool(np.isfinite(self.items).all())
+
+    @property
+    def usual_items(self) -> float:
+        """Number of items of a new score: the median, or FEW_ITEMS where it is unknown."""
+        return float(np.median(self.items)) if self.has_items else float(FEW_ITEMS)
+
+    @property
+    def variance(self) -> Array:
+        """Binomial variance (n,); where the number of items is unknown, that of FEW_ITEMS, to be scaled to the fit."""
+        items = self.items if self.has_items else np.full(len(self.score), float(FEW_ITEMS))
+        return binomial_variance(self.score, items)
+
+    def take(self, rows: np.ndarray) -> ScorePoints:
+        """Some of the runs."""
+        return replace(
+            self, x=self.x[rows], flops=self.flops[rows], score=self.score[rows], items=self.items[rows]
+        )
 
 
 def binomial_variance(score: Array, items: Array) -> Array:
@@ -37,121 +63,14 @@ def binomial_variance(score: Array, items: Array) -> Array:
     return shrunk * (1 - shrunk) / items
 
 
-class LogisticObjective:
-    """The weighted squared error of the saturating form, for many theta at once.
-
-    theta (S, 3) = (c, ln k, ceiling logit): eta = k x - c with x standardised, ceiling = chance + (1 - chance) sigma.
-    """
-
-    def __init__(self, x: Array, chance: float) -> None:
-        self.x, self.chance = x, chance
-
-    def __call__(self, theta: Array, score: Array, weights: Array, damping: Array) -> QuadraticModel:
-        """The local models at S points; see `minimise.Objective` for the shapes."""
-        value, jacobian = self.predict(theta)
-        residual = value - score
-        transposed = np.swapaxes(jacobian, 1, 2)
-        gram = transposed @ (weights[..., None] * jacobian)
-        return QuadraticModel(
-            0.5 * np.einsum("sn,sn->s", weights * residual, residual),
-            np.einsum("sn,snp->sp", weights * residual, jacobian),
-            gram * (1 + damping[:, None, None]),
-        )
-
-    def predict(self, theta: Array) -> tuple[Array, Array]:
-        """Scores (S, n) and their derivatives by theta (S, n, 3)."""
-        shift, log_k, top = (theta[:, k, None] for k in range(3))
-        steepness = np.exp(np.clip(log_k, -30, 30))
-        rise = _sigmoid(steepness * self.x - shift)
-        span = (1 - self.chance) * _sigmoid(top)
-        slope = span * rise * (1 - rise)
-        columns = [-slope, slope * steepness * self.x, span * rise * (1 - _sigmoid(top))]
-        return self.chance + span * rise, np.stack(columns, axis=-1)
+def to_angle(score: Array) -> Array:
+    """arcsin(sqrt(score)), on which binomial noise is 1 / (2 sqrt(items)) at every score (Anscombe 1948)."""
+    return np.asarray(np.arcsin(np.sqrt(np.clip(score, 0.0, 1.0))))
 
 
-@dataclass(frozen=True)
-class SaturatingCurves:
-    """A fitted logistic in row 0 and draws of it below: rows of (midpoint, steepness k, ceiling)."""
-
-    floor: float
-    curves: Array  # (S, 3)
-    dispersion: (
-        float  # residual over binomial variance; above 1 where runs differ by more than their items explain
-    )
-
-    def score(self, x: Array, row: int | slice = 0) -> Array:
-        """The score at x by one curve or several."""
-        return logistic(x, self.floor, *np.moveaxis(self.curves[row], -1, 0))
-
-    def at(self, score: float) -> Array:
-        """The x (S,) at which each curve reaches a score; infinite where its ceiling is below the score."""
-        midpoint, steepness, ceiling = self.curves.T
-        with np.errstate(invalid="ignore", divide="ignore"):
-            share = (score - self.floor) / (ceiling - self.floor)
-            return np.where(share < 1, midpoint + np.log(share / (1 - share)) / steepness, np.inf)
-
-
-def logistic(x: Array, floor: float, midpoint: Array, steepness: Array, ceiling: Array) -> Array:
-    """A logistic between floor and ceiling.
-
-    Args:
-        x: -loss or ln C, of any shape that broadcasts with the parameters.
-        floor: score of guessing.
-        midpoint: x halfway between floor and ceiling.
-        steepness: k.
-        ceiling: best score possible.
-    """
-    return floor + (ceiling - floor) * _sigmoid(steepness * (x - midpoint))
-
-
-def fit_saturating(
-    data: ScorePoints, *, ceiling: float | None = CEILING, draws: int = 0, seed: int = 0
-) -> SaturatingCurves | None:
-    """Fit the saturating form, and `draws` of it under the noise of items and of runs.
-
-    Args:
-        data: scores of n runs.
-        ceiling: best score possible; None to fit it.
-        draws: how many, S.
-        seed: of the noise.
-
-    Returns:
-        None where no rising curve fits better than chance does.
-    """
-    centre, spread = data.x.mean(), max(float(data.x.std()), 1e-12)
-    form = LogisticObjective((data.x - centre) / spread, data.chance)
-    basis = np.eye(3) if ceiling is None else np.eye(3)[:, :2]
-    found = minimise(form, _logistic_starts(data.chance, ceiling), data.score, data.weights, basis=basis)
-    best = found.theta[np.argmin(found.value)][None]
-    predicted = form.predict(best)[0][0]
-    flat = 0.5 * np.sum(data.weights * (data.chance - data.score) ** 2)
-    if found.value.min() >= flat:
-        return None
-    freedom = max(len(data.x) - basis.shape[1], 1)
-    dispersion = max(1.0, float(np.sum(data.weights * (predicted - data.score) ** 2)) / freedom)
-    theta = best
-    if draws:
-        noise = np.random.default_rng(seed).standard_normal((draws, len(data.x)))
-        resampled = predicted + noise * np.sqrt(dispersion * data.variance)
-        start = np.repeat(best, draws, axis=0)
-        theta = np.concatenate([best, minimise(form, start, resampled, data.weights, basis=basis).theta])
-    steepness = np.exp(np.clip(theta[:, 1], -30, 30))
-    curves = np.stack(
-        [
-            centre + spread * theta[:, 0] / steepness,
-            steepness / spread,
-            data.chance + (1 - data.chance) * _sigmoid(theta[:, 2]),
-        ],
-        axis=1,
-    )
-    return SaturatingCurves(data.chance, curves, dispersion)
-
-
-def _logistic_starts(chance: float, ceiling: float | None) -> Array:
-    share = 0.5 if ceiling is None else (ceiling - chance) / (1 - chance)
-    top = np.log(share / (1 - share)) if share < 1 else 40.0
-    shifts, steps = np.meshgrid([-4, -2, 0, 2, 4, 7], np.log([0.3, 1.0, 3.0]), indexing="ij")
-    return np.column_stack([shifts.ravel(), steps.ravel(), np.full(shifts.size, top)])
+def to_score(angle: Array) -> Array:
+    """The score of an angle; angles outside [0, pi/2] are the scores 0 and 1, so that intervals stay in [0, 1]."""
+    return np.asarray(np.sin(np.clip(angle, 0.0, np.pi / 2)) ** 2)
 
 
 @dataclass(frozen=True)
@@ -178,7 +97,3 @@ def fit_line(x: Array, y: Array, weights: Array) -> Line:
     freedom = max(len(x) - 2, 1)
     error = float(np.sqrt(max(float(weights @ residual**2) / freedom, 1e-300) / spread))
     return Line(slope, float(mean_y - slope * mean_x), r2, error)
-
-
-def _sigmoid(x: Array) -> Array:
-    return np.asarray(0.5 * (1 + np.tanh(0.5 * x)))

@@ -23,12 +23,12 @@ from speechscale.records.law_sections import (
     Missing,
     MissingIsoflopLaw,
     Rows,
-    ScoreLaw,
     Section,
     SingleEpochLaw,
 )
 from speechscale.records.repeated_sections import RepeatedLaw
 from speechscale.records.revisions import made_by
+from speechscale.records.score_law_sections import ScoreLaw
 from speechscale.records.seal import sha256_json, write_file
 from speechscale.records.validation import first_fault
 

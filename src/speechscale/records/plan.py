@@ -32,6 +32,12 @@ class LossEstimate(Estimate):
     law_interval95: Interval | None
 
 
+class ScoreEstimate(Estimate):
+    """A score with two intervals: `interval95` for one new run, `law_interval95` for the mean of runs so made."""
+
+    law_interval95: Interval | None
+
+
 class GpuEstimate(BaseModel):
     """Time on a named GPU at a model FLOPs utilisation, and its price where one was given."""
 
@@ -76,7 +82,7 @@ class Plan(BaseModel):
     epochs: Estimate
     unique_tokens: float | None
     loss: LossEstimate
-    scores: dict[str, Estimate]
+    scores: dict[str, ScoreEstimate]
     audio_hours: Estimate | None
     gpu: GpuEstimate | None
     beyond: dict[str, float]  # factors above 1 by which params, tokens, flops are outside the fitted runs

@@ -30,7 +30,7 @@ Stage = Literal[
     "fit",
 ]
 STAGE_REVISIONS: dict[Stage, int] = {
-    "story corpus": 1,  # texts of the story world
+    "story corpus": 2,  # texts of the story world; 2: mirrored items of many contrasts, "already" for "often"
     "speech": 1,  # waveforms of synthesised speech
     "k-means": 1,
     "encode": 1,  # waveforms to shards of units
@@ -40,10 +40,10 @@ STAGE_REVISIONS: dict[Stage, int] = {
     "text tokens": 1,  # transcripts to characters
     "subset": 1,  # selection of one dataset of shards
     "train": 2,  # 2: every run and every corpus of a mixture has a random stream of its own
-    "score": 1,
+    "score": 2,  # 2: intervals over clusters of items
     "generate": 1,  # units and waveforms drawn from a model
-    # Laws; 2: random streams of their own; 3: the pool of forecasts; 4: its members and scale, scores pooled, repeated
-    # data pooled, IsoFLOP by its FLOPs, noise
+    # Laws; 2: random streams of their own; 3: the pool of forecasts; 4: its members and scale, scores pooled,
+    # repeated data pooled, IsoFLOP by its FLOPs, noise
     "fit": 4,
 }
 

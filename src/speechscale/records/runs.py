@@ -19,7 +19,7 @@ Status = Literal["done", "diverged", "failed", "imported"]  # imported: trained 
 
 
 class Score(BaseModel):
-    """Accuracy of one task in one condition, in [0, 1], with its 95 % interval over items."""
+    """Accuracy of one task in one condition, in [0, 1], with its 95 % interval over clusters of items."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -27,6 +27,7 @@ class Score(BaseModel):
     low: float
     high: float
     items: int
+    effective_items: float | None = None  # independent items with the same interval; None: not known
     chance: float = 0.5
 
 
@@ -211,6 +212,8 @@ class RunRecord(BaseModel):
         for name, score in sorted(self.scores.items()):
             row[name] = score.accuracy
             row[f"{name}_items"] = score.items
+            if score.effective_items is not None:
+                row[f"{name}_effective_items"] = score.effective_items
             row[f"{name}_chance"] = score.chance
         return row
 

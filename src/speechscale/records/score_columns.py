@@ -103,6 +103,19 @@ def unused_names(table: pl.DataFrame, named: Sequence[str] = ()) -> list[str]:
     ]
 
 
+def independent_items(table: pl.DataFrame, name: str) -> pl.Series:
+    """Number of independent answers behind a score of each run, Float64; null where unknown.
+
+    It is `<score>_effective_items` where the table has it, which clusters of items make smaller, and at most
+    `<score>_items`: a larger one is the luck of one run.
+    """
+    nominal, effective = (
+        table.get_column(name + suffix, default=pl.repeat(None, table.height, dtype=pl.Float64, eager=True))
+        for suffix in ("_items", "_effective_items")
+    )
+    return table.select(pl.min_horizontal(nominal, effective).alias(name)).to_series()
+
+
 def check_range(values: pl.Series, score: bool, source: str) -> pl.Series:
     """The column, a score as a fraction, after a check that its values are possible.
 

@@ -16,6 +16,7 @@ from speechscale.records.code import code_identity
 from speechscale.records.revisions import require_revisions, revisions_of
 from speechscale.records.scores import (
     COLUMNS,
+    INTERVAL_RULE,
     SCORE_TABLE,
     SCORES_FILE,
     BenchmarkProvenance,
@@ -132,6 +133,7 @@ def write_score_folder(
         pairs=scores.table.height,
         not_scored=scores.not_scored,
         warnings=scores.warnings,
+        interval_rule=INTERVAL_RULE,
         scores=tuple(accuracies),
     )
     write_score_table(scores.table, folder / SCORE_TABLE)

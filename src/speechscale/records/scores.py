@@ -22,7 +22,12 @@ from speechscale.records.runs import Score
 from speechscale.records.seal import write_file, write_json
 
 SCORE_TABLE, SCORES_FILE = "scores.parquet", "scores.json"
+INTERVAL_RULE = (
+    "95 %; items of one contrast or one template are resampled together; a contrast is that of the label, else the "
+    "words that only one of both transcripts has, else the units between the common beginning and the common end"
+)
 SCHEMA: Literal["speechscale.scores/2"] = "speechscale.scores/2"
+_DEFAULT_CONDITIONS = ("", "seen", "dev")  # conditions that the name of a score omits
 _NOT_SCORED_NOTE = re.compile(r"\d+ pairs were not scored, the first ")
 
 Types = dict[str, pl.DataType | type[pl.DataType]]
@@ -34,6 +39,9 @@ LABELS: Types = {  # as in `records/items.py`
     "phenomenon": pl.String,
     "condition": pl.String,
     "frequency": pl.Float64,
+    "contrast": pl.String,  # what differs between the members; empty where not known
+    "contrast_source": pl.String,  # label, text or units
+    "template": pl.String,  # empty where none is labelled
 }
 COLUMNS: Types = LABELS | {
     "name_correct": pl.String,  # of the recording: the stem of its file, or its id
@@ -47,6 +55,9 @@ COLUMNS: Types = LABELS | {
     "nll_prompt": pl.Float64,  # of the prompt as labelled or inferred (--given prompt); null where unknown
     "units_prompt": pl.Int64,
 }
+
+
+_CLUSTER_COLUMNS = ("contrast", "contrast_source", "template")  # not in tables of earlier versions
 
 
 class _Model(BaseModel):
@@ -95,10 +106,11 @@ class BenchmarkProvenance(_Sparse):
     precision: str
     context: int  # tokens
     prompts_not_labelled: int | None = None  # pairs whose prompt was inferred; only with --given prompt
+    contrasts: dict[str, int] | None = None  # pairs by the source of their contrast: label, text or units
 
 
 class TaskAccuracy(_Model):
-    """One accuracy of a task, in [0, 1], with its 95 % interval over items, and what it is the mean of."""
+    """One accuracy of a task, in [0, 1], with its 95 % interval over clusters of items, and what it is the mean of."""
 
     task: str
     condition: str
@@ -108,14 +120,19 @@ class TaskAccuracy(_Model):
     low: float
     high: float
     items: int
+    effective_items: float | None = None  # independent items with the same interval; None: not known
     chance: float = 0.5
 
     @property
     def score(self) -> Score:
         """The number with its interval, as run records keep it."""
-        return Score(
-            accuracy=self.accuracy, low=self.low, high=self.high, items=self.items, chance=self.chance
-        )
+        return Score.model_validate({name: getattr(self, name) for name in Score.model_fields})
+
+
+def score_name(task: str, part: str, condition: str) -> str:
+    """The name of an accuracy in a runs table: `task` or `task.part`, and the condition unless it is the usual one."""
+    name = f"{task}.{part}" if part else task
+    return name if condition in _DEFAULT_CONDITIONS else f"{name}_{condition}"
 
 
 class ScoresFile(_Model):
@@ -133,6 +150,7 @@ class ScoresFile(_Model):
     pairs: int  # rows of the score table
     not_scored: tuple[str, ...] = ()  # pairs without a score, task/pair_id of each
     warnings: tuple[str, ...] = Field(default=(), validation_alias="remarks", serialization_alias="remarks")
+    interval_rule: str = ""  # over which clusters intervals are; empty in files of earlier versions
     scores: tuple[TaskAccuracy, ...]
 
     @property
@@ -172,7 +190,7 @@ def write_score_table(table: pl.DataFrame, path: Path) -> None:
 
 
 def read_score_table(path: Path) -> pl.DataFrame:
-    """Read a score table, with exactly the columns of `COLUMNS`.
+    """Read a score table, with exactly the columns of `COLUMNS`; contrasts and templates are empty where it has none.
 
     Raises:
         UserError: the file is not a score table.
@@ -181,6 +199,8 @@ def read_score_table(path: Path) -> pl.DataFrame:
         table = pl.read_parquet(path)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise UserError(f"{path}: not a score table ({error}).") from error
+    unknown = [name for name in _CLUSTER_COLUMNS if name not in table.columns]
+    table = table.with_columns(pl.lit("").alias(name) for name in unknown)
     missing = [name for name in COLUMNS if name not in table.columns]
     if missing:
         raise UserError(f"{path}: columns {', '.join(missing)} are missing from this score table.")

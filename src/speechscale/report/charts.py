@@ -242,6 +242,7 @@ _SCORE_TOOLTIP = [
     alt.Tooltip("accuracy:Q", format=".1%"),
     alt.Tooltip("interval:N", title="95 %"),
     alt.Tooltip("items:Q"),
+    alt.Tooltip("effective_items:Q", title="effective items", format=".0f"),
 ]
 
 
@@ -323,12 +324,18 @@ def _score_facet(
     return alt.LayerChart(layer=[*layers]).properties(height=_FACET_HEIGHT, title=title)
 
 
-def _chance(rows: pl.DataFrame, channel: Any) -> alt.Chart:
+def _chance(rows: pl.DataFrame, channel: Any) -> alt.Chart | alt.LayerChart:
+    """A line at chance, and the widest band of untrained models where some run has one."""
     chance = alt.Chart(rows.select("chance").unique())
     rule: alt.Chart = chance.mark_rule(color=REFERENCE_COLOUR, strokeDash=[4, 4], strokeWidth=1.4).encode(
         **channel("chance:Q")
     )
-    return rule
+    band = rows.select(pl.col("null_low").min(), pl.col("null_high").max()).drop_nulls()
+    if band.is_empty():
+        return rule
+    ((axis, low),) = channel("null_low:Q").items()
+    rect = alt.Chart(band).mark_rect(color=REFERENCE_COLOUR, opacity=0.12)
+    return alt.LayerChart(layer=[rect.encode(**{axis: low, f"{axis}2": "null_high:Q"}), rule])
 
 
 def _shape_and_fill(field: str) -> VegaSpec:

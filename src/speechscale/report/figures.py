@@ -171,7 +171,8 @@ def _scores_against_compute(study: StudyResults) -> Figure:
         "scores-against-compute",
         "Scores against compute",
         f"Accuracy of choosing the better of two utterances by likelihood, zero-shot. {_VOICES} Bars: 95 % "
-        "intervals over items. Grey: chance. Orange: the saturating law of the score with a training voice.",
+        "intervals over items. Grey: chance, and where known the band of untrained models. Orange: the saturating law "
+        "of the score with a training voice.",
         tuple(panels),
         () if panels else (_NO_SCORES,),
     )
@@ -243,7 +244,8 @@ def _series_scores(study: StudyResults) -> Figure:
         "series-scores",
         "Series against series: scores",
         "The same items for every series, each in its own way: spoken, written, or as other tokens. Bars: 95 % "
-        "intervals over items. Dashed: the saturating law of each series. Grey: chance.",
+        "intervals over items. Dashed: the saturating law of each series. Grey: chance, and where known the band of "
+        "untrained models.",
         tuple(panels),
         () if panels else ("No score was taken of two series.",),
         key="series",

@@ -9,11 +9,13 @@ import polars as pl
 
 from speechscale.errors import UserError
 from speechscale.records.law import LawFile, SeriesLaw, read_law
-from speechscale.records.law_sections import EnvelopeLaw, IsoflopLaw, Missing, ScoreLaw, SingleEpochLaw
+from speechscale.records.law_sections import EnvelopeLaw, IsoflopLaw, Missing, SingleEpochLaw
+from speechscale.records.null_scores import NULL_FILE, NullBand, read_null_scores
 from speechscale.records.repeated_sections import RepeatedLaw
 from speechscale.records.runs import RunRecord, read_record
 from speechscale.records.runs_table import read_curves, read_table
 from speechscale.records.score_columns import score_names
+from speechscale.records.score_law_sections import ScoreLaw
 from speechscale.records.study import STUDY_FILE, AudioSample, StudyFile, read_samples_file, read_study_file
 
 UNSEEN = "_unseen"  # ends the name of a score taken with voices that no model heard in training
@@ -35,7 +37,10 @@ _SCORE_COLUMNS = {
     "low": pl.Float64,
     "high": pl.Float64,
     "items": pl.Float64,
+    "effective_items": pl.Float64,  # independent answers with the same interval
     "chance": pl.Float64,
+    "null_low": pl.Float64,  # band of untrained models, where the run was scored with --null
+    "null_high": pl.Float64,
 }
 _CURVE_COLUMNS = dict.fromkeys(("run", "series"), pl.String) | dict.fromkeys(
     ("params", "tokens", "flops", "loss"), pl.Float64
@@ -134,7 +139,7 @@ def read_study_results(folder: Path) -> StudyResults:
         folder=folder,
         about=read_study_file(folder) if (folder / STUDY_FILE).exists() else None,
         runs=runs,
-        scores=_scores(runs, records),
+        scores=_scores(runs, records, {name: _null_bands(folder / "runs" / name) for name in records}),
         curves=read_curves(curves) if curves.exists() else pl.DataFrame(schema=_CURVE_COLUMNS),
         law=read_law(law) if law.exists() else None,
         samples=read_samples_file(folder),
@@ -165,7 +170,18 @@ def _record_of(folder: Path, run: str) -> RunRecord | None:
     return read_record(path) if inside and path.exists() else None
 
 
-def _scores(runs: pl.DataFrame, records: dict[str, RunRecord]) -> pl.DataFrame:
+def _null_bands(run: Path) -> dict[str, NullBand]:
+    """Bands of untrained models by the name of the score; empty where the run was not scored with --null."""
+    path = run / NULL_FILE
+    if not path.exists():
+        return {}
+    scores = read_null_scores(path)
+    return scores.headline_bands if scores.convention.preset == "official" else {}
+
+
+def _scores(
+    runs: pl.DataFrame, records: dict[str, RunRecord], null_bands: dict[str, dict[str, NullBand]]
+) -> pl.DataFrame:
     """One row per score. Intervals come from the run records; without a record they are null."""
     shared = ("run", "series", "params", "tokens", "epochs", "flops", "loss")
     rows = []
@@ -174,7 +190,7 @@ def _scores(runs: pl.DataFrame, records: dict[str, RunRecord]) -> pl.DataFrame:
         for name in score_names(runs):
             if run.get(name) is None:
                 continue
-            score = scores.get(name)
+            score, band = scores.get(name), null_bands.get(run["run"], {}).get(name)
             rows.append(
                 {key: run[key] for key in shared}
                 | {
@@ -184,7 +200,10 @@ def _scores(runs: pl.DataFrame, records: dict[str, RunRecord]) -> pl.DataFrame:
                     "low": score.low if score else None,
                     "high": score.high if score else None,
                     "items": run.get(f"{name}_items"),
+                    "effective_items": run.get(f"{name}_effective_items"),
                     "chance": score.chance if score else CHANCE,
+                    "null_low": band.low if band else None,
+                    "null_high": band.high if band else None,
                 }
             )
     return pl.DataFrame(rows, schema=_SCORE_COLUMNS)

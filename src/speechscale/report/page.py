@@ -59,8 +59,8 @@ _GLOSSARY = (
     ),
     (
         "Intervals",
-        "95 %. Of scores: over items; of law parameters: {resampling}. A score counts as above chance only when "
-        "its whole interval is above it.",
+        "95 %. Of scores: over items, those that share a contrast together; of law parameters: {resampling}. A score "
+        "counts as above chance only when its whole interval is above it.",
     ),
     (
         "Laws",

@@ -9,9 +9,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from speechscale.laws.draws import LawDraws
-from speechscale.laws.scores import SaturatingCurves
-from speechscale.records.law_sections import LinearScoreLaw, Missing, SaturatingComputeCurve, ScoreLaw
+from speechscale.laws.score_curves import ScoreCurves
+from speechscale.records.law_sections import Missing
 from speechscale.records.runs_table import is_single_epoch
+from speechscale.records.score_law_sections import LinearScoreLaw, ScoreCurveLaw, ScoreLaw
 from speechscale.report.folder import StudyResults
 
 _STEPS = 60  # points of a drawn curve
@@ -56,12 +57,12 @@ def envelope_line(study: StudyResults, series: str) -> pl.DataFrame:
 
 
 def score_by_loss(study: StudyResults, series: str, task: str) -> pl.DataFrame:
-    """`loss`, `accuracy` along the law of a task: saturating where that is fitted, else linear."""
+    """`loss`, `accuracy` along the law of a task: the pooled curve where it is fitted, else the line."""
     losses = _geometric_grid(*_range(study.done.filter(pl.col("series") == series)["loss"]))
     law = _law(study, series)
     fitted = study.score_law(series, task)
     if law and task in law.scores:
-        accuracies = law.scores[task].score(-losses)
+        accuracies = law.scores[task].centre(-losses)
     elif isinstance(fitted, ScoreLaw) and isinstance(fitted.linear, LinearScoreLaw):
         accuracies = fitted.linear.intercept + fitted.linear.slope * losses
     else:
@@ -70,14 +71,13 @@ def score_by_loss(study: StudyResults, series: str, task: str) -> pl.DataFrame:
 
 
 def score_by_compute(study: StudyResults, series: str, task: str) -> pl.DataFrame:
-    """`flops`, `accuracy` along the saturating law of a task."""
+    """`flops`, `accuracy` along the pooled curve of a task."""
     fitted = study.score_law(series, task)
-    curve = fitted.saturating_compute if isinstance(fitted, ScoreLaw) else None
-    if not isinstance(curve, SaturatingComputeCurve):
+    curve = fitted.by_compute if isinstance(fitted, ScoreLaw) else None
+    if not isinstance(curve, ScoreCurveLaw):
         return pl.DataFrame(schema={"flops": pl.Float64, "accuracy": pl.Float64})
     flops = _geometric_grid(*_range(study.done.filter(pl.col("series") == series)["flops"]))
-    shape = np.array([[np.log(curve.midpoint_flops), curve.steepness, curve.ceiling]])
-    accuracies = SaturatingCurves(curve.floor, shape, curve.dispersion).score(np.log(flops))
+    accuracies = ScoreCurves.from_section(curve).centre(np.log(flops))
     return pl.DataFrame({"flops": flops, "accuracy": accuracies})
 
 

@@ -30,6 +30,7 @@ _NO_FINDING = (
 _RELATIONS = {
     "above": "above chance with the whole 95 % interval:",
     "at": "not distinguishable from chance:",
+    "untrained": "within what untrained models score:",
     "below": "below chance with the whole 95 % interval:",
     "unknown": "without an interval, so not judged:",
 }
@@ -185,7 +186,7 @@ def _emergence(study: StudyResults, scores: pl.DataFrame) -> list[str]:
     sentences = []
     for row in rows.iter_rows(named=True):
         fitted = study.score_law(row["series"], row["task"])
-        if relation_to_chance(row) == "at" and fitted is not None:
+        if relation_to_chance(row) in ("at", "untrained") and fitted is not None:
             expected = fitted.missing if isinstance(fitted, Missing) else fitted.emergence.message
             sentences.append(f"{formatting.short_task(row['task'])} stays at chance; {expected.rstrip('.')}.")
     return sentences
@@ -210,7 +211,12 @@ def _meaning(found: EfficiencyRatio) -> str:
 
 
 def relation_to_chance(score: Mapping[str, Any]) -> str:
-    """Whether the whole interval of a score is "above", "below" or "at" chance; "unknown" without an interval."""
+    """Whether the whole interval of a score is "above", "below" or "at" chance; "unknown" without an interval.
+
+    "untrained" where untrained models of the same shape were scored, and may well reach the score.
+    """
+    if score.get("null_low") is not None and score["null_low"] <= score["accuracy"] <= score["null_high"]:
+        return "untrained"
     if score["low"] is None or score["high"] is None:
         return "unknown"
     if score["low"] > score["chance"]:

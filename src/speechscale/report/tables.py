@@ -8,7 +8,8 @@ from typing import Any
 import polars as pl
 
 from speechscale.laws.published_laws import PUBLISHED_LAWS
-from speechscale.records.law_sections import IsoflopLaw, Missing, OpenInterval, Rows, ScoreLaw
+from speechscale.records.law_sections import IsoflopLaw, Missing, OpenInterval, Rows
+from speechscale.records.score_law_sections import ScoreLaw
 from speechscale.report import formatting
 from speechscale.report.comparison import PHENOMENON_SEPARATOR, RATIO_EXPLANATION, efficiency_comparisons
 from speechscale.report.figures import main_scores, tasks_in_order

@@ -8,8 +8,8 @@ import pytest
 from benchmark_files import prepare, short_wav
 
 from speechscale.datasets.benchmarks import BENCHMARK_LAYOUTS, open_benchmark
-from speechscale.datasets.benchmarks.members import task_from_names
 from speechscale.errors import UserError
+from speechscale.records.items import task_from_names
 
 
 def test_a_path_that_matches_no_layout_or_two_layouts(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Non-words of the lexical task: one substituted sound, legal neighbours, no homophones of words."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from itertools import pairwise
 
 import numpy as np
@@ -51,10 +51,33 @@ def test_nonwords_are_not_words(items, pronunciations):
     assert len({item.wrong for item in items}) == len(items)
 
 
-def test_items_are_spread_evenly_over_words(items, pronunciations):
+def test_items_are_spread_over_words(items, pronunciations):
     per_word = Counter(item.correct for item in items)
-    assert len(per_word) >= min(len(pronunciations) - 3, 500)
-    assert max(per_word.values()) <= 2 + 500 // (len(pronunciations) - 3)
+    assert len(per_word) >= 0.9 * min(len(pronunciations), 500)
+    assert max(per_word.values()) <= 2 * -(-500 // len(pronunciations)) + 1
+
+
+def test_sounds_are_exchanged_equally_often_in_both_directions(items):
+    rights = defaultdict(Counter)
+    for item in items:
+        ((old, new),) = [
+            pair
+            for pair in zip(item.correct.split("|"), item.wrong.split("|"), strict=True)
+            if len(set(pair)) > 1
+        ]
+        assert item.contrast == " | ".join(sorted((old, new)))
+        rights[item.contrast][old] += 1
+    assert len(rights) >= 30
+    for counts in rights.values():
+        assert len(counts) == 2 and len(set(counts.values())) == 1
+
+
+def test_template_is_the_stem_of_the_word(pronunciations):
+    items = list(lexical(pronunciations, 500, seed=0))
+    templates = {item.note.partition(":")[0]: item.template for item in items}
+    assert all(word.startswith(stem[:1]) for word, stem in templates.items())
+    for word, stem in (("dogs", "dog"), ("sleeps", "sleep"), ("dog", "dog")):
+        assert templates.get(word, stem) == stem
 
 
 def test_clusters_and_edges_of_nonwords_occur_in_words(items, pronunciations):
@@ -95,5 +118,6 @@ def test_mnemonics_sound_like_the_spelling(pronunciations, espeak):
 
 
 def test_too_few_words_are_refused():
-    with pytest.raises(UserError, match="this world's words allow 2 legal non-words, 9 items are wanted"):
+    expected = "this world's words allow 2 legal non-words .* in both directions, 9 items are wanted"
+    with pytest.raises(UserError, match=expected):
         list(lexical({"pat": ["p", "'a", "t"], "kit": ["k", "'I", "t"]}, 9, seed=0))

@@ -29,7 +29,14 @@ from speechscale.records.items import Label
 from speechscale.records.manifest import Ids, Utterance, id_hash, seconds_of, write_manifest
 from speechscale.records.shards import Skip
 
-_SHARED_LABELS = ("group_id", "voice", "phenomenon", "condition")  # by both members of a pair
+_SHARED_LABELS = (  # by both members of a pair
+    "group_id",
+    "voice",
+    "phenomenon",
+    "condition",
+    "contrast",
+    "template",
+)
 TaskAndCondition = tuple[str, str]
 
 

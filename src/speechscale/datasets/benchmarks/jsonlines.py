@@ -21,12 +21,11 @@ from speechscale.datasets.benchmarks.members import (
     MemberFault,
     PairKey,
     make_member,
-    task_from_names,
 )
 from speechscale.datasets.corpora.jsonlines import utterance_fields
 from speechscale.datasets.reading import read_json_lines
 from speechscale.errors import UserError
-from speechscale.records.items import Label
+from speechscale.records.items import Label, id_of, slm_group_and_pair, task_from_names
 from speechscale.records.manifest import id_hash
 
 ENDINGS = (".jsonl", ".jsonl.gz")
@@ -75,21 +74,10 @@ def read_slm_scaling(source: BenchmarkSource, note: Callable[[str], None]) -> It
 
 def group_and_pair(line: Mapping[str, Any]) -> tuple[str, str]:
     """Group and pair of a line, empty where it has none; without an id, the pair is that of voice and condition."""
-    group = _id_of(line, "group_id") or _id_of(line, "pair_id")
-    voice = _id_of(line, "voice") or _id_of(line, "speaker")
-    derived = "/".join(part for part in (group, voice, _id_of(line, "condition")) if part)
-    return group, _id_of(line, "pair_id") or derived
-
-
-def slm_group_and_pair(line: Mapping[str, Any]) -> tuple[str, str]:
-    """Our group and pair of a line of the study's evaluation: its pair and its group."""
-    slm_group = _id_of(line, "group_id")
-    return _id_of(line, "pair_id") or slm_group, slm_group
-
-
-def _id_of(line: Mapping[str, Any], key: str) -> str:
-    """An id as text, for it may be a number; empty where there is none."""
-    return "" if line.get(key) is None else str(line[key])
+    group = id_of(line, "group_id") or id_of(line, "pair_id")
+    voice = id_of(line, "voice") or id_of(line, "speaker")
+    derived = "/".join(part for part in (group, voice, id_of(line, "condition")) if part)
+    return group, id_of(line, "pair_id") or derived
 
 
 def detect_nesting(path: Path) -> Nesting | None:
@@ -100,7 +88,7 @@ def detect_nesting(path: Path) -> Nesting | None:
     """
     hashes = array("Q")  # three per line: of its group, of its pair, of both
     for _, line in read_json_lines(path):
-        task, group, pair = (_id_of(line, key) if isinstance(line, dict) else "" for key in _ID_KEYS)
+        task, group, pair = (id_of(line, key) if isinstance(line, dict) else "" for key in _ID_KEYS)
         if group and pair:
             hashes.extend(
                 id_hash(json.dumps([task, *ids])) for ids in ((0, group), (1, pair), (2, group, pair))
@@ -132,7 +120,7 @@ def _member(
     source: BenchmarkSource, where: str, line: Mapping[str, Any], group: str, pair_id: str
 ) -> Member | MemberFault:
     path = source.path.absolute()
-    task = _id_of(line, "task") or source.task or task_from_names(path.name, path.parent.name)
+    task = id_of(line, "task") or source.task or task_from_names(path.name, path.parent.name)
     if not task:
         raise UserError(f"{path}: {where}: no task; give every line one, or say --task.")
     if not (group and pair_id):

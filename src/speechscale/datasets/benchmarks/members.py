@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,22 +9,10 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from speechscale.errors import UserError
-from speechscale.records.items import Label
+from speechscale.records.items import SSTORYCLOZE, TSTORYCLOZE, Label, task_from_names
 from speechscale.records.validation import first_fault
 
-SWUGGY, SBLIMP, SSTORYCLOZE, TSTORYCLOZE, SALMON = (
-    "swuggy", "sblimp", "sstorycloze", "tstorycloze", "salmon"
-)  # fmt: skip
 STORY_TASKS = (SSTORYCLOZE, TSTORYCLOZE)
-
-# Letters in the names of folders that hold a task: sStoryCloze, ms_sSC, swuggy_inter, topic_story_cloze, …
-_FOLDER_PATTERNS = {
-    TSTORYCLOZE: re.compile(r"tstory|topicstory|tsc"),
-    SSTORYCLOZE: re.compile(r"sstory|spokenstory|ssc"),
-    SWUGGY: re.compile(r"swuggy"),
-    SBLIMP: re.compile(r"sblimp"),
-    SALMON: re.compile(r"salmon"),
-}
 
 PairKey = tuple[str, str]  # task and pair_id
 
@@ -102,16 +89,6 @@ def list_folders(folder: Path) -> list[Path]:
     return sorted(
         path for path in folder.iterdir() if path.is_dir() and not path.name.startswith((".", "__MACOSX"))
     )
-
-
-def task_from_names(*names: str) -> str | None:
-    """The task that the names of folders state; the first name that states one counts."""
-    for name in names:
-        letters = re.sub(r"[^a-z]", "", name.lower())
-        for task, pattern in _FOLDER_PATTERNS.items():
-            if pattern.search(letters):
-                return task
-    return None
 
 
 def require_task(source: BenchmarkSource, *names: str) -> str:

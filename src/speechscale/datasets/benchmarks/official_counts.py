@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from speechscale.datasets.benchmarks.members import SALMON, SBLIMP, SSTORYCLOZE, SWUGGY, TSTORYCLOZE
 from speechscale.datasets.benchmarks.salmon import PARTS
+from speechscale.records.items import SALMON, SBLIMP, SSTORYCLOZE, SWUGGY, TSTORYCLOZE
 
 
 @dataclass(frozen=True)

@@ -13,17 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from speechscale.datasets.benchmarks.members import (
-    SALMON,
     BenchmarkSource,
     Member,
     MemberFault,
     make_member,
     require_task,
-    task_from_names,
 )
 from speechscale.datasets.corpora.folder import files_below
 from speechscale.datasets.corpora.parquet import matches as is_parquet_folder
 from speechscale.errors import SampleFault, UserError
+from speechscale.records.items import SALMON, task_from_names
 from speechscale.records.shards import Skip
 from speechscale.speech.audio.parquet_audio import iter_row_group, open_parquet
 

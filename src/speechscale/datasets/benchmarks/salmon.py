@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from speechscale.datasets.benchmarks.members import (
-    SALMON,
     BenchmarkSource,
     Member,
     MemberFault,
@@ -16,6 +15,7 @@ from speechscale.datasets.benchmarks.members import (
     make_member,
 )
 from speechscale.errors import UserError
+from speechscale.records.items import SALMON
 
 PARTS = (
     "bg_alignment",

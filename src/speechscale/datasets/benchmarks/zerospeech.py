@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from speechscale.datasets.benchmarks.members import (
-    SBLIMP,
-    SWUGGY,
     BenchmarkSource,
     Member,
     MemberFault,
@@ -24,6 +22,7 @@ from speechscale.datasets.benchmarks.zerospeech_gold import (
     read_gold,
 )
 from speechscale.errors import SampleFault, UserError
+from speechscale.records.items import SBLIMP, SWUGGY
 from speechscale.speech.audio.decode import resolve_inside
 
 GOLD, INDEX = "gold.csv", "index.json"

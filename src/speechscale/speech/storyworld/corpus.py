@@ -240,6 +240,8 @@ def _item_utterances(spec: WorldSpec, item: Item, condition: str) -> Iterator[Ut
             voice=voice,
             phenomenon=item.phenomenon,
             condition=condition,
+            contrast=item.contrast,
+            template=item.template,
             correct=member == "correct",
         )
         yield Utterance(

@@ -189,18 +189,18 @@ class Grammar:
         return [*self.subject(rng, who, depth), who.have, verb, *self.noun_phrase(rng, self.thing(rng))]
 
     def quantified(self, rng: Random, who: Participant, depth: int) -> Words:
-        """`no dogs ever sleep` or `some dogs often sleep`, equally often; `no` licenses `ever`."""
+        """`no dogs ever sleep` or `some dogs already sleep`, equally often; only `no` licenses `ever`."""
         verb = rng.choice(self.lexicon.intransitive).form(who.number)
-        quantifier, adverb = rng.choice([("no", "ever"), ("some", "often")])
+        quantifier, adverb = rng.choice([("no", "ever"), ("some", "already")])
         return [*self.noun_phrase(rng, who, quantifier), adverb, verb, *self._optional_place(rng)]
 
     def question_clause(self, rng: Random, who: Participant, depth: int) -> Words:
         """`knows what the dog likes`: the object is a gap."""
-        return [*self._subject_and_cognition(rng, who), "what", *self._clause_without_object(rng)]
+        return [*self._subject_and_cognition(rng, who), "what", *self.clause_without_object(rng)]
 
     def that_clause(self, rng: Random, who: Participant, depth: int) -> Words:
         """`knows that the dog likes the cake`: no gap."""
-        clause = self._clause_without_object(rng)
+        clause = self.clause_without_object(rng)
         return [
             *self._subject_and_cognition(rng, who),
             "that",
@@ -211,7 +211,8 @@ class Grammar:
     def _subject_and_cognition(self, rng: Random, who: Participant) -> Words:
         return [*self.noun_phrase(rng, who), rng.choice(self.lexicon.cognition).form(who.number)]
 
-    def _clause_without_object(self, rng: Random) -> Words:
+    def clause_without_object(self, rng: Random) -> Words:
+        """`the dog likes`: what follows `what`, and `that` where an object follows it."""
         who = self.animate(rng)
         return [*self.noun_phrase(rng, who), rng.choice(self.lexicon.transitive).form(who.number)]
 
