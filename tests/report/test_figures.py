@@ -11,6 +11,7 @@ from speechscale.records.runs_table import write_curves, write_table
 from speechscale.report import theme
 from speechscale.report.figures import Figure, specification, study_figures, write_figures
 from speechscale.report.folder import read_study_results
+from speechscale.report.predictions import least_losses
 
 
 @pytest.fixture(scope="module")
@@ -222,3 +223,9 @@ def test_a_model_size_has_one_colour_in_all_figures(figures, records):
     for figure in figures.values():
         if figure.key == "sizes":
             assert all(str(colours) in str(specification(panel)) for panel in figure.panels)
+
+
+def test_least_losses_are_never_above_a_point():
+    runs = pl.DataFrame({"flops": [1.0, 4.0, 9.0], "loss": [5.0, 3.0, 3.5], "run": ["a", "b", "c"]})
+    curves = pl.DataFrame({"flops": [2.0, 4.0, 8.0], "loss": [4.0, 3.2, None]})
+    assert least_losses(runs, curves).rows() == [(1.0, 5.0), (2.0, 4.0), (4.0, 3.0)]

@@ -36,14 +36,14 @@ _LAWS = ("single epoch", "repeated data")
 
 
 def loss_against_compute(
-    runs: pl.DataFrame, curves: pl.DataFrame, envelope: pl.DataFrame, sizes: Sequence[float]
+    runs: pl.DataFrame, curves: pl.DataFrame, least: pl.DataFrame, sizes: Sequence[float]
 ) -> alt.LayerChart:
-    """Learning curves, their ends, and the fitted envelope, on log axes.
+    """Learning curves, their ends, and the least loss reached within each compute, on log axes.
 
     Args:
         runs: finished runs of one series.
         curves: readings of the test loss during these runs.
-        envelope: `flops` and `loss` along the fitted envelope; empty when there is none.
+        least: `flops` and `loss` of the points below all cheaper ones.
         sizes: every N of the study, so that colours agree between figures.
     """
     x = alt.X("flops:Q", **log_axis([*runs["flops"], *curves["flops"]], _COMPUTE, formatting.power))
@@ -53,12 +53,12 @@ def loss_against_compute(
     lines = base.mark_line(strokeWidth=1.1, clip=True).encode(
         detail="run:N", opacity=alt.condition(hover, alt.value(0.55), alt.value(0.08))
     )
-    law = (
-        alt.Chart(envelope)
-        .mark_line(color=FIT_COLOUR, strokeWidth=2, strokeDash=[7, 4], clip=True)
+    steps = (
+        alt.Chart(least)
+        .mark_line(color=FIT_COLOUR, strokeWidth=2, strokeDash=[7, 4], interpolate="step-after", clip=True)
         .encode(x=x, y=y)
     )
-    return alt.LayerChart(layer=[lines, law, _run_points(runs, x, y, sizes, hover)]).properties(
+    return alt.LayerChart(layer=[lines, steps, _run_points(runs, x, y, sizes, hover)]).properties(
         height=_PANEL_HEIGHT
     )
 

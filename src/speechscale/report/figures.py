@@ -17,7 +17,7 @@ from speechscale.report import charts, formatting
 from speechscale.report.comparison import PHENOMENON_SEPARATOR
 from speechscale.report.folder import UNSEEN, StudyResults, read_study_results
 from speechscale.report.predictions import (
-    envelope_line,
+    least_losses,
     predicted_losses,
     score_by_compute,
     score_by_loss,
@@ -125,7 +125,9 @@ def _loss_against_compute(study: StudyResults) -> Figure:
     for series in study.series:
         runs = study.done.filter(pl.col("series") == series)
         curves = _thin(study.curves.join(runs, on=["series", "run"], how="semi"))
-        panel = charts.loss_against_compute(runs, curves, envelope_line(study, series), _sizes(study))
+        once = single_epoch_runs(runs)
+        least = least_losses(once, curves.join(once, on=["series", "run"], how="semi"))
+        panel = charts.loss_against_compute(runs, curves, least, _sizes(study))
         panels.append(_with_series_title(panel, study, series))
         missing += _missing_law_sentences(study, series, "envelope")
     if study.curves.is_empty():
@@ -134,9 +136,9 @@ def _loss_against_compute(study: StudyResults) -> Figure:
         "loss-against-compute",
         "Loss against compute",
         "Thin lines: the test loss during training. Points: finished runs, filled circles where the data "
-        "were seen at most once, hollow diamonds where they were repeated. Dashed: the envelope, the least "
-        "loss reached for the compute by runs that saw their data once, fitted as L = k·Cᵞ. Point at a run "
-        "to see its numbers and the other runs of its size.",
+        "were seen at most once, hollow diamonds where they were repeated. Dashed: the least loss reached "
+        "within the compute by runs that saw their data once; the power law of the envelope is fitted to it. "
+        "Point at a run to see its numbers and the other runs of its size.",
         tuple(panels),
         tuple(missing),
     )

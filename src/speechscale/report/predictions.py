@@ -46,14 +46,14 @@ def single_epoch_runs(runs: pl.DataFrame) -> pl.DataFrame:
     return runs.filter(is_single_epoch())
 
 
-def envelope_line(study: StudyResults, series: str) -> pl.DataFrame:
-    """`flops`, `loss` along the fitted envelope, where it was fitted."""
-    fitted = study.envelope(series)
-    if isinstance(fitted, Missing):
-        return pl.DataFrame(schema={"flops": pl.Float64, "loss": pl.Float64})
-    flops = _geometric_grid(*_range(fitted.points.flops))
-    params = fitted.params
-    return pl.DataFrame({"flops": flops, "loss": params.coefficient * flops**params.gamma})
+def least_losses(runs: pl.DataFrame, curves: pl.DataFrame) -> pl.DataFrame:
+    """`flops`, `loss`: every point of runs and curves whose loss no cheaper point reaches, by rising compute.
+
+    Drawn as steps they are nowhere above a point, which a fitted power law is.
+    """
+    points = pl.concat([table.select("flops", "loss") for table in (runs, curves)]).drop_nulls()
+    points = points.sort("flops", "loss")
+    return points.filter(pl.col("loss") < pl.col("loss").cum_min().shift(1, fill_value=np.inf))
 
 
 def score_by_loss(study: StudyResults, series: str, task: str) -> pl.DataFrame:
