@@ -306,3 +306,22 @@ def test_law_that_names_no_best_split_is_refused_unless_the_size_is_given(N, L, 
         with pytest.raises(UserError, match=f"names no best split of a budget: .*{why}"):
             question()
     assert np.isfinite(plan_budget(law, 1e21, Constraints(params=1e8)).loss.value)
+
+
+def test_published_exponent_gives_the_budget_of_a_score():
+    """Q ~ C^0.021 from sBLIMP 61.3 at 823 M parameters and 82 B tokens."""
+    law = LawDraws.from_publication("speech")
+    plan = plan_target(law, "sblimp", 0.8)
+    assert plan.flops.value == pytest.approx(6 * 823e6 * 82e9 * (0.8 / 0.613) ** (1 / 0.021), rel=1e-9)
+    assert plan.params.value == pytest.approx(plan_budget(law, plan.flops.value).params.value, rel=1e-12)
+    (check,) = plan.law_checks
+    assert "without saturation" in check.message and "no interval was published" in check.message
+
+
+def test_published_exponent_without_a_score_is_refused():
+    with pytest.raises(UserError, match="exponent of this score alone"):
+        plan_target(LawDraws.from_publication("text"), "blimp", 0.9)
+    with pytest.raises(
+        UserError, match="no rising curve for 'salmon'.*it has sblimp, sstorycloze, tstorycloze"
+    ):
+        plan_target(LawDraws.from_publication("speech"), "salmon", 0.9)

@@ -15,6 +15,7 @@ from speechscale.laws.estimates import DRAW_SEED, estimate, loss_estimate, score
 from speechscale.laws.minimise import Array
 from speechscale.records.flops import FLOPS_PER_PARAM_TOKEN
 from speechscale.records.gpus import gpu_flops
+from speechscale.records.law_sections import Check
 from speechscale.records.plan import FurtherRun, FurtherRuns, GpuEstimate, Plan
 
 LOSS = "loss"  # the goal that is no score
@@ -85,10 +86,13 @@ def plan_target(law: LawDraws, score: str, goal: float, limits: Constraints = Co
         law.require_best_split()
     if score == LOSS:
         return _plan_loss(law, goal, limits)
+    if score in law.published_scores:
+        return _plan_published(law, score, goal, limits)
     if score not in law.scores:
-        known = ", ".join(law.scores) or "no score at all"
+        scores = {*law.scores, *law.published_scores}
+        known = ", ".join(sorted(scores)) or "no score at all"
         raise UserError(
-            f"the law of {law.name} has no rising curve for {score!r}{nearest(score, set(law.scores))}; it has {known}."
+            f"the law of {law.name} has no rising curve for {score!r}{nearest(score, scores)}; it has {known}."
         )
     curve = law.scores[score]
     ceiling = float(np.median(curve.curves[: curve.points, 2]))
@@ -108,6 +112,17 @@ def plan_target(law: LawDraws, score: str, goal: float, limits: Constraints = Co
     if plan is None:
         raise UserError(_unreachable(law, score, goal, central, limits))
     return plan
+
+
+def _plan_published(law: LawDraws, score: str, goal: float, limits: Constraints) -> Plan:
+    """The budget by a published power law of the score in compute, and its best use by the law of the loss."""
+    published = law.published_scores[score]
+    plan = plan_budget(law, published.flops_for(goal), limits)
+    message = (
+        f"{score} is taken to grow as C^{published.gamma:g} from the best published model, without saturation; no "
+        "interval was published, so the budget has none"
+    )
+    return plan.model_copy(update={"law_checks": [*plan.law_checks, Check.of("published score", message)]})
 
 
 def _plan_loss(law: LawDraws, goal: float, limits: Constraints) -> Plan:

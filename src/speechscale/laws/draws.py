@@ -12,7 +12,7 @@ from speechscale.laws.family import FAMILY_NAMES
 from speechscale.laws.forms import log_loss, to_theta
 from speechscale.laws.minimise import Array
 from speechscale.laws.pool import widened
-from speechscale.laws.published_laws import PUBLISHED_LAWS
+from speechscale.laws.published_laws import PUBLISHED_LAWS, PublishedScore
 from speechscale.laws.repeated import RATES, log_loss_repeated
 from speechscale.laws.repeated_pool import JOINT, TWO_STAGES, family_rows
 from speechscale.laws.score_curves import ScoreCurves
@@ -48,6 +48,7 @@ class LawDraws:
         scale: factor by which intervals are widened, from a backtest.
         backtested: whether a backtest gave the scale.
         tokens_per_second: of audio.
+        published_scores: power laws of scores in compute, of a publication.
         checks: of the fit.
         no_best_split: why the fitted runs name no best split of a budget; empty where they do.
         parts: number of fitted laws in each part of a pool of pools, where the centre is the mean over parts of the
@@ -65,6 +66,7 @@ class LawDraws:
     scale: float = 1.0
     backtested: bool = False
     tokens_per_second: float | None = None
+    published_scores: dict[str, PublishedScore] = field(default_factory=dict)
     checks: list[Check] = field(default_factory=list)
     no_best_split: str = ""
     parts: tuple[int, ...] = ()
@@ -106,8 +108,8 @@ class LawDraws:
             scale,
             backtested,
             content.tokens_per_second,
-            content.checks,
-            _no_best_split(additive),
+            checks=content.checks,
+            no_best_split=_no_best_split(additive),
         )
         repeated = content.repeated
         if isinstance(repeated, RepeatedLaw):
@@ -142,6 +144,7 @@ class LawDraws:
             largest,
             None,
             tokens_per_second=law.tokens_per_second,
+            published_scores=law.scores,
         )
 
     def require_best_split(self) -> None:
