@@ -322,6 +322,6 @@ def test_published_exponent_without_a_score_is_refused():
     with pytest.raises(UserError, match="exponent of this score alone"):
         plan_target(LawDraws.from_publication("text"), "blimp", 0.9)
     with pytest.raises(
-        UserError, match="no rising curve for 'salmon'.*it has sblimp, sstorycloze, tstorycloze"
+        UserError, match=r"no rising curve for 'salmon'.*it has sblimp, sstorycloze, tstorycloze"
     ):
         plan_target(LawDraws.from_publication("speech"), "salmon", 0.9)
