@@ -62,6 +62,19 @@ def test_folder_with_only_a_runs_table_is_read(tmp_path, records):
     assert "law.json" in study.envelope("speech").missing
 
 
+def test_chance_without_run_records_is_stated_or_known(tmp_path, records):
+    """Not one half for every score: it is the column of the table, then the known chance, then nothing."""
+    write_table(records, tmp_path / "runs.csv")
+    table = pl.read_csv(tmp_path / "runs.csv").rename({"lexical": "salad", "lexical_items": "salad_items"})
+    table = table.with_columns(salad_chance=pl.lit(0.25)).select(pl.exclude("^lexical.*$"))
+    table.write_csv(tmp_path / "runs.csv")
+    found = dict(read_study_results(tmp_path).scores.select("task", "chance").unique().iter_rows())
+    assert found["salad"] == 0.25 and found["tstorycloze"] == 0.5
+    table.drop("salad_chance").write_csv(tmp_path / "runs.csv")
+    scores = read_study_results(tmp_path).scores
+    assert scores.filter(pl.col("task") == "salad")["chance"].null_count() == 20
+
+
 def test_run_name_with_path_outside_the_study_is_not_followed(make_study, records, tmp_path):
     outside = tmp_path / "record.json"
     folder = make_study(records)

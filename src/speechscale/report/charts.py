@@ -326,7 +326,7 @@ def _score_facet(
 
 def _chance(rows: pl.DataFrame, channel: Any) -> alt.Chart | alt.LayerChart:
     """A line at chance, and the widest band of untrained models where some run has one."""
-    chance = alt.Chart(rows.select("chance").unique())
+    chance = alt.Chart(rows.select("chance").drop_nulls().unique())
     rule: alt.Chart = chance.mark_rule(color=REFERENCE_COLOUR, strokeDash=[4, 4], strokeWidth=1.4).encode(
         **channel("chance:Q")
     )

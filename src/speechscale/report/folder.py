@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -14,12 +16,11 @@ from speechscale.records.null_scores import NULL_FILE, NullBand, read_null_score
 from speechscale.records.repeated_sections import RepeatedLaw
 from speechscale.records.runs import RunRecord, read_record
 from speechscale.records.runs_table import read_curves, read_table
-from speechscale.records.score_columns import score_names
+from speechscale.records.score_columns import known_chance, score_names
 from speechscale.records.score_law_sections import ScoreLaw
 from speechscale.records.study import STUDY_FILE, AudioSample, StudyFile, read_samples_file, read_study_file
 
 UNSEEN = "_unseen"  # ends the name of a score taken with voices that no model heard in training
-CHANCE = 0.5  # of a two-way choice; used where a run record does not say
 
 # Columns of the runs table that the page shows where they are known.
 _OPTIONAL = ("epochs", "loss_se", "bits_per_second")
@@ -179,6 +180,12 @@ def _null_bands(run: Path) -> dict[str, NullBand]:
     return scores.headline_bands if scores.convention.preset == "official" else {}
 
 
+def _chance(run: Mapping[str, Any], name: str) -> float | None:
+    """Score of guessing, of a run without a record: as its table states it, else as it is known."""
+    stated = run.get(f"{name}_chance")
+    return known_chance(name) if stated is None else float(stated)
+
+
 def _scores(
     runs: pl.DataFrame, records: dict[str, RunRecord], null_bands: dict[str, dict[str, NullBand]]
 ) -> pl.DataFrame:
@@ -201,7 +208,7 @@ def _scores(
                     "high": score.high if score else None,
                     "items": run.get(f"{name}_items"),
                     "effective_items": run.get(f"{name}_effective_items"),
-                    "chance": score.chance if score else CHANCE,
+                    "chance": score.chance if score else _chance(run, name),
                     "null_low": band.low if band else None,
                     "null_high": band.high if band else None,
                 }
