@@ -21,7 +21,7 @@ from speechscale.laws.single_epoch import (
 from speechscale.records.law_sections import Convergence
 
 SPARE_RUNS = 2  # runs beyond the free parameters, from which the noise is estimated
-START_SLOPES = np.geomspace(0.08, 1.2, 4)
+START_SLOPES = np.geomspace(0.1, 1.0, 3)
 START_FLOORS = (0.3, 0.7)  # E as a share of the least loss
 START_GAMMAS = (1.0, 0.35)
 # The first search only finds the basins; the last round descends to the optimum. A draw needs no more digits than its
