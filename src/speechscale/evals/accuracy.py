@@ -28,7 +28,7 @@ from speechscale.evals.clusters import (
 )
 from speechscale.evals.conventions import PRESETS, with_correct
 from speechscale.records.runs import Score
-from speechscale.records.scores import Convention, TaskAccuracy, score_name
+from speechscale.records.scores import Convention, TaskAccuracy, headlines
 
 # Frequency bands of sWUGGY, cut as in the official code; their names promise one more at either end.
 BANDS = {"oov": (0, 1), "1-5": (1, 5), "6-20": (5, 20), "21-100": (20, 100), ">100": (100, math.inf)}
@@ -101,13 +101,8 @@ def headline_scores(scores: pl.DataFrame, convention: Convention = PRESETS["offi
     split with public answers. So `sblimp` is one column for speech and text. Parts are phenomena, where a task has
     several, and frequency bands. Pairs without scores are left out; `unscored_pairs` names them.
     """
-    result: dict[str, Score] = {}
-    for each in task_accuracies(scores, convention):
-        name = score_name(each.task, each.part, each.condition)
-        # The macro-average precedes the micro-average of the same name.
-        if name not in result or convention.headline == "micro":
-            result[name] = each.score
-    return result
+    found = headlines(task_accuracies(scores, convention), convention)
+    return {name: each.score for name, each in found.items()}
 
 
 def task_accuracies(scores: pl.DataFrame, convention: Convention) -> list[TaskAccuracy]:

@@ -67,10 +67,14 @@ class BacktestSplit:
         return np.asarray(error / np.maximum(promised, 1e-12))
 
 
+def is_cheaper(size: Array, largest: float, factor: float) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Which runs have at most 1/factor of the largest size, up to rounding; (n,)."""
+    return np.asarray(np.log(size) <= np.log(largest) - np.log(factor) + LOG_ROUNDING)
+
+
 def split_rows(ladder: Ladder, factor: float) -> tuple[Rows, Rows] | None:
     """Rows of the runs with C <= C_max/factor and of the others; None where the cheaper are too few or too alike."""
-    log_c = np.log(ladder.flops)
-    cheap = log_c <= log_c.max() - np.log(factor) + LOG_ROUNDING
+    cheap = is_cheaper(ladder.flops, ladder.flops.max(), factor)
     cheaper, dearer = np.flatnonzero(cheap), np.flatnonzero(~cheap)
     values = min(len(np.unique(column[cheaper])) for column in (ladder.params, ladder.tokens))
     if len(cheaper) < MIN_CHEAPER_RUNS or values < MIN_VALUES or not len(dearer):

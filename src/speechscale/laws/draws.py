@@ -14,7 +14,7 @@ from speechscale.laws.minimise import Array
 from speechscale.laws.pool import widened
 from speechscale.laws.published_laws import PUBLISHED_LAWS, PublishedScore
 from speechscale.laws.repeated import RATES, log_loss_repeated
-from speechscale.laws.repeated_pool import JOINT, TWO_STAGES, family_rows
+from speechscale.laws.repeated_pool import JOINT, TWO_STAGES, PartDraws, family_rows, two_stage_rows
 from speechscale.laws.score_curves import ScoreCurves
 from speechscale.laws.single_epoch import MIN_EXPONENT
 from speechscale.records.forecast_sections import Backtest, ForecastLaw
@@ -307,24 +307,23 @@ def _additive_theta(values: Mapping[str, float | Sequence[float]]) -> Array:
 
 
 def _with_rates(law: LawDraws, repeated: RepeatedLaw) -> LawDraws:
-    """The law of repeated data: the parts of its pool, with as many draws of each.
-
-    The rates in two stages are drawn under the additive law; the rows of a pool of single-epoch laws take them in turn.
-    """
-    points, draws = [], []
+    """The law of repeated data: the parts of its pool, with as many draws of each."""
+    found = []
     if repeated.pool.weights[TWO_STAGES] > 0:
         rates = np.log(np.column_stack([repeated.draws.R_D, repeated.draws.R_N]))
-        own = np.log([[repeated.params.R_D, repeated.params.R_N]])
-        points.append(family_rows(law.theta[: law.points, :7], np.repeat(own, law.points, axis=0)))
-        draws.append(family_rows(law.theta[law.points :, :7], rates[np.arange(law.draws) % len(rates)]))
+        own = np.log([repeated.params.R_D, repeated.params.R_N])
+        laws = law.theta[:, :7]
+        found.append(two_stage_rows(laws[: law.points], laws[law.points :], own, rates))
     if repeated.pool.weights[JOINT] > 0:
         joint, drawn = repeated.joint, repeated.joint.draws
         own = np.log([[joint.params.R_D, joint.params.R_N]])
-        points.append(family_rows(_additive_theta(dict(joint.single_epoch)), own))
         laws = _family_theta({**dict(drawn), "gamma": 1.0, "c": 0.0})
-        draws.append(family_rows(laws, np.log(np.column_stack([drawn.R_D, drawn.R_N]))))
-    count = min(len(part) for part in draws)
-    theta = np.concatenate([*points, *(_evenly(part, count) for part in draws)])
+        rates = np.log(np.column_stack([drawn.R_D, drawn.R_N]))
+        additive = _additive_theta(dict(joint.single_epoch))
+        found.append(PartDraws(family_rows(additive, own), family_rows(laws, rates)))
+    points = [part.points for part in found]
+    count = min(len(part.draws) for part in found)
+    theta = np.concatenate([*points, *(_evenly(part.draws, count) for part in found)])
     return replace(
         law,
         theta=theta,

@@ -33,9 +33,7 @@ def score_estimate(law: LawDraws, curve: ScoreCurves, log_loss: Array) -> ScoreE
     noise = curve.noise[rows] * rng.standard_normal(law.draws)
     of_law = _interval(curve, rows, law.widened(log_loss), np.zeros(law.draws))
     new_run = _interval(curve, rows, law.widened(law.with_noise(log_loss)), noise)
-    if of_law and new_run:  # noise only widens, which few draws may not show in the last digit
-        new_run = min(new_run[0], of_law[0]), max(new_run[1], of_law[1])
-    return ScoreEstimate(value=value, interval95=new_run, law_interval95=of_law)
+    return ScoreEstimate(value=value, interval95=_covering(new_run, of_law), law_interval95=of_law)
 
 
 def _interval(curve: ScoreCurves, rows: Array, log_loss: Array, noise: Array) -> Interval | None:
@@ -57,12 +55,15 @@ def estimate(law: LawDraws, log_rows: Array) -> Estimate:
 
 
 def loss_estimate(law: LawDraws, log_loss: Array) -> LossEstimate:
-    """The loss of a new run, and of the mean of runs so made.
-
-    The noise of a run can only widen an interval; its draws, being few, may say otherwise in the last digit.
-    """
+    """The loss of a new run, and of the mean of runs so made."""
     of_law = estimate(law, log_loss)
     new_run = None if law.noise is None else estimate(law, law.with_noise(log_loss)).interval95
-    if new_run and of_law.interval95:
-        new_run = min(new_run[0], of_law.interval95[0]), max(new_run[1], of_law.interval95[1])
-    return LossEstimate(value=of_law.value, interval95=new_run, law_interval95=of_law.interval95)
+    covering = _covering(new_run, of_law.interval95)
+    return LossEstimate(value=of_law.value, interval95=covering, law_interval95=of_law.interval95)
+
+
+def _covering(new_run: Interval | None, of_law: Interval | None) -> Interval | None:
+    """The interval of a new run, which holds that of the law: few draws of the noise may deny it in the last digit."""
+    if new_run is None or of_law is None:
+        return new_run
+    return min(new_run[0], of_law[0]), max(new_run[1], of_law[1])

@@ -72,14 +72,10 @@ def isoflop_checks(law: IsoflopLaw | MissingIsoflopLaw) -> list[Check]:
     if not found:
         return []
     return [
-        Check.model_validate(
-            {
-                "check": "isoflop disagrees",
-                "level": "warning",
-                "message": "the IsoFLOP minima and the loss law disagree beyond their intervals: "
-                f"{'; '.join(found)}. The form of the law does not fit these runs around the best size; inside their "
-                "budgets trust the minima.",
-            }
+        Check.of(
+            "isoflop disagrees",
+            f"the IsoFLOP minima and the loss law disagree beyond their intervals: {'; '.join(found)}. The form of the "
+            "law does not fit these runs around the best size; inside their budgets trust the minima.",
         )
     ]
 

@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from speechscale.laws.backtest import LOG_ROUNDING, MIN_CHEAPER_RUNS, MIN_VALUES, BacktestSplit, Rows
+from speechscale.laws.backtest import MIN_CHEAPER_RUNS, MIN_VALUES, BacktestSplit, Rows, is_cheaper
 from speechscale.laws.bootstrap import draw_laws
 from speechscale.laws.family_fit import SPARE_RUNS
 from speechscale.laws.ladder import Ladder, ParameterConstraint
@@ -141,8 +141,8 @@ def split_rows(runs: RepeatedRuns, by: SplitBy, factor: float) -> tuple[Rows, Ro
     repeated = runs.repeated
     if not repeated.any():
         return None
-    size = np.log(_size(runs, by))
-    small = size <= size[repeated].max() - np.log(factor) + LOG_ROUNDING
+    size = _size(runs, by)
+    small = is_cheaper(size, size[repeated].max(), factor)
     fitted, forecast = np.flatnonzero(small), np.flatnonzero(~small & repeated)
     single = runs.ladder.take(np.flatnonzero(small & ~repeated))
     values = min(len(np.unique(column)) for column in (single.params, single.tokens))
@@ -227,6 +227,23 @@ def family_rows(laws: Array, log_rates: Array) -> Array:
     return np.column_stack([laws, shape, np.log(clipped_rates(log_rates))])
 
 
+def two_stage_rows(points: Array, draws: Array, log_rates: Array, drawn_rates: Array) -> PartDraws:
+    """The part in two stages: single-epoch laws with the rates of the second stage.
+
+    The rates are drawn under the additive law; the draws of a pool of laws take them in turn.
+
+    Args:
+        points: fitted laws, (M, 5) or (M, 7).
+        draws: of them, (S, the same).
+        log_rates: fitted ln R*, (2,).
+        drawn_rates: draws of ln R*, (T, 2).
+    """
+    return PartDraws(
+        family_rows(points, np.repeat(log_rates[None], len(points), axis=0)),
+        family_rows(draws, drawn_rates[np.arange(len(draws)) % len(drawn_rates)]),
+    )
+
+
 def _fit_parts(
     runs: RepeatedRuns, options: FitOptions, rng: np.random.Generator
 ) -> tuple[dict[Part, PartDraws], float]:
@@ -268,10 +285,7 @@ def _two_stages(
     pooled = options.law == "pooled" and not options.tied and not options.fixed
     pool = fit_pool(ladder, DRAWS, rng) if pooled else None
     points, draws = (first.theta[None], laws) if pool is None else (pool.points, np.concatenate(pool.draws))
-    own_rates = np.repeat(second.theta[None, 5:], len(points), axis=0)
-    return PartDraws(
-        family_rows(points, own_rates), family_rows(draws, rates[np.arange(len(draws)) % len(rates)])
-    )
+    return two_stage_rows(points, draws, second.theta[5:], rates)
 
 
 def _size(runs: RepeatedRuns, by: SplitBy) -> Array:

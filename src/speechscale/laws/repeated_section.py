@@ -111,15 +111,8 @@ def repeated_checks(law: RepeatedLaw | Missing) -> list[Check]:
     widened = (
         f"; their intervals are {pool.scale:.2f} times as wide as the draws alone" if pool.scale > 1 else ""
     )
-    return [
-        Check.model_validate(
-            {
-                "check": "repeated data",
-                "level": "warning" if poor else "note",
-                "message": f"{pool.message}; {verdict}{widened}",
-            }
-        )
-    ]
+    message = f"{pool.message}; {verdict}{widened}"
+    return [Check.of("repeated data", message, "warning" if poor else "note")]
 
 
 def _pool(

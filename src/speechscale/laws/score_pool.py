@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from speechscale.laws.backtest import BACKTEST_DRAWS, FACTORS, LOG_ROUNDING, BacktestSplit, Rows, widening
+from speechscale.laws.backtest import BACKTEST_DRAWS, FACTORS, BacktestSplit, Rows, is_cheaper, widening
 from speechscale.laws.minimise import Array
 from speechscale.laws.score_curves import LINKS, ScoreCurves
 from speechscale.laws.score_fit import ScoreFit, ScoreProblem, fit_scores
@@ -79,9 +79,8 @@ def fit_score_pools(requests: Sequence[ScoreRequest]) -> list[ScorePool | None]:
 def score_splits(points: ScorePoints) -> list[tuple[float, Rows, Rows]]:
     """Factor, rows of the runs with C <= C_max/factor, and rows of the others, for every split that the runs allow."""
     found: list[tuple[float, Rows, Rows]] = []
-    log_c = np.log(points.flops)
     for factor in FACTORS:
-        cheap = log_c <= log_c.max() - np.log(factor) + LOG_ROUNDING
+        cheap = is_cheaper(points.flops, points.flops.max(), factor)
         cheaper, dearer = np.flatnonzero(cheap), np.flatnonzero(~cheap)
         too_few = len(cheaper) < MIN_CHEAPER_RUNS or len(np.unique(points.x[cheaper])) < MIN_VALUES
         if not too_few and not any(np.array_equal(cheaper, other) for _, other, _ in found):

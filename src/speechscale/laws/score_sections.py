@@ -17,7 +17,7 @@ from speechscale.laws.scores import CEILING, FEW_ITEMS, Line, Predictor, to_scor
 from speechscale.laws.sections import finite_or_none
 from speechscale.records.law import FitOptions, rounded
 from speechscale.records.law_sections import Interval, Missing
-from speechscale.records.score_columns import independent_items, known_chance
+from speechscale.records.score_columns import chance_of, independent_items
 from speechscale.records.score_law_sections import (
     LinearScoreLaw,
     OutOfSample,
@@ -69,7 +69,9 @@ def _score_data(done: pl.DataFrame, name: str, options: FitOptions) -> ScoreData
     if scored.height < MIN_RUNS:
         return Missing(missing=f"{scored.height} runs have this score; {MIN_RUNS} are the least")
     items = independent_items(scored, name).fill_null(np.nan).to_numpy()
-    chance = _chance(scored, name, options)
+    chance = chance_of(scored, name)
+    if chance is None:
+        chance = options.chance
     if chance is None:
         return Missing(
             missing=f"its chance is not known: state it in a column {name}_chance, or with --chance (0.5 for two-way "
@@ -85,16 +87,6 @@ def _score_data(done: pl.DataFrame, name: str, options: FitOptions) -> ScoreData
         return Missing(missing=f"the ceiling of {options.ceiling:g} is not above its chance of {chance:g}")
     flops, loss, score = (scored[column].to_numpy() for column in ("flops", "loss", name))
     return ScoreData.of(flops, loss, score, items, chance)
-
-
-def _chance(scored: pl.DataFrame, name: str, options: FitOptions) -> float | None:
-    """Score of guessing, from the first run that has it, because it is a property of the task; else as it is known."""
-    if f"{name}_chance" in scored.columns:
-        given = scored[f"{name}_chance"].drop_nulls()
-        if len(given):
-            return float(given[0])
-    known = known_chance(name)
-    return options.chance if known is None else known
 
 
 def _below_chance(score: Array, items: Array, chance: float) -> bool:

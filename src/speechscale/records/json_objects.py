@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
 
 from speechscale.errors import UserError
+
+Model = TypeVar("Model", bound=BaseModel)
 
 JsonObject = dict[str, Any]
 """A JSON object whose fields depend on who wrote it: an encoder, another program, another version."""
@@ -51,3 +55,20 @@ def read_schema_object(path: Path, schema: str, *, kind: str, remedy: str) -> Js
         found = content.get("schema") if isinstance(content, dict) else type(content).__name__
         raise UserError(f"{path}: schema is {found!r}, wanted {schema!r}; {remedy}.")
     return {key: value for key, value in content.items() if key != "schema"}
+
+
+def read_model(path: Path, model: type[Model], schema: str) -> Model:
+    """Read a JSON file that a pydantic model describes.
+
+    Args:
+        path: the file.
+        model: of its content.
+        schema: its name, for the sentence about another file.
+
+    Raises:
+        UserError: the file is missing, or not of this schema.
+    """
+    try:
+        return model.model_validate(json.loads(Path(path).read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: not a file of schema {schema} ({error}).") from error

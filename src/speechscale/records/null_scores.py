@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from speechscale.errors import UserError
 from speechscale.records.code import CodeIdentity
+from speechscale.records.json_objects import read_model
 from speechscale.records.scores import (
     BenchmarkProvenance,
     Convention,
     SpecialTokens,
     TaskAccuracy,
-    score_name,
+    headlines,
 )
 from speechscale.records.seal import write_json
 
@@ -68,13 +67,7 @@ class NullScores(_Model):
     @property
     def headline_bands(self) -> dict[str, NullBand]:
         """The bands of the scores of a runs table, by name."""
-        result: dict[str, NullBand] = {}
-        for band in self.bands:
-            name = score_name(band.task, band.part, band.condition)
-            # The macro-average precedes the micro-average of the same name.
-            if name not in result or self.convention.headline == "micro":
-                result[name] = band
-        return result
+        return headlines(self.bands, self.convention)
 
     def band_of(self, accuracy: TaskAccuracy) -> NullBand | None:
         """The band of an accuracy; None where the untrained models were not scored on it."""
@@ -93,7 +86,4 @@ def read_null_scores(path: Path) -> NullScores:
     Raises:
         UserError: the file is missing, or not of schema speechscale.null/1.
     """
-    try:
-        return NullScores.model_validate(json.loads(Path(path).read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: not a file of schema {SCHEMA} ({error}).") from error
+    return read_model(path, NullScores, SCHEMA)

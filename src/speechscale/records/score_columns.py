@@ -65,6 +65,15 @@ def known_chance(name: str) -> float | None:
     return KNOWN_CHANCES.get(name.lower().partition(".")[0].removesuffix(_UNSEEN))
 
 
+def chance_of(table: pl.DataFrame, name: str) -> float | None:
+    """Score of guessing: of the first run that states it, because it belongs to the task; else as known; else None."""
+    if f"{name}_chance" in table.columns:
+        given = table[f"{name}_chance"].drop_nulls()
+        if len(given):
+            return float(given[0])
+    return known_chance(name)
+
+
 def is_score(name: str, columns: Sequence[str], named: Sequence[str] = ()) -> bool:
     """Whether a column of a table with these columns is a score.
 

@@ -7,17 +7,18 @@ another choice of the token before the first. A pair without scores is a row of 
 
 from __future__ import annotations
 
-import json
 import re
+from collections.abc import Iterable
 from io import BytesIO
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol, TypeVar
 
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from speechscale.errors import UserError
 from speechscale.records.code import CodeIdentity
+from speechscale.records.json_objects import read_model
 from speechscale.records.runs import Score
 from speechscale.records.seal import write_file, write_json
 
@@ -135,6 +136,35 @@ def score_name(task: str, part: str, condition: str) -> str:
     return name if condition in _DEFAULT_CONDITIONS else f"{name}_{condition}"
 
 
+class _Placed(Protocol):
+    """A number of one task, condition and part."""
+
+    @property
+    def task(self) -> str: ...
+    @property
+    def condition(self) -> str: ...
+    @property
+    def part(self) -> str: ...
+
+
+Placed = TypeVar("Placed", bound=_Placed)
+
+
+def headlines(entries: Iterable[Placed], convention: Convention) -> dict[str, Placed]:
+    """The entries of a runs table by name: of a macro- and a micro-average, the one that the convention chooses.
+
+    Args:
+        entries: the macro-average before the micro-average of the same name.
+        convention: of the scores.
+    """
+    result: dict[str, Placed] = {}
+    for each in entries:
+        name = score_name(each.task, each.part, each.condition)
+        if name not in result or convention.headline == "micro":
+            result[name] = each
+    return result
+
+
 class ScoresFile(_Model):
     """Content of scores.json: the accuracies of one model by one convention."""
 
@@ -176,10 +206,7 @@ def read_scores_file(path: Path) -> ScoresFile:
     Raises:
         UserError: the file is missing, or not of schema speechscale.scores/2.
     """
-    try:
-        return ScoresFile.model_validate(json.loads(Path(path).read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: not a file of schema {SCHEMA} ({error}).") from error
+    return read_model(path, ScoresFile, SCHEMA)
 
 
 def write_score_table(table: pl.DataFrame, path: Path) -> None:

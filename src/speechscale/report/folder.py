@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
@@ -16,7 +14,7 @@ from speechscale.records.null_scores import NULL_FILE, NullBand, read_null_score
 from speechscale.records.repeated_sections import RepeatedLaw
 from speechscale.records.runs import RunRecord, read_record
 from speechscale.records.runs_table import read_curves, read_table
-from speechscale.records.score_columns import known_chance, score_names
+from speechscale.records.score_columns import chance_of, score_names
 from speechscale.records.score_law_sections import ScoreLaw
 from speechscale.records.study import STUDY_FILE, AudioSample, StudyFile, read_samples_file, read_study_file
 
@@ -180,21 +178,16 @@ def _null_bands(run: Path) -> dict[str, NullBand]:
     return scores.headline_bands if scores.convention.preset == "official" else {}
 
 
-def _chance(run: Mapping[str, Any], name: str) -> float | None:
-    """Score of guessing, of a run without a record: as its table states it, else as it is known."""
-    stated = run.get(f"{name}_chance")
-    return known_chance(name) if stated is None else float(stated)
-
-
 def _scores(
     runs: pl.DataFrame, records: dict[str, RunRecord], null_bands: dict[str, dict[str, NullBand]]
 ) -> pl.DataFrame:
     """One row per score. Intervals come from the run records; without a record they are null."""
     shared = ("run", "series", "params", "tokens", "epochs", "flops", "loss")
     rows = []
+    chances = {name: chance_of(runs, name) for name in score_names(runs)}
     for run in runs.filter(pl.col("status") == "done").iter_rows(named=True):
         scores = records[run["run"]].scores if run["run"] in records else {}
-        for name in score_names(runs):
+        for name in chances:
             if run.get(name) is None:
                 continue
             score, band = scores.get(name), null_bands.get(run["run"], {}).get(name)
@@ -208,7 +201,7 @@ def _scores(
                     "high": score.high if score else None,
                     "items": run.get(f"{name}_items"),
                     "effective_items": run.get(f"{name}_effective_items"),
-                    "chance": score.chance if score else _chance(run, name),
+                    "chance": score.chance if score else chances[name],
                     "null_low": band.low if band else None,
                     "null_high": band.high if band else None,
                 }
